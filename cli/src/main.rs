@@ -1,0 +1,2 @@
+//! `grist`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Operators, models, sources and sinks for gristmill.

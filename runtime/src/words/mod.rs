@@ -1,0 +1,13 @@
+//! Plain data: names, types, columns, times. No actors, no I/O, no clock.
+
+pub mod column;
+pub mod element;
+pub mod id;
+pub mod stream;
+pub mod time;
+
+pub use column::{Column, ColumnMut, ColumnRef};
+pub use element::{Element, ElementType, Value};
+pub use id::{Binding, Class, Key, KeyIndex, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName};
+pub use stream::{Attribute, Stream};
+pub use time::{Cause, Position, Span, Time};
