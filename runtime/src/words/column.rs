@@ -222,6 +222,18 @@ impl Column {
         }
     }
 
+    /// Keeps the first `rows` rows.
+    pub fn truncate(&mut self, rows: usize) {
+        match self {
+            Self::F32(values) => values.truncate(rows),
+            Self::F64(values) => values.truncate(rows),
+            Self::I64(values) => values.truncate(rows),
+            Self::Bool(values) => values.truncate(rows),
+            Self::Str(values) => values.truncate(rows),
+            Self::Vector { width, values } => values.truncate(rows * *width),
+        }
+    }
+
     /// Drops the first `rows` rows.
     pub fn drop_front(&mut self, rows: usize) {
         match self {

@@ -1,0 +1,64 @@
+//! A topology: the nodes that a class of keys gets.
+
+use std::fmt;
+
+use super::attributes::Attributes;
+use super::node::Node;
+use crate::words::Class;
+
+/// What the user wants for a class of keys ("pump"): a set of nodes, applied to every key of the class.
+#[derive(Clone)]
+pub struct Topology {
+    class: Class,
+    nodes: Vec<Node>,
+    attributes: Attributes,
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Topology of `{}` with {} nodes", self.class, self.nodes.len())
+    }
+}
+
+impl Topology {
+    /// A topology without nodes for a class of keys.
+    pub fn new(class: impl Into<Class>) -> Self {
+        Self { class: class.into(), nodes: Vec::new(), attributes: Attributes::new() }
+    }
+
+    /// Adds a node.
+    #[must_use]
+    pub fn with(mut self, node: impl Into<Node>) -> Self {
+        self.nodes.push(node.into());
+        self
+    }
+
+    /// Adds many nodes.
+    #[must_use]
+    pub fn with_all(mut self, nodes: impl IntoIterator<Item = Node>) -> Self {
+        self.nodes.extend(nodes);
+        self
+    }
+
+    /// What is known of the keys beside their rows.
+    #[must_use]
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
+    /// The class it is for.
+    pub fn class(&self) -> &Class {
+        &self.class
+    }
+
+    /// Its nodes, in the order they were added.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
+    /// What is known of the keys beside their rows.
+    pub fn known_attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+}

@@ -1,0 +1,123 @@
+//! Models as operators.
+
+use std::sync::Arc;
+
+use crate::traits::{Model, Operator, Outputs, RowError, Rows};
+use crate::words::{Column, ColumnMut, ColumnRef, ElementType};
+
+/// Runs a model over a node's needs. The artifact is not part of its parameters: a node that gets another one stays
+/// the same node.
+#[derive(Debug)]
+pub struct Scorer(pub Arc<dyn Model>);
+
+impl Operator for Scorer {
+    type State = ();
+
+    fn name(&self) -> &'static str {
+        "model"
+    }
+
+    fn parameters(&self) -> String {
+        String::new()
+    }
+
+    fn check(&self, needs: &[ElementType], provides: &[ElementType]) -> Result<(), String> {
+        check_model(self.0.as_ref(), needs, provides)
+    }
+
+    fn start(&self) {}
+
+    fn run(&self, _state: &mut (), rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
+        score(self.0.as_ref(), rows, out)
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+}
+
+/// Whether a model can stand in a node with these needs and provides.
+///
+/// # Errors
+/// A text that names both sides.
+pub fn check_model(model: &dyn Model, needs: &[ElementType], provides: &[ElementType]) -> Result<(), String> {
+    let inputs = model.inputs();
+    if inputs.len() != needs.len() {
+        return Err(format!("the model reads {} columns, but the node has {} needs", inputs.len(), needs.len()));
+    }
+    for (number, (port, need)) in inputs.iter().zip(needs).enumerate() {
+        let number_like =
+            |element| matches!(element, ElementType::F32 | ElementType::F64 | ElementType::I64 | ElementType::Bool);
+        if port.element != *need && !(number_like(port.element) && number_like(*need)) {
+            let name = port.name.as_deref().unwrap_or("");
+            return Err(format!(
+                "column {number} `{name}` of the model is {}, but need {number} is {need}",
+                port.element
+            ));
+        }
+    }
+    let outputs: Vec<_> = model.outputs().iter().map(|port| port.element).collect();
+    if outputs != provides {
+        let list = |types: &[ElementType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(format!("the model gives {}, but the node provides {}", list(&outputs), list(provides)));
+    }
+    Ok(())
+}
+
+/// Most inputs whose column references are kept on the stack.
+const INPUTS_ON_STACK: usize = 32;
+
+/// Scores rows; needs that are not `f32` are cast where the model wants that.
+///
+/// # Errors
+/// The model's.
+pub fn score(model: &dyn Model, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
+    let inputs = model.inputs();
+    let cast_needed = inputs.iter().enumerate().any(|(need, port)| rows.column(need).element_type() != port.element);
+    let result = if cast_needed {
+        let columns: Vec<Column> =
+            (0..rows.needs()).map(|need| cast(rows.column(need), inputs[need].element)).collect();
+        let columns: Vec<ColumnRef<'_>> = columns.iter().map(Column::as_ref).collect();
+        score_columns(model, &columns, out)
+    } else if rows.needs() <= INPUTS_ON_STACK {
+        let mut columns = [ColumnRef::F32(&[]); INPUTS_ON_STACK];
+        for (need, column) in columns[..rows.needs()].iter_mut().enumerate() {
+            *column = rows.column(need);
+        }
+        score_columns(model, &columns[..rows.needs()], out)
+    } else {
+        let columns: Vec<ColumnRef<'_>> = (0..rows.needs()).map(|need| rows.column(need)).collect();
+        score_columns(model, &columns, out)
+    };
+    result.map_err(|error| RowError::new(error.0))
+}
+
+fn score_columns(
+    model: &dyn Model,
+    columns: &[ColumnRef<'_>],
+    out: &mut Outputs<'_>,
+) -> Result<(), crate::traits::ScoreError> {
+    if out.provides() == 1 {
+        return model.score(columns, &mut [out.column(0)]);
+    }
+    let mut outputs: Vec<ColumnMut<'_>> = out.columns().collect();
+    model.score(columns, &mut outputs)
+}
+
+fn cast(column: ColumnRef<'_>, element: ElementType) -> Column {
+    if column.element_type() == element {
+        let mut same = Column::with_capacity(element, column.len());
+        same.extend(column);
+        return same;
+    }
+    let numbers = (0..column.len()).map(|row| column.number(row));
+    match element {
+        ElementType::F32 => Column::F32(numbers.map(|number| number as f32).collect()),
+        ElementType::F64 => Column::F64(numbers.collect()),
+        ElementType::I64 => {
+            Column::I64(numbers.map(|number| if number.is_nan() { i64::MIN } else { number as i64 }).collect())
+        }
+        ElementType::Bool => Column::Bool(numbers.map(|number| (!number.is_nan()).then_some(number != 0.0)).collect()),
+        ElementType::Str | ElementType::Vector(_) => Column::missing(element, column.len()),
+    }
+}

@@ -1,0 +1,277 @@
+//! Sensors: how a source's readings come in, cleaned.
+
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::node::{Node, NodeKind, Work};
+use crate::traits::{Operator, Outputs, RowError, Rows};
+use crate::words::{Element, ElementType, NodeId, Stream, StreamName};
+
+/// What happens to a reading that is out of range or not a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadReading {
+    /// The value is missing, and counted.
+    #[default]
+    Missing,
+    /// The row goes to the dead letters; the value is missing.
+    DeadLetter,
+}
+
+/// How readings are cleaned; part of manifests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cleaning {
+    /// Smallest and largest value that can be true, in the unit the source sends.
+    pub range: Option<(f64, f64)>,
+    /// What a value outside the range does.
+    pub out_of_range: BadReading,
+    /// What a reading that is not a number does.
+    pub nan: BadReading,
+    /// Whether the key's last good value stands in for a missing one.
+    pub hold_last: bool,
+    /// The value is multiplied by this after the range was checked.
+    pub scale: Option<f64>,
+    /// This is added after that.
+    pub offset: Option<f64>,
+}
+
+/// A sensor that is being described; it is a node as it stands.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Sensor<T> {
+    stream: Stream<T>,
+    raw: Option<StreamName>,
+    cleaning: Cleaning,
+}
+
+/// Begins a sensor: the node through which the source's column of that name comes in.
+pub fn sensor<T: Reading>(stream: Stream<T>) -> Sensor<T> {
+    Sensor { stream, raw: None, cleaning: Cleaning::default() }
+}
+
+impl<T: Reading> Sensor<T> {
+    /// The source's name of the column, where it is not the stream's.
+    pub fn from(mut self, raw: impl Into<StreamName>) -> Self {
+        self.raw = Some(raw.into());
+        self
+    }
+
+    /// Which values can be true, in the unit the source sends; others are missing, and counted.
+    pub fn range(mut self, range: RangeInclusive<f64>) -> Self {
+        self.cleaning.range = Some((*range.start(), *range.end()));
+        self
+    }
+
+    /// What a value outside the range does.
+    pub fn out_of_range(mut self, policy: BadReading) -> Self {
+        self.cleaning.out_of_range = policy;
+        self
+    }
+
+    /// What a reading that is not a number does.
+    pub fn nan(mut self, policy: BadReading) -> Self {
+        self.cleaning.nan = policy;
+        self
+    }
+
+    /// The key's last good value stands in for a missing one.
+    pub fn hold_last(mut self) -> Self {
+        self.cleaning.hold_last = true;
+        self
+    }
+
+    /// Converts the unit: the value times `scale` plus `offset`, after the range was checked.
+    pub fn unit(mut self, scale: f64, offset: f64) -> Self {
+        (self.cleaning.scale, self.cleaning.offset) = (Some(scale), Some(offset));
+        self
+    }
+}
+
+impl<T: Reading> From<Sensor<T>> for Node {
+    fn from(sensor: Sensor<T>) -> Self {
+        let name = StreamName::from(sensor.stream.name());
+        let raw = sensor.raw.unwrap_or_else(|| name.clone());
+        sensor_node(name, T::TYPE, raw, sensor.cleaning)
+    }
+}
+
+/// A sensor by name and type, as manifests declare it.
+pub fn sensor_node(name: StreamName, element: ElementType, raw: StreamName, cleaning: Cleaning) -> Node {
+    let id = NodeId::from(name.as_str());
+    let clean = cleaner(element, cleaning);
+    Node::new(id, NodeKind::Sensor, Vec::new(), vec![(name, element)], Work::Sensor { raw, clean })
+}
+
+fn cleaner(element: ElementType, cleaning: Cleaning) -> Arc<dyn crate::traits::AnyOperator> {
+    fn of<T: Reading>(cleaning: Cleaning) -> Arc<dyn crate::traits::AnyOperator> {
+        Arc::new(Clean::<T> { cleaning, reading: std::marker::PhantomData })
+    }
+    match element {
+        ElementType::F32 => of::<f32>(cleaning),
+        ElementType::F64 => of::<f64>(cleaning),
+        ElementType::I64 => of::<i64>(cleaning),
+        ElementType::Bool => of::<bool>(cleaning),
+        ElementType::Str => of::<smol_str::SmolStr>(cleaning),
+        ElementType::Vector(_) => Arc::new(CleanVector),
+    }
+}
+
+/// A type that a sensor can bring in.
+pub trait Reading: Element + Debug + Serialize + DeserializeOwned {
+    /// As a number, for the range and the unit; `None` for what has neither.
+    fn number(&self) -> Option<f64>;
+    /// From a number that came of this type.
+    fn of_number(number: f64, was: Self) -> Self;
+    /// Whether the reading that is missing in `row` was there but was not a number.
+    fn was_nan(rows: &Rows<'_>, row: usize) -> bool;
+}
+
+macro_rules! reading {
+    ($type:ty, $number:expr, $of:expr, $was_nan:expr) => {
+        impl Reading for $type {
+            #[inline]
+            fn number(&self) -> Option<f64> {
+                $number(self)
+            }
+            #[inline]
+            fn of_number(number: f64, was: Self) -> Self {
+                $of(number, was)
+            }
+            #[inline]
+            fn was_nan(rows: &Rows<'_>, row: usize) -> bool {
+                $was_nan(rows, row)
+            }
+        }
+    };
+}
+
+reading!(f32, |v: &f32| Some(f64::from(*v)), |n, _| n as f32, |rows: &Rows<'_>, row: usize| {
+    rows.f32(0)[row].to_bits() != crate::traits::source::ABSENT_F32.to_bits()
+});
+reading!(f64, |v: &f64| Some(*v), |n, _| n, |rows: &Rows<'_>, row: usize| {
+    rows.f64(0)[row].to_bits() != crate::traits::source::ABSENT_F64.to_bits()
+});
+reading!(i64, |v: &i64| Some(*v as f64), |n: f64, _| n as i64, |_: &Rows<'_>, _| false);
+reading!(bool, |_: &bool| None, |_, was| was, |_: &Rows<'_>, _| false);
+reading!(smol_str::SmolStr, |_: &smol_str::SmolStr| None, |_, was| was, |_: &Rows<'_>, _| false);
+
+impl<const N: usize> From<Stream<[f32; N]>> for Node {
+    /// A sensor of vectors has nothing to clean.
+    fn from(stream: Stream<[f32; N]>) -> Self {
+        let name = StreamName::from(stream.name());
+        sensor_node(name.clone(), <[f32; N] as Element>::TYPE, name, Cleaning::default())
+    }
+}
+
+/// Cleans the readings of one sensor.
+#[derive(Debug)]
+struct Clean<T> {
+    cleaning: Cleaning,
+    reading: std::marker::PhantomData<fn() -> T>,
+}
+
+/// The last good value, to hold.
+type Held<T> = Option<T>;
+
+impl<T: Reading> Clean<T> {
+    fn reading(&self, rows: &Rows<'_>, row: usize) -> Result<Option<T>, RowError> {
+        let cleaning = &self.cleaning;
+        let Some(value) = T::get(rows.column(0), row) else {
+            return if cleaning.nan == BadReading::DeadLetter && T::was_nan(rows, row) {
+                Err(RowError::new("the reading is not a number"))
+            } else {
+                Ok(None)
+            };
+        };
+        let Some(number) = value.number() else { return Ok(Some(value)) };
+        if let Some((low, high)) = cleaning.range
+            && !(low..=high).contains(&number)
+        {
+            return match cleaning.out_of_range {
+                BadReading::Missing => Ok(None),
+                BadReading::DeadLetter => Err(RowError::new(format!("{number} is outside {low} to {high}"))),
+            };
+        }
+        Ok(Some(match (cleaning.scale, cleaning.offset) {
+            (None, None) => value,
+            (scale, offset) => T::of_number(number * scale.unwrap_or(1.0) + offset.unwrap_or(0.0), value),
+        }))
+    }
+}
+
+impl<T: Reading> Operator for Clean<T> {
+    type State = Held<T>;
+
+    fn name(&self) -> &'static str {
+        "sensor"
+    }
+
+    fn parameters(&self) -> String {
+        format!("{:?}", self.cleaning)
+    }
+
+    fn check(&self, _needs: &[ElementType], _provides: &[ElementType]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn start(&self) -> Held<T> {
+        None
+    }
+
+    fn can_fail(&self) -> bool {
+        self.cleaning.nan == BadReading::DeadLetter || self.cleaning.out_of_range == BadReading::DeadLetter
+    }
+
+    fn run(&self, held: &mut Held<T>, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
+        let mut column = out.column(0);
+        for row in 0..rows.len() {
+            let value = self.reading(rows, row)?;
+            if self.cleaning.hold_last {
+                if value.is_some() {
+                    held.clone_from(&value);
+                }
+                T::set(&mut column, row, held.clone());
+            } else {
+                T::set(&mut column, row, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Vectors pass as they are.
+#[derive(Debug)]
+struct CleanVector;
+
+impl Operator for CleanVector {
+    type State = ();
+
+    fn name(&self) -> &'static str {
+        "sensor"
+    }
+
+    fn parameters(&self) -> String {
+        String::new()
+    }
+
+    fn check(&self, _needs: &[ElementType], _provides: &[ElementType]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn start(&self) {}
+
+    fn can_fail(&self) -> bool {
+        false
+    }
+
+    fn run(&self, _state: &mut (), rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
+        let mut column = out.column(0);
+        (0..rows.len()).for_each(|row| column.copy_row(row, rows.column(0), row));
+        Ok(())
+    }
+}

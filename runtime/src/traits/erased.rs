@@ -1,0 +1,230 @@
+//! Operators and their states behind trait objects: generic inside a node, dynamic at its border.
+
+use std::any::Any;
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::operator::{Operator, Outputs, RowError, Rows};
+use crate::words::{ElementType, KeyIndex, Time};
+
+/// An [`Operator`] whose state type is not known here. Implemented for every operator.
+pub trait AnyOperator: fmt::Debug + Send + Sync + 'static {
+    /// [`Operator::name`].
+    fn name(&self) -> &'static str;
+    /// [`Operator::parameters`].
+    fn parameters(&self) -> String;
+    /// [`Operator::state_version`].
+    fn state_version(&self) -> u32;
+    /// [`Operator::check`].
+    ///
+    /// # Errors
+    /// As there.
+    fn check(&self, needs: &[ElementType], provides: &[ElementType]) -> Result<(), String>;
+    /// [`Operator::can_fail`].
+    fn can_fail(&self) -> bool;
+    /// [`Operator::own_rows`].
+    fn own_rows(&self) -> bool;
+    /// [`Operator::bytes`].
+    fn bytes(&self) -> usize;
+    /// An empty table for the states of this operator: of many keys, or of one.
+    fn table(&self, many: bool) -> Box<dyn AnyTable>;
+    /// [`Operator::run`] with the state of `key` in a table made by [`AnyOperator::table`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// When the table is of another operator.
+    fn run(
+        &self,
+        table: &mut dyn AnyTable,
+        key: KeyIndex,
+        rows: &Rows<'_>,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), RowError>;
+    /// [`Operator::tick`], as [`AnyOperator::run`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// When the table is of another operator.
+    fn tick(&self, table: &mut dyn AnyTable, key: KeyIndex, now: Time, out: &mut Outputs<'_>) -> Result<(), RowError>;
+}
+
+impl<O: Operator> AnyOperator for O {
+    fn name(&self) -> &'static str {
+        Operator::name(self)
+    }
+
+    fn parameters(&self) -> String {
+        Operator::parameters(self)
+    }
+
+    fn state_version(&self) -> u32 {
+        Operator::state_version(self)
+    }
+
+    fn check(&self, needs: &[ElementType], provides: &[ElementType]) -> Result<(), String> {
+        Operator::check(self, needs, provides)
+    }
+
+    fn can_fail(&self) -> bool {
+        Operator::can_fail(self)
+    }
+
+    fn own_rows(&self) -> bool {
+        Operator::own_rows(self)
+    }
+
+    fn bytes(&self) -> usize {
+        Operator::bytes(self)
+    }
+
+    fn table(&self, many: bool) -> Box<dyn AnyTable> {
+        if size_of::<O::State>() == 0 {
+            Box::new(Table::<O::State>::Nothing(self.start()))
+        } else if many {
+            Box::new(Table::<O::State>::Many(Vec::new()))
+        } else {
+            Box::new(Table::<O::State>::One(None))
+        }
+    }
+
+    fn run(
+        &self,
+        table: &mut dyn AnyTable,
+        key: KeyIndex,
+        rows: &Rows<'_>,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), RowError> {
+        Operator::run(self, self.state_of(table, key), rows, out)
+    }
+
+    fn tick(&self, table: &mut dyn AnyTable, key: KeyIndex, now: Time, out: &mut Outputs<'_>) -> Result<(), RowError> {
+        Operator::tick(self, self.state_of(table, key), now, out)
+    }
+}
+
+trait StateOf: Operator {
+    fn state_of<'t>(&self, table: &'t mut dyn AnyTable, key: KeyIndex) -> &'t mut Self::State {
+        let table = table.as_any_mut().downcast_mut::<Table<Self::State>>();
+        table.expect("a node's table is made by its own operator").entry(key, || self.start())
+    }
+}
+
+impl<O: Operator> StateOf for O {}
+
+/// The states of one node by key, of a type not known here.
+pub trait AnyTable: Any {
+    /// For the operator, which knows the type.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+    /// A copy of a key's state; `None` when it has none yet.
+    fn save(&self, key: KeyIndex) -> Option<Box<dyn Any>>;
+    /// Puts back what [`AnyTable::save`] gave.
+    fn restore(&mut self, key: KeyIndex, saved: Option<Box<dyn Any>>);
+    /// Whether there is nothing to remember: the state type has no size.
+    fn is_stateless(&self) -> bool;
+    /// The state of a key as bytes (bincode, standard configuration); `None` when it has none.
+    fn encode(&self, key: KeyIndex) -> Option<Vec<u8>>;
+    /// Reads what [`AnyTable::encode`] wrote.
+    ///
+    /// # Errors
+    /// The decoder's text.
+    fn decode(&mut self, key: KeyIndex, bytes: &[u8]) -> Result<(), String>;
+}
+
+/// States by the key's place on its shard.
+enum Table<S> {
+    /// The state has no size: one stands for all.
+    Nothing(S),
+    /// A key without rows has none.
+    Many(Vec<Option<S>>),
+    /// Of a node that is limited to one key.
+    One(Option<S>),
+}
+
+impl<S> Table<S> {
+    #[inline]
+    fn entry(&mut self, key: KeyIndex, start: impl FnOnce() -> S) -> &mut S {
+        match self {
+            Self::Nothing(state) => state,
+            Self::Many(states) => {
+                let index = key.0 as usize;
+                if index >= states.len() {
+                    states.resize_with(index + 1, || None);
+                }
+                states[index].get_or_insert_with(start)
+            }
+            Self::One(state) => state.get_or_insert_with(start),
+        }
+    }
+
+    fn slot(&self, key: KeyIndex) -> Option<&S> {
+        match self {
+            Self::Nothing(_) => None,
+            Self::Many(states) => states.get(key.0 as usize)?.as_ref(),
+            Self::One(state) => state.as_ref(),
+        }
+    }
+
+    fn set(&mut self, key: KeyIndex, value: Option<S>) {
+        match (self, value) {
+            (Self::Nothing(_), _) => {}
+            (Self::Many(states), None) => {
+                if let Some(state) = states.get_mut(key.0 as usize) {
+                    *state = None;
+                }
+            }
+            (table @ Self::Many(_), Some(value)) => {
+                let mut value = Some(value);
+                let state = table.entry(key, || value.take().expect("taken once"));
+                if let Some(value) = value {
+                    *state = value;
+                }
+            }
+            (Self::One(state), value) => *state = value,
+        }
+    }
+}
+
+impl<S: Clone + Serialize + DeserializeOwned + 'static> AnyTable for Table<S> {
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn save(&self, key: KeyIndex) -> Option<Box<dyn Any>> {
+        self.slot(key).map(|state| Box::new(state.clone()) as Box<dyn Any>)
+    }
+
+    fn restore(&mut self, key: KeyIndex, saved: Option<Box<dyn Any>>) {
+        let saved = saved.map(|state| *state.downcast::<S>().expect("what is restored was saved here"));
+        self.set(key, saved);
+    }
+
+    fn is_stateless(&self) -> bool {
+        matches!(self, Self::Nothing(_))
+    }
+
+    fn encode(&self, key: KeyIndex) -> Option<Vec<u8>> {
+        let state = self.slot(key)?;
+        // A state that cannot be written is a defect of the operator, found by its first graceful stop.
+        Some(bincode::serde::encode_to_vec(state, bincode::config::standard()).expect("a state can be serialised"))
+    }
+
+    fn decode(&mut self, key: KeyIndex, bytes: &[u8]) -> Result<(), String> {
+        let config = bincode::config::standard().with_limit::<STATE_BYTES_MAX>();
+        let (state, read) =
+            bincode::serde::decode_from_slice::<S, _>(bytes, config).map_err(|error| error.to_string())?;
+        if read != bytes.len() {
+            return Err(format!("{} bytes are left over", bytes.len() - read));
+        }
+        self.set(key, Some(state));
+        Ok(())
+    }
+}
+
+/// The largest state of one key of one node that is read back.
+pub const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,0 +1,299 @@
+//! Operators: the logic of a node. It is part of the plan and shared by all keys; what it remembers of a key is its
+//! `State`, which the engine keeps, restores after a failure, and saves.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::words::{Column, ColumnMut, ColumnRef, ElementType, Time};
+
+/// What an operator remembers of one key. Implemented for everything that can be cloned and written down.
+pub trait State: Clone + Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> State for T {}
+
+/// The logic of a node, for one key at a time.
+///
+/// An operator works row by row: what it writes into a row depends on that row, on the rows before it, and on nothing
+/// else. How many rows come in one call is up to the engine, so state must be the same whether ten rows come in one
+/// call or in ten. Most operators are closures (see [`crate::topology::provide`]); this trait is for those with state.
+pub trait Operator: fmt::Debug + Send + Sync + 'static {
+    /// What it remembers of one key; `()` for nothing.
+    type State: State;
+
+    /// Its name in plans and manifests, such as `rolling`.
+    fn name(&self) -> &'static str;
+
+    /// All that decides its results, as text: two operators of the same name and parameters are the same, and a node
+    /// keeps its state when it is deployed again with the same.
+    fn parameters(&self) -> String;
+
+    /// Which version of [`Operator::State`] it writes; raise it when the meaning or layout of the state changes.
+    fn state_version(&self) -> u32 {
+        1
+    }
+
+    /// Refuses needs and provides that it cannot work with.
+    ///
+    /// # Errors
+    /// A text that says what it takes.
+    fn check(&self, needs: &[ElementType], provides: &[ElementType]) -> Result<(), String>;
+
+    /// The state of a key before its first row.
+    fn start(&self) -> Self::State;
+
+    /// Computes some rows of one key. Rows that lack a needed value do not come here, unless the node passes them.
+    ///
+    /// # Errors
+    /// When a row cannot be computed. The engine restores the state, finds the row by computing them one by one,
+    /// sends it to the dead letters and goes on. A panic is treated alike.
+    fn run(&self, state: &mut Self::State, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError>;
+
+    /// Whether [`Operator::run`] can fail or panic. Only those that can pay for a copy of the state.
+    fn can_fail(&self) -> bool {
+        true
+    }
+
+    /// Whether it makes rows of its own ([`Outputs::emit`]), as windows do, instead of one for each row it gets.
+    fn own_rows(&self) -> bool {
+        false
+    }
+
+    /// Time has passed for a key without a row. Called only when [`Operator::own_rows`].
+    ///
+    /// # Errors
+    /// As [`Operator::run`].
+    fn tick(&self, _state: &mut Self::State, _now: Time, _out: &mut Outputs<'_>) -> Result<(), RowError> {
+        Ok(())
+    }
+
+    /// Bytes of its parameters and artifact.
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Some rows of one key: their times, and a column for each need.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    times: &'a [Time],
+    needs: &'a [ColumnRef<'a>],
+    /// `needs` begin here; the columns are longer than `times` when a part of them is looked at.
+    first: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows at `times`, with as many values in each of `needs`.
+    pub fn new(times: &'a [Time], needs: &'a [ColumnRef<'a>]) -> Self {
+        debug_assert!(needs.iter().all(|need| need.len() == times.len()), "needs and times have the same rows");
+        Self { times, needs, first: 0 }
+    }
+
+    /// How many rows.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// The event time of each row, rising.
+    #[inline]
+    pub fn times(&self) -> &'a [Time] {
+        self.times
+    }
+
+    /// How many needs there are.
+    #[inline]
+    pub fn needs(&self) -> usize {
+        self.needs.len()
+    }
+
+    /// The values of a need, a row each.
+    #[inline]
+    pub fn column(&self, need: usize) -> ColumnRef<'a> {
+        let column = self.needs[need];
+        if column.len() == self.times.len() { column } else { column.rows(self.first..self.first + self.times.len()) }
+    }
+
+    /// The values of a need of `f32`.
+    ///
+    /// # Panics
+    /// When the need is of another type; the resolver has checked it.
+    #[inline]
+    pub fn f32(&self, need: usize) -> &'a [f32] {
+        match self.column(need) {
+            ColumnRef::F32(values) => values,
+            other => panic!("need {need} is of {}, not f32", other.element_type()),
+        }
+    }
+
+    /// The values of a need of `f64`.
+    ///
+    /// # Panics
+    /// As [`Rows::f32`].
+    #[inline]
+    pub fn f64(&self, need: usize) -> &'a [f64] {
+        match self.column(need) {
+            ColumnRef::F64(values) => values,
+            other => panic!("need {need} is of {}, not f64", other.element_type()),
+        }
+    }
+
+    /// A part of these rows.
+    #[must_use]
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        Self { times: &self.times[rows.clone()], needs: self.needs, first: self.first + rows.start }
+    }
+}
+
+/// Where an operator writes: for each provided stream a column with as many rows as came in, all missing at first;
+/// or, for operators with rows of their own, rows that are appended.
+#[derive(Debug)]
+pub struct Outputs<'a> {
+    columns: &'a mut [Column],
+    rows: Range<usize>,
+    own: Option<&'a mut OwnRows>,
+    /// Number of the first row of this call among the rows of the key that came in, for [`OwnRows::from`].
+    first_row: u32,
+}
+
+/// The rows an operator made: their times, and which incoming row each was made by.
+#[derive(Debug, Default)]
+pub struct OwnRows {
+    /// Event time of each.
+    pub times: Vec<Time>,
+    /// The incoming row that let it be computed, from 0 for the first of the key's run.
+    pub from: Vec<u32>,
+}
+
+impl<'a> Outputs<'a> {
+    /// Rows `rows` of `columns`.
+    pub fn new(columns: &'a mut [Column], rows: Range<usize>) -> Self {
+        Self { columns, rows, own: None, first_row: 0 }
+    }
+
+    /// Rows that are appended to `columns` and `own`; `first_row` is the number of the first incoming row.
+    pub fn own(columns: &'a mut [Column], own: &'a mut OwnRows, first_row: u32) -> Self {
+        Self { columns, rows: 0..0, own: Some(own), first_row }
+    }
+
+    /// How many rows can be written.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no row can be written.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many streams are provided.
+    pub fn provides(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The rows of a provided stream.
+    #[inline]
+    pub fn column(&mut self, provided: usize) -> ColumnMut<'_> {
+        self.columns[provided].rows_mut(self.rows.clone())
+    }
+
+    /// The rows of a provided stream of `f32`.
+    ///
+    /// # Panics
+    /// When the stream is of another type; the resolver has checked it.
+    #[inline]
+    pub fn f32(&mut self, provided: usize) -> &mut [f32] {
+        match &mut self.columns[provided] {
+            Column::F32(values) => &mut values[self.rows.clone()],
+            other => panic!("output {provided} is of {}, not f32", other.element_type()),
+        }
+    }
+
+    /// The rows of a provided stream of `f64`.
+    ///
+    /// # Panics
+    /// As [`Outputs::f32`].
+    #[inline]
+    pub fn f64(&mut self, provided: usize) -> &mut [f64] {
+        match &mut self.columns[provided] {
+            Column::F64(values) => &mut values[self.rows.clone()],
+            other => panic!("output {provided} is of {}, not f64", other.element_type()),
+        }
+    }
+
+    /// All provided streams at once, for kernels that write several.
+    pub fn columns(&mut self) -> impl Iterator<Item = ColumnMut<'_>> {
+        let rows = self.rows.clone();
+        self.columns.iter_mut().map(move |column| column.rows_mut(rows.clone()))
+    }
+
+    /// A part of these rows, to write.
+    pub fn part(&mut self, rows: Range<usize>) -> Outputs<'_> {
+        let first_row = self.first_row + u32::try_from(rows.start).expect("a run has fewer than 2^32 rows");
+        match &mut self.own {
+            Some(own) => Outputs { columns: self.columns, rows: 0..0, own: Some(own), first_row },
+            None => {
+                let rows = self.rows.start + rows.start..self.rows.start + rows.end;
+                Outputs { columns: self.columns, rows, own: None, first_row }
+            }
+        }
+    }
+
+    /// Appends a row at `time` that the incoming row `row` let be computed, and gives the columns with this row as
+    /// the last, all missing.
+    ///
+    /// # Panics
+    /// When the operator has no rows of its own ([`Operator::own_rows`]).
+    pub fn emit(&mut self, row: usize, time: Time) -> Outputs<'_> {
+        let own = self.own.as_mut().expect("only operators with rows of their own emit");
+        own.times.push(time);
+        own.from.push(self.first_row + u32::try_from(row).expect("a run has fewer than 2^32 rows"));
+        for column in self.columns.iter_mut() {
+            column.push(None);
+        }
+        let last = own.times.len() - 1;
+        Outputs { columns: self.columns, rows: last..last + 1, own: None, first_row: 0 }
+    }
+
+    /// How many rows of its own the operator has made so far in this frame.
+    pub(crate) fn emitted(&self) -> usize {
+        self.own.as_ref().map_or(0, |own| own.times.len())
+    }
+
+    /// Takes back what was written into `rows`, or emitted since `emitted`.
+    pub(crate) fn undo(&mut self, rows: Range<usize>, emitted: usize) {
+        if let Some(own) = &mut self.own {
+            own.times.truncate(emitted);
+            own.from.truncate(emitted);
+            for column in self.columns.iter_mut() {
+                column.truncate(emitted);
+            }
+        } else {
+            for column in self.columns.iter_mut() {
+                let mut column = column.rows_mut(self.rows.start + rows.start..self.rows.start + rows.end);
+                (0..rows.len()).for_each(|row| column.set_missing(row));
+            }
+        }
+    }
+}
+
+/// A row could not be computed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RowError(pub String);
+
+impl RowError {
+    /// With this text as the reason; it goes to the dead letters.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}

@@ -1,0 +1,193 @@
+//! Sinks: where predictions go. A sink's writer lives on each shard, encodes there, and says `done` for a frame when
+//! what it wrote is durable.
+
+use std::sync::Arc;
+
+use super::model::Digest;
+use crate::words::{Cause, ColumnRef, Key, NodeId, PartitionIndex, Revision, ShardIndex, StreamName, Time, Value};
+
+/// Where predictions go.
+pub trait Sink: Send + Sync + 'static {
+    /// A writer for one shard, made on its thread.
+    ///
+    /// # Errors
+    /// When the sink cannot be written to; the runtime does not start then.
+    fn open(&self, shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError>;
+
+    /// Waits until everything that was written is durable, or gives up; called on a thread that may block, before the
+    /// last commit.
+    ///
+    /// # Errors
+    /// When something could not be made durable.
+    fn flush(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// A sink on one shard.
+pub trait SinkWriter: 'static {
+    /// Writes a frame's values; never blocks. `done` is said when they are durable, at once or later, on any thread.
+    fn write(&mut self, frame: &SinkFrame<'_>, done: Done);
+}
+
+/// Writing did not work.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct SinkError {
+    /// What happened, where, and what to do.
+    pub reason: String,
+}
+
+/// A sink's word that it has made a frame durable. Dropping it without saying so is a defect of the engine or the
+/// sink: the process aborts, and what was not committed is read again.
+pub struct Done(pub(crate) Option<Box<dyn FnOnce() + Send>>);
+
+impl Done {
+    /// A word that calls `said`, for tests of sinks.
+    pub fn new(said: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(said)))
+    }
+
+    /// What was written is durable.
+    pub fn done(mut self) {
+        if let Some(said) = self.0.take() {
+            said();
+        }
+    }
+}
+
+impl std::fmt::Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Done")
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if self.0.is_some() && !std::thread::panicking() {
+            tracing::error!("a sink dropped a frame without saying `done`; aborting so that it is read again");
+            std::process::abort();
+        }
+    }
+}
+
+/// The rows of one stream of one key in a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkColumn<'a> {
+    /// The key.
+    pub key: &'a Key,
+    /// The stream.
+    pub stream: &'a StreamName,
+    /// The node that provided it.
+    pub node: &'a NodeId,
+    /// The artifact that computed it.
+    pub artifact: Option<Digest>,
+    /// Event time of each row.
+    pub times: &'a [Time],
+    /// What let each row be computed.
+    pub causes: &'a [Cause],
+    /// The values; missing ones are not written.
+    pub values: ColumnRef<'a>,
+}
+
+/// What a sink gets of a frame.
+#[derive(Debug)]
+pub struct SinkFrame<'a> {
+    /// The revision that computed it.
+    pub revision: Revision,
+    /// The bound source's name.
+    pub source: &'a str,
+    /// The partition over all sources.
+    pub partition: PartitionIndex,
+    /// The source's own number of the partition.
+    pub source_partition: u32,
+    /// All columns of a key together, in the order of their streams' names.
+    pub columns: &'a [SinkColumn<'a>],
+}
+
+/// One value with its provenance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkRow<'a> {
+    /// The key.
+    pub key: &'a Key,
+    /// Event time.
+    pub time: Time,
+    /// The stream.
+    pub stream: &'a StreamName,
+    /// The value.
+    pub value: Value,
+    /// The node that provided it.
+    pub node: &'a NodeId,
+    /// The artifact that computed it.
+    pub artifact: Option<Digest>,
+    /// The record and row that let it be computed.
+    pub cause: Cause,
+}
+
+impl<'a> SinkFrame<'a> {
+    /// Calls `row` for every value that is not missing, in the order sinks write: by key, then cause, time and stream.
+    pub fn for_each(&self, mut row: impl FnMut(SinkRow<'a>)) {
+        let mut rest = self.columns;
+        while let Some(first) = rest.first() {
+            let of_key = rest.iter().position(|column| column.key != first.key).unwrap_or(rest.len());
+            let (columns, after) = rest.split_at(of_key);
+            rest = after;
+            if columns.iter().all(|column| std::ptr::eq(column.times, first.times)) {
+                // One axis: the rows are in order already.
+                for index in 0..first.times.len() {
+                    columns.iter().filter_map(|column| column.row(index)).for_each(&mut row);
+                }
+            } else {
+                let mut order: Vec<(Cause, Time, usize, usize)> = Vec::new();
+                for (number, column) in columns.iter().enumerate() {
+                    order.extend(
+                        (0..column.times.len()).map(|row| (column.causes[row], column.times[row], number, row)),
+                    );
+                }
+                order.sort_unstable();
+                order.iter().filter_map(|&(_, _, number, row)| columns[number].row(row)).for_each(&mut row);
+            }
+        }
+    }
+}
+
+impl<'a> SinkColumn<'a> {
+    fn row(&self, index: usize) -> Option<SinkRow<'a>> {
+        Some(SinkRow {
+            key: self.key,
+            time: self.times[index],
+            stream: self.stream,
+            value: self.values.value(index)?,
+            node: self.node,
+            artifact: self.artifact,
+            cause: self.causes[index],
+        })
+    }
+}
+
+/// A record or row that could not be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// The source's name and its partition.
+    pub source: Arc<str>,
+    /// The source's own number of the partition.
+    pub source_partition: u32,
+    /// The record and row.
+    pub cause: Cause,
+    /// The key, where it is known.
+    pub key: Option<Key>,
+    /// The node that failed; `None` when the record got to no node.
+    pub node: Option<NodeId>,
+    /// Event time, where it is known.
+    pub time: Option<Time>,
+    /// Why.
+    pub reason: String,
+    /// The record's bytes, where there were any.
+    pub record: Option<Box<[u8]>>,
+}
+
+/// Where dead letters go: one writer for all shards.
+pub trait DeadLetters: Send + Sync + 'static {
+    /// Writes letters; never blocks. `done` is said when they are durable.
+    fn write(&self, letters: Vec<DeadLetter>, done: Done);
+}
