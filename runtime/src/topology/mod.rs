@@ -1,12 +1,22 @@
 //! From what the user wants to what runs: nodes, their resolution, plans and their differences. Pure functions over
 //! plain data.
 
+mod axes;
 pub mod attributes;
+pub mod bits;
 pub mod build;
+mod check;
+mod cycles;
+pub mod declared;
 pub mod function;
 pub mod graph;
 pub mod need;
 pub mod node;
+pub mod plan;
+pub mod problem;
+pub mod resolve;
+mod resolve_key;
+pub mod variant;
 pub mod scorer;
 pub mod selector;
 pub mod sensor;
