@@ -1,9 +1,20 @@
 //! Dataflow runtime that serves thousands of machine-learning models over high-frequency sensor streams.
 
+mod actor;
 pub mod clock;
+mod handle;
+pub mod in_process;
+mod runtime;
+mod supervisor;
 pub mod topology;
 pub mod traits;
 pub mod words;
 
+pub use actor::Counts;
+pub use actor::driver::DriveOptions;
+pub use actor::intake::{BadRow, IntakeCounts, IntakePolicy};
+pub use handle::{Handle, NodeReport, Preview, Report, RunError};
+pub use runtime::{Builder, Options, Runtime, StartError};
+pub use supervisor::{Applied, DeployError, Deployment};
 pub use topology::Topology;
 pub use words::{Attribute, Element, ElementType, Stream, Value};

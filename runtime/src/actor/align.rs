@@ -194,14 +194,7 @@ impl KeyAlign {
         rows
     }
 
-    fn release(
-        &mut self,
-        incoming: &[Incoming<'_>],
-        node: &Node,
-        wait: Span,
-        cause: Cause,
-        rows: &mut Vec<Candidate>,
-    ) {
+    fn release(&mut self, incoming: &[Incoming<'_>], node: &Node, wait: Span, cause: Cause, rows: &mut Vec<Candidate>) {
         let needs = incoming.len() - usize::from(node.when.is_some());
         let provided = (0..needs).filter(|need| incoming[*need].need.kind.is_direct() && incoming[*need].provided);
         let all = provided.map(|need| self.newest[need]).min().flatten();

@@ -14,7 +14,6 @@ pub(crate) struct BatchToken {
     pub(crate) source: Arc<str>,
     pub(crate) partition: PartitionIndex,
     pub(crate) source_partition: u32,
-    pub(crate) revision: Revision,
     /// Number within the partition.
     pub(crate) number: u64,
     pub(crate) parts: AtomicU32,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::declared::Declared;
 use super::need::NeedKind;
 use super::node::{Node, RowRule, Work};
-use super::plan::AxisLabel;
+use immutable_chunkmap::map::MapM;
+
+use super::plan::{AxisLabel, BasePlan, OwnName};
 use super::problem::Problem;
 use super::resolve::{NOWHERE, Names};
 use crate::traits::Axes;
@@ -36,7 +38,14 @@ pub(super) fn source_axes(declared: &Declared, problems: &mut Vec<Problem>) -> V
                         raw: (*raw).clone(),
                         element: *element,
                         brings: brings.map_or_else(
-                            || shapes.iter().flatten().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+                            || {
+                                shapes
+                                    .iter()
+                                    .flatten()
+                                    .map(|(name, _)| format!("`{name}`"))
+                                    .collect::<Vec<_>>()
+                                    .join(", ")
+                            },
                             |element| format!("it as {element}"),
                         ),
                     });
@@ -53,7 +62,10 @@ pub(super) fn source_axes(declared: &Declared, problems: &mut Vec<Problem>) -> V
                 })
                 .collect();
             let grouped = |name: &StreamName| groups.iter().flatten().any(|grouped| grouped == name);
-            let rest = sensors.iter().filter(|(name, _)| !grouped(name)).map(|(name, (element, _))| ((*name).clone(), *element));
+            let rest = sensors
+                .iter()
+                .filter(|(name, _)| !grouped(name))
+                .map(|(name, (element, _))| ((*name).clone(), *element));
             if *wide {
                 axes.push(AxisStreams { streams: rest.collect() });
             } else {
@@ -73,7 +85,10 @@ pub(super) struct Labels {
 impl Labels {
     /// Follows first needs back to the sensors. There are no cycles of direct needs.
     pub(super) fn of(names: &Names, axes: &[AxisStreams], problems: &mut Vec<Problem>) -> Self {
-        let raw = axes.iter().zip(0..).flat_map(|(axis, number)| axis.streams.iter().map(move |(name, _)| (name.clone(), number)));
+        let raw = axes
+            .iter()
+            .zip(0..)
+            .flat_map(|(axis, number)| axis.streams.iter().map(move |(name, _)| (name.clone(), number)));
         let mut labels = Self { names: BTreeMap::new(), raw: raw.collect() };
         for name in names.keys() {
             labels.follow(name, names, 0);
@@ -96,6 +111,13 @@ impl Labels {
             }
         }
         labels
+    }
+
+    /// The labels of a plan's names.
+    pub(super) fn known(base: &BasePlan, own_names: &MapM<StreamName, OwnName>) -> Self {
+        let base_names = base.names.iter().map(|(name, info)| (name.clone(), info.axis.clone()));
+        let own = own_names.into_iter().map(|(name, own)| (name.clone(), own.axis.clone()));
+        Self { names: base_names.chain(own).collect(), raw: BTreeMap::new() }
     }
 
     fn follow(&mut self, name: &StreamName, names: &Names, depth: usize) -> AxisLabel {

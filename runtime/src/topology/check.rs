@@ -7,7 +7,9 @@ use super::axes::Labels;
 use super::declared::Declared;
 use super::need::NeedKind;
 use super::node::{Missing, Node, NodeKind, RowRule, Work, stand_in};
-use super::plan::PlanNode;
+use immutable_chunkmap::map::MapM;
+
+use super::plan::{BasePlan, OwnName, PlanNode};
 use super::problem::Problem;
 use super::resolve::{BASE_NODES_MAX, Names, element_of};
 use super::scorer::check_model;
@@ -128,7 +130,13 @@ pub(super) fn providers(names: &Names, problems: &mut Vec<Problem>) {
         for node in all {
             let (is, wants) = (element_of(first, name), element_of(node, name));
             if is != wants {
-                problems.push(Problem::Type { stream: name.clone(), provider: first.name(), is, node: node.name(), wants });
+                problems.push(Problem::Type {
+                    stream: name.clone(),
+                    provider: first.name(),
+                    is,
+                    node: node.name(),
+                    wants,
+                });
             }
         }
         for (index, one) in providers.base.iter().enumerate() {
@@ -200,6 +208,34 @@ fn node_needs(node: &Node, declared: &Declared, names: &Names, problems: &mut Ve
     if let super::selector::Selector::Attribute { name, value } = &node.selector {
         attribute_selector(node, name, value, attributes, problems);
     }
+}
+
+/// The same for a node of one key against a plan; `None` when a need is not met there, so that all must be resolved.
+pub(super) fn own_needs(
+    node: &Node,
+    declared: &Declared,
+    base: &BasePlan,
+    own_names: &MapM<StreamName, OwnName>,
+    problems: &mut Vec<Problem>,
+) -> Option<()> {
+    let attributes = declared.attributes.types();
+    for need in &node.needs {
+        let is = match need.kind {
+            NeedKind::Attribute => *attributes.get(&need.name)?,
+            _ => match (base.names.get(&need.name), own_names.get(&need.name)) {
+                (Some(info), _) => info.element,
+                (None, own) => own?.element,
+            },
+        };
+        if is != need.element {
+            let why = format!("`{}` is {is}, not {}", need.name, need.element);
+            problems.push(Problem::Unfit { node: node.name(), why });
+        }
+        if matches!(need.kind, NeedKind::Previous { .. }) {
+            return None;
+        }
+    }
+    if node.when.is_some() { None } else { Some(()) }
 }
 
 fn attribute_selector(

@@ -29,8 +29,7 @@ impl<'a> Graph<'a> {
             nodes.iter().enumerate().map(|(index, node)| (node.name(), index)).collect();
         let before = nodes.iter().map(|node| {
             let direct = node.needs.iter().filter(|need| need.is_direct()).map(|need| &need.name).chain(&node.when);
-            let all: Vec<&StreamName> =
-                if with_previous { streams_needed(node).collect() } else { direct.collect() };
+            let all: Vec<&StreamName> = if with_previous { streams_needed(node).collect() } else { direct.collect() };
             let mut before: Vec<usize> = all
                 .into_iter()
                 .filter_map(|name| names.get(name))
@@ -139,7 +138,8 @@ pub(super) fn in_order(
         let within: Vec<Vec<usize>> = component
             .iter()
             .map(|node| {
-                let inside = direct.before[*node].iter().filter_map(|before| component.iter().position(|m| m == before));
+                let inside =
+                    direct.before[*node].iter().filter_map(|before| component.iter().position(|m| m == before));
                 inside.collect()
             })
             .collect();

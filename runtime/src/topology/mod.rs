@@ -1,13 +1,14 @@
 //! From what the user wants to what runs: nodes, their resolution, plans and their differences. Pure functions over
 //! plain data.
 
-mod axes;
 pub mod attributes;
+mod axes;
 pub mod bits;
 pub mod build;
 mod check;
 mod cycles;
 pub mod declared;
+pub mod diff;
 pub mod function;
 pub mod graph;
 pub mod need;
@@ -16,10 +17,10 @@ pub mod plan;
 pub mod problem;
 pub mod resolve;
 mod resolve_key;
-pub mod variant;
 pub mod scorer;
 pub mod selector;
 pub mod sensor;
+pub mod variant;
 
 pub use attributes::{AttributeError, Attributes, KeyAttributes};
 pub use build::{all_models, matching, provide, sink};

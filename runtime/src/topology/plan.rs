@@ -68,6 +68,8 @@ pub struct OwnName {
 
 /// The nodes of a class that are not limited to one key, resolved.
 pub struct BasePlan {
+    /// The revision in which it was resolved; plans that only differ in nodes of single keys share it.
+    pub revision: Revision,
     /// The running nodes; a node's providers stand before it, unless in a loop.
     pub nodes: Vec<Arc<PlanNode>>,
     /// Every stream that base nodes provide or sensors bring in.
@@ -227,6 +229,7 @@ impl BasePlan {
     /// A plan without nodes.
     pub fn empty() -> Self {
         Self {
+            revision: Revision(0),
             nodes: Vec::new(),
             names: BTreeMap::new(),
             numbers: BTreeMap::new(),

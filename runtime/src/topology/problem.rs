@@ -23,7 +23,9 @@ pub enum Problem {
         nearest: Option<StreamName>,
     },
     /// The attribute is not declared.
-    #[error("`{node}` needs the attribute `{attribute}`, which is not declared; declare it with `Attributes::declare` or in the attribute file")]
+    #[error(
+        "`{node}` needs the attribute `{attribute}`, which is not declared; declare it with `Attributes::declare` or in the attribute file"
+    )]
     UnknownAttribute {
         /// The node.
         node: NodeId,
@@ -51,7 +53,9 @@ pub enum Problem {
         node: NodeId,
     },
     /// Two providers where neither is more specific.
-    #[error("`{first}` and `{second}` both provide `{stream}` for the same keys; give one a selector or a higher `priority`")]
+    #[error(
+        "`{first}` and `{second}` both provide `{stream}` for the same keys; give one a selector or a higher `priority`"
+    )]
     TwoProviders {
         /// The stream.
         stream: StreamName,
@@ -61,7 +65,9 @@ pub enum Problem {
         second: NodeId,
     },
     /// An override that leaves something out.
-    #[error("`{node}` stands in for `{other}`, but does not provide `{stream}`; an override provides all that the other does")]
+    #[error(
+        "`{node}` stands in for `{other}`, but does not provide `{stream}`; an override provides all that the other does"
+    )]
     PartialOverride {
         /// The override.
         node: NodeId,
@@ -71,7 +77,9 @@ pub enum Problem {
         stream: StreamName,
     },
     /// Two providers whose rows differ.
-    #[error("`{stream}` has {is} from `{provider}`, but {other_is} from `{node}`; all providers of a stream need the same rows")]
+    #[error(
+        "`{stream}` has {is} from `{provider}`, but {other_is} from `{node}`; all providers of a stream need the same rows"
+    )]
     Axis {
         /// The stream.
         stream: StreamName,
@@ -187,7 +195,11 @@ fn join(names: &[NodeId], between: &str) -> String {
 /// The name most like `wanted`, if one is near enough to be meant.
 pub fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n StreamName>) -> Option<StreamName> {
     let limit = wanted.len() / 3 + 1;
-    names.map(|name| (distance(wanted, name), name)).filter(|(far, _)| *far <= limit).min().map(|(_, name)| name.clone())
+    names
+        .map(|name| (distance(wanted, name), name))
+        .filter(|(far, _)| *far <= limit)
+        .min()
+        .map(|(_, name)| name.clone())
 }
 
 /// Levenshtein's distance: insertions, deletions and substitutions of bytes between two texts.

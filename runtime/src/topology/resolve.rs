@@ -44,9 +44,16 @@ pub(super) type Names = BTreeMap<StreamName, Providers>;
 /// Resolves what is declared into the plan of `revision`. Slot numbers, births and the plans of keys are taken over
 /// from `previous` where nothing changed.
 ///
+/// `touched` names the keys whose own nodes may differ from those of `previous`; `None` for all.
+///
 /// # Errors
 /// Every problem there is.
-pub fn resolve(declared: &Declared, previous: &ClassPlan, revision: Revision) -> Result<ClassPlan, ResolveErrors> {
+pub fn resolve(
+    declared: &Declared,
+    previous: &ClassPlan,
+    revision: Revision,
+    touched: Option<&BTreeSet<Key>>,
+) -> Result<ClassPlan, ResolveErrors> {
     let mut problems = check::settings(declared);
     let (names, pending) = names_and_pending(declared, &mut problems);
     check::providers(&names, &mut problems);
@@ -66,6 +73,7 @@ pub fn resolve(declared: &Declared, previous: &ClassPlan, revision: Revision) ->
     let demanded = demanded(declared, &names, &pending);
     let mut builder = Builder { previous, revision, labels: &labels, slots: Slots::from(previous), loops: &loops };
     let mut base = builder.base(declared, &names, &pending, &demanded);
+    base.revision = revision;
     base.axes = axes;
     base.raw_slots = builder.raw_slots(&base.axes, &base.nodes);
     base.demanded = demanded;
@@ -76,7 +84,9 @@ pub fn resolve(declared: &Declared, previous: &ClassPlan, revision: Revision) ->
     base.slots = builder.slots.used.values().max().map_or(0, |last| *last as usize + 1);
     base.numbers = builder.slots.used;
     let base = Arc::new(base);
-    let keys = keys(declared, previous, revision, &base, &own_names, &labels, &mut problems);
+    let resolver = KeyResolver::new(&base, &own_names, &labels, revision);
+    let touched = touched.filter(|_| same_for_keys(previous, &base, &own_names));
+    let keys = keys(declared, previous, &resolver, touched, &mut problems);
     if problems.is_empty() {
         Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_names })
     } else {
@@ -84,32 +94,125 @@ pub fn resolve(declared: &Declared, previous: &ClassPlan, revision: Revision) ->
     }
 }
 
-/// Resolves the nodes of each key; those that cannot have changed are taken over.
+/// Whether the nodes of keys that were not touched resolve to what they were: all that they look at is as before.
+fn same_for_keys(previous: &ClassPlan, base: &BasePlan, own_names: &MapM<StreamName, OwnName>) -> bool {
+    let before = &previous.base;
+    let names = before.names.iter().all(|(name, info)| base.names.get(name) == Some(info));
+    let own = |name: &StreamName| own_names.get(name).map(|own| (own.slot, own.element, own.axis.clone()));
+    let own_same = (&previous.own_names).into_iter().all(|(name, _)| {
+        let was = previous.own_names.get(name).map(|own| (own.slot, own.element, own.axis.clone()));
+        let providers = |plan: &BasePlan| -> Vec<NodeId> {
+            let provides = |node: &PlanNode| node.node.provides.iter().any(|(provided, _)| provided == name);
+            plan.nodes.iter().filter(|node| provides(node)).map(|node| node.name.clone()).collect()
+        };
+        was == own(name)
+            && before.demanded.contains(name) == base.demanded.contains(name)
+            && before.names.contains_key(name) == base.names.contains_key(name)
+            && providers(before) == providers(base)
+    });
+    let sinks = |plan: &BasePlan| -> Vec<(NodeId, String)> {
+        plan.sinks().map(|(_, sink)| (sink.name.clone(), sink.node.content())).collect()
+    };
+    names && own_same && sinks(before) == sinks(base)
+}
+
+/// Resolves the nodes of each key, or of those that were touched; the others are taken over.
 fn keys(
     declared: &Declared,
     previous: &ClassPlan,
-    revision: Revision,
-    base: &Arc<BasePlan>,
-    own_names: &MapM<StreamName, OwnName>,
-    labels: &Labels,
+    resolver: &KeyResolver<'_>,
+    touched: Option<&BTreeSet<Key>>,
     problems: &mut Vec<Problem>,
 ) -> MapM<Key, Arc<KeyPlan>> {
-    let resolver = KeyResolver::new(base, own_names, labels, revision);
-    let mut keys = Vec::with_capacity(declared.exact.len());
-    for (key, nodes) in &declared.exact {
-        match resolve_key(&resolver, nodes.values(), previous.keys.get(key).map(Arc::as_ref)) {
-            Ok(plan) => keys.push((key.clone(), Arc::new(plan))),
-            Err(more) => problems.extend(more),
+    let mut one = |key: &Key, nodes: &BTreeMap<NodeId, Arc<Node>>| {
+        let before = previous.keys.get(key).map(Arc::as_ref);
+        match resolve_key(resolver, nodes.values(), before) {
+            Ok(plan) => Some(Arc::new(plan)),
+            Err(more) => {
+                problems.extend(more);
+                None
+            }
+        }
+    };
+    let Some(touched) = touched else {
+        let all = (&declared.exact).into_iter();
+        return all.filter_map(|(key, nodes)| Some((key.clone(), one(key, nodes)?))).collect();
+    };
+    let mut keys = previous.keys.clone();
+    for key in touched {
+        match declared.exact.get(key).and_then(|nodes| one(key, nodes)) {
+            Some(plan) => keys.insert_cow(key.clone(), plan),
+            None => keys.remove_cow(key),
+        };
+    }
+    keys
+}
+
+/// Resolves a change of single keys' own nodes alone. `None` when it reaches further: a name that the class needs
+/// comes or goes, or its type or rows change; then everything is resolved.
+pub fn resolve_touched(
+    declared: &Declared,
+    previous: &ClassPlan,
+    revision: Revision,
+    touched: &BTreeSet<Key>,
+) -> Option<Result<ClassPlan, ResolveErrors>> {
+    let mut own_names = previous.own_names.clone();
+    let base = &previous.base;
+    let labels = Labels::known(base, &previous.own_names);
+    let next = (&own_names).into_iter().map(|(_, own)| own.slot + 1).max().unwrap_or(0).max(OWN_NAMES);
+    let mut next = next;
+    let empty = Arc::new(BTreeMap::new());
+    for key in touched {
+        let after = declared.exact.get(key).unwrap_or(&empty);
+        for node in previous.keys.get(key).iter().flat_map(|plan| &plan.nodes).map(|node| &node.plan.node) {
+            for (name, _) in &node.provides {
+                let mut own = own_names.get(name)?.clone();
+                own.providers = own.providers.checked_sub(1)?;
+                own_names.insert_cow(name.clone(), own);
+            }
+        }
+        for node in after.values() {
+            let axis = labels.of_node(node);
+            for (name, element) in &node.provides {
+                let own = match (own_names.get(name), base.names.get(name)) {
+                    (Some(own), _) if own.element == *element && own.axis == axis => {
+                        OwnName { providers: own.providers + 1, ..own.clone() }
+                    }
+                    (None, Some(info)) if info.element == *element && info.axis == axis => {
+                        OwnName { slot: info.slot, element: *element, axis: axis.clone(), providers: 1 }
+                    }
+                    (None, None) if axis != NOWHERE && base.pending.is_empty() => {
+                        next += 1;
+                        OwnName { slot: next - 1, element: *element, axis: axis.clone(), providers: 1 }
+                    }
+                    _ => return None,
+                };
+                own_names.insert_cow(name.clone(), own);
+            }
         }
     }
-    keys.into_iter().collect()
+    if (&own_names).into_iter().any(|(_, own)| own.providers == 0) {
+        return None;
+    }
+    let mut problems = Vec::new();
+    for node in touched.iter().filter_map(|key| declared.exact.get(key)).flat_map(|nodes| nodes.values()) {
+        check::node_settings(node, &mut problems);
+        check::own_needs(node, declared, base, &own_names, &mut problems)?;
+    }
+    if !problems.is_empty() {
+        return Some(Err(ResolveErrors(problems)));
+    }
+    let resolver = KeyResolver::new(base, &own_names, &labels, revision);
+    let keys = keys(declared, previous, &resolver, Some(touched), &mut problems);
+    if !problems.is_empty() {
+        return Some(Err(ResolveErrors(problems)));
+    }
+    let (class, base) = (declared.class.clone(), Arc::clone(base));
+    Some(Ok(ClassPlan { class, revision, base, keys, own_names }))
 }
 
 /// Who provides what, without the nodes that wait for a provider.
-fn names_and_pending(
-    declared: &Declared,
-    problems: &mut Vec<Problem>,
-) -> (Names, BTreeMap<NodeId, Vec<StreamName>>) {
+fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>) -> (Names, BTreeMap<NodeId, Vec<StreamName>>) {
     let mut pending: BTreeMap<NodeId, Vec<StreamName>> = BTreeMap::new();
     loop {
         let names = names(declared, &pending);
@@ -189,11 +292,7 @@ pub fn asks_for(sink: &Node, stream: &StreamName, provider: &Node) -> bool {
 }
 
 /// The names that sinks ask for, and those that their providers need, and so on.
-fn demanded(
-    declared: &Declared,
-    names: &Names,
-    pending: &BTreeMap<NodeId, Vec<StreamName>>,
-) -> BTreeSet<StreamName> {
+fn demanded(declared: &Declared, names: &Names, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> BTreeSet<StreamName> {
     let sinks: Vec<_> = declared.base.values().filter(|node| matches!(node.work, Work::Sink(_))).collect();
     let asked = |node: &Node| node.provides.iter().any(|(name, _)| sinks.iter().any(|sink| asks_for(sink, name, node)));
     let mut demanded = BTreeSet::new();
@@ -281,8 +380,8 @@ impl Builder<'_> {
         }
         let own = self.own_numbers(names);
         for node in cycles::in_order(declared, names, pending) {
-            let wanted = matches!(node.work, Work::Sink(_))
-                || node.provides.iter().any(|(name, _)| demanded.contains(name));
+            let wanted =
+                matches!(node.work, Work::Sink(_)) || node.provides.iter().any(|(name, _)| demanded.contains(name));
             if wanted {
                 let running = self.node(&node, names, &plan, &own);
                 plan.nodes.push(Arc::new(running));
@@ -356,9 +455,9 @@ impl Builder<'_> {
             needs.push(PlanNeed { from, element: node.provides[0].1, kind: NeedKind::Optional, in_row: true });
         }
         if let Work::Sink(_) = &node.work {
-            let asked = names.iter().filter(|(name, providers)| {
-                providers.base.iter().any(|provider| asks_for(node, name, provider))
-            });
+            let asked = names
+                .iter()
+                .filter(|(name, providers)| providers.base.iter().any(|provider| asks_for(node, name, provider)));
             takes.extend(asked.map(|(name, _)| (name.clone(), slot_of(name))));
         }
         let provides = node.provides.iter().map(|(name, _)| To::Slot(slot_of(name))).collect();

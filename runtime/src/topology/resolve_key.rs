@@ -116,16 +116,16 @@ fn wanted(resolver: &KeyResolver<'_>, node: &Node) -> bool {
 }
 
 /// The nodes with providers first; a cycle is a problem, also one that goes through nodes of the class.
-fn ordered<'n>(
-    resolver: &KeyResolver<'_>,
-    nodes: &[&'n Arc<Node>],
-    problems: &mut Vec<Problem>,
-) -> Vec<&'n Arc<Node>> {
+fn ordered<'n>(resolver: &KeyResolver<'_>, nodes: &[&'n Arc<Node>], problems: &mut Vec<Problem>) -> Vec<&'n Arc<Node>> {
     let own = |name: &StreamName| nodes.iter().position(|node| node.provides.iter().any(|(own, _)| own == name));
     let through_base = nodes.iter().any(|node| {
         let read_by_base = |name: &StreamName| {
             let slot = resolver.slot(name);
-            resolver.base.nodes.iter().any(|base| base.takes.is_empty() && base.slots_read().any(|read| Some(read) == slot))
+            resolver
+                .base
+                .nodes
+                .iter()
+                .any(|base| base.takes.is_empty() && base.slots_read().any(|read| Some(read) == slot))
         };
         node.provides.iter().any(|(name, _)| read_by_base(name))
     });
@@ -197,10 +197,9 @@ fn key_node(
         if kind == NeedKind::Attribute {
             return PlanNeed { from: From::Attribute(name.clone()), element, kind, in_row: true };
         }
-        let from = locals.get(name).map_or_else(
-            || From::Slot(resolver.slot(name).expect("needs are met")),
-            |(local, _)| From::Local(*local),
-        );
+        let from = locals
+            .get(name)
+            .map_or_else(|| From::Slot(resolver.slot(name).expect("needs are met")), |(local, _)| From::Local(*local));
         let same_axis: &AxisLabel = resolver.labels.of_name(name);
         PlanNeed { from, element, kind, in_row: *same_axis == input_axis && node.rule == RowRule::First }
     };

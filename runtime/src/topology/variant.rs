@@ -111,7 +111,8 @@ impl Variant {
         };
         let axes = u16::try_from(base.axes.len()).unwrap_or(u16::MAX);
         let tickers = active.iter().filter(|index| nodes[*index].ticks()).map(|index| leader[index]).collect();
-        let sinks = active.iter().filter(|index| matches!(nodes[*index].node.work, Work::Sink(_))).map(number).collect();
+        let sinks =
+            active.iter().filter(|index| matches!(nodes[*index].node.work, Work::Sink(_))).map(number).collect();
         Self {
             reach: (0..axes).map(|axis| reach_from(axis_starts(axis))).collect(),
             tick_reach: reach_from(tickers),
@@ -124,6 +125,11 @@ impl Variant {
             provider,
             sinks,
         }
+    }
+
+    /// Those of `starts` and all behind them.
+    pub fn reach_from(&self, starts: Vec<u32>) -> Bits {
+        reach(self.members.len(), &self.successors, starts)
     }
 
     /// The leaders that must be done before nodes that read `slots` can be woken.
@@ -147,13 +153,13 @@ fn leaders(nodes: &[Arc<PlanNode>], active: &Bits) -> Vec<u32> {
     leader.collect()
 }
 
-fn reach(count: usize, successors: &[Vec<u32>], starts: Vec<u32>) -> Bits {
+fn reach(count: usize, successors: &[impl AsRef<[u32]>], starts: Vec<u32>) -> Bits {
     let mut reached = Bits::below(count);
     let mut open = starts;
     while let Some(node) = open.pop() {
         if !reached.contains(node as usize) {
             reached.insert(node as usize);
-            open.extend(&successors[node as usize]);
+            open.extend(successors[node as usize].as_ref());
         }
     }
     reached

@@ -1,0 +1,101 @@
+//! What a node keeps on a shard: the state of its keys, and its counters.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::align::KeyAlign;
+use super::guard::Health;
+use crate::topology::KeyAttributes;
+use crate::topology::plan::PlanNode;
+use crate::traits::{AnyTable, Model};
+use crate::words::{Column, Key, KeyIndex, NodeId, Revision};
+
+/// Everything of one node on one shard. In a loop it is the leader's actor that touches it.
+pub(crate) struct Cell {
+    pub(crate) name: NodeId,
+    pub(crate) born: Revision,
+    /// The operator's states; `None` for sinks and families.
+    pub(crate) table: Option<Box<dyn AnyTable>>,
+    /// For nodes whose needs are on several axes, or whose rows are gated or thinned.
+    pub(crate) align: FxHashMap<KeyIndex, KeyAlign>,
+    /// For nodes that need `previous` or hold the last value: a column of one row for each need.
+    pub(crate) last: FxHashMap<KeyIndex, Vec<Option<Column>>>,
+    pub(crate) health: Health,
+    pub(crate) counts: Counts,
+    /// For families: each key's artifacts, by the revision from which they are in force.
+    pub(crate) members: Vec<Vec<(Revision, Option<Arc<dyn Model>>)>>,
+}
+
+/// What became of a node's rows; they add up: `rows` is the sum of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows that came.
+    pub rows: u64,
+    /// Rows that were computed.
+    pub computed: u64,
+    /// Rows that lacked a needed value, or an artifact.
+    pub skipped: u64,
+    /// Rows that failed.
+    pub failed: u64,
+    /// Rows that came while the node was quarantined for their key.
+    pub quarantined: u64,
+}
+
+impl Counts {
+    /// Adds those of another shard.
+    pub fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.computed += other.computed;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.quarantined += other.quarantined;
+    }
+}
+
+impl Cell {
+    /// Nothing yet.
+    pub(crate) fn new(plan: &PlanNode) -> Self {
+        let many = plan.node.only_key().is_none();
+        Self {
+            name: plan.name.clone(),
+            born: plan.born,
+            table: plan.operator.as_ref().map(|operator| operator.table(many)),
+            align: FxHashMap::default(),
+            last: FxHashMap::default(),
+            health: Health::default(),
+            counts: Counts::default(),
+            members: Vec::new(),
+        }
+    }
+
+    /// The artifact of a key in force at a revision: the newest that is not above it.
+    pub(crate) fn member(&self, key: KeyIndex, revision: Revision) -> Option<&Arc<dyn Model>> {
+        let artifacts = self.members.get(key.0 as usize)?;
+        artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()
+    }
+}
+
+/// What the actors of a shard share: they all run on its thread.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// The states of all nodes, by place.
+    pub(crate) cells: RefCell<Vec<Option<Rc<RefCell<Cell>>>>>,
+    /// The keys of each class that the shard has met.
+    pub(crate) keys: RefCell<Vec<KeyFacts>>,
+}
+
+/// What is known of a key.
+pub(crate) struct KeyFacts {
+    pub(crate) key: Key,
+    pub(crate) attributes: Arc<KeyAttributes>,
+}
+
+impl Shared {
+    pub(crate) fn cell(&self, place: u32) -> Rc<RefCell<Cell>> {
+        let cells = self.cells.borrow();
+        Rc::clone(cells[place as usize].as_ref().expect("a frame's nodes have states until it is finished"))
+    }
+}

@@ -1,0 +1,346 @@
+//! One node over one frame: for each key its rows, what is missing in them, the operator, the outputs.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::align::{After, Aligned, Incoming};
+use super::cell::{Cell, Shared};
+use super::frame::{Axis, Frame, KeyFrame, View};
+use super::guard::{self, RowFailure, Runner};
+use super::missing::{Filled, fill};
+use super::output::{Buffer, Finished};
+use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
+use crate::traits::Rows;
+use crate::traits::sink::DeadLetter;
+use crate::words::{Cause, Column, ColumnRef, KeyIndex, Time};
+
+/// Needs whose references are kept on the stack.
+pub(super) const NEEDS_ON_STACK: usize = 16;
+
+/// A node at work on a frame: on all keys, or on the one it is for.
+pub(super) struct NodeRun<'f> {
+    pub(super) frame: &'f Frame,
+    pub(super) shared: &'f Shared,
+    pub(super) plan: &'f PlanNode,
+    pub(super) only_run: Option<usize>,
+}
+
+/// A key's rows for a node: in place in the frame, or put together.
+pub(super) enum KeyRows<'f> {
+    InPlace { times: &'f [Time], causes: &'f [Cause], views: SmallVec<[Option<View<'f>>; NEEDS_ON_STACK]> },
+    Aligned(Aligned),
+}
+
+impl KeyRows<'_> {
+    pub(super) fn times(&self) -> &[Time] {
+        match self {
+            Self::InPlace { times, .. } => times,
+            Self::Aligned(rows) => &rows.times,
+        }
+    }
+
+    pub(super) fn causes(&self) -> &[Cause] {
+        match self {
+            Self::InPlace { causes, .. } => causes,
+            Self::Aligned(rows) => &rows.causes,
+        }
+    }
+
+    /// A need's column, if it is a stream that somebody provides.
+    pub(super) fn column(&self, need: usize) -> Option<(ColumnRef<'_>, bool)> {
+        match self {
+            Self::InPlace { views, .. } => views[need].as_ref().map(|view| (view.column, view.complete)),
+            Self::Aligned(rows) => Some((rows.columns[need].as_ref(), false)),
+        }
+    }
+}
+
+impl<'f> NodeRun<'f> {
+    /// Runs the node over the frame.
+    pub(super) fn run(&self, cell: &Rc<RefCell<Cell>>) -> Finished {
+        let mut cell = cell.borrow_mut();
+        let mut out = self.buffer();
+        for run in self.runs() {
+            if self.applies(run) {
+                self.run_key(run, &mut cell, &mut out);
+            }
+            out.end();
+        }
+        out.finish()
+    }
+
+    pub(super) fn runs(&self) -> std::ops::Range<usize> {
+        self.only_run.map_or(0..self.frame.keys.len(), |run| run..run + 1)
+    }
+
+    /// Whether the key has no node of its own in the place of this one.
+    pub(super) fn applies(&self, run: usize) -> bool {
+        self.only_run.is_some()
+            || self.frame.own(run).is_none_or(|own| !own.installed.plan.overridden.contains(&self.plan.name))
+    }
+
+    /// Where the outputs go.
+    pub(super) fn buffer(&self) -> Buffer {
+        if self.plan.node.own_rows() {
+            return Buffer::built(self.plan);
+        }
+        match self.shared_axis() {
+            Some(axis) => Buffer::shared(self.plan, axis, self.only_run),
+            None => Buffer::built(self.plan),
+        }
+    }
+
+    /// The axis of the frame that all keys' rows of this node are on.
+    fn shared_axis(&self) -> Option<Arc<Axis>> {
+        match &self.plan.input_axis {
+            AxisLabel::Source(axis) => self.frame.axes.get(usize::from(*axis))?.clone(),
+            AxisLabel::Own(_) if self.only_run.is_none() && self.frame.own.is_empty() => {
+                self.plan.needs.iter().filter(|need| need.in_row).find_map(|need| match need.from {
+                    From::Slot(slot) => {
+                        self.frame.slots.get(slot as usize)?.get().map(|written| Arc::clone(&written.axis))
+                    }
+                    _ => None,
+                })
+            }
+            AxisLabel::Own(_) => None,
+        }
+    }
+
+    fn own(&self, run: usize) -> Option<&'f KeyFrame> {
+        self.frame.own(run)
+    }
+
+    /// A need's rows of a key.
+    #[inline]
+    pub(super) fn view(&self, run: usize, need: &PlanNeed) -> Option<View<'f>> {
+        match need.from {
+            From::Slot(slot) => self.frame.view(run, slot),
+            From::Local(local) => self.own(run)?.view(local),
+            From::Attribute(_) => None,
+        }
+    }
+
+    /// Whether anybody provides a need for a key.
+    fn provided(&self, run: usize, need: &PlanNeed) -> bool {
+        match need.from {
+            From::Slot(slot) => {
+                self.own(run).is_some_and(|own| own.installed.plan.local_of(slot).is_some())
+                    || self.frame.installed.variant.provider.contains_key(&slot)
+            }
+            From::Local(_) => true,
+            From::Attribute(_) => false,
+        }
+    }
+
+    /// The rows that the node has for a key; `None` when there are none.
+    pub(super) fn rows(&self, run: usize, cell: &mut Cell) -> Option<KeyRows<'f>> {
+        let plan = self.plan;
+        if !plan.aligned {
+            return self.aligned_rows(run, cell);
+        }
+        let mut views: SmallVec<[Option<View<'f>>; NEEDS_ON_STACK]> = SmallVec::new();
+        let mut first = None;
+        for need in &plan.needs {
+            let view = self.view(run, need);
+            first = first.or(view);
+            views.push(view);
+        }
+        let first = first?;
+        Some(KeyRows::InPlace { times: first.times, causes: first.causes, views })
+    }
+
+    fn aligned_rows(&self, run: usize, cell: &mut Cell) -> Option<KeyRows<'f>> {
+        let needs = self.plan.needs.iter().chain(&self.plan.when);
+        let incoming: SmallVec<[Incoming<'_>; NEEDS_ON_STACK]> = needs
+            .map(|need| Incoming { need, view: self.view(run, need), provided: self.provided(run, need) })
+            .collect();
+        let flush = self.frame.flush.as_ref().filter(|flush| flush.ends(&self.plan.name, self.plan.born));
+        let after = After { tick: self.frame.tick, flush: flush.map(|flush| flush.cause) };
+        let nothing = incoming.iter().all(|incoming| incoming.view.is_none());
+        let key = self.frame.keys[run];
+        if nothing && after.tick.is_none() && after.flush.is_none() {
+            return None;
+        }
+        let align = cell.align.entry(key).or_default();
+        let rows = align.rows(&self.plan.node, &incoming, after);
+        (!rows.times.is_empty()).then_some(KeyRows::Aligned(rows))
+    }
+
+    fn run_key(&self, run: usize, cell: &mut Cell, out: &mut Buffer) {
+        let key = self.frame.keys[run];
+        let emits = self.plan.operator.as_ref().is_some_and(|operator| operator.own_rows());
+        if let Some(rows) = self.rows(run, cell) {
+            let start = out.begin(run, rows.times(), rows.causes(), emits);
+            let filled = fill(self, run, &rows, cell);
+            self.run_rows(run, key, &rows, &filled, start, cell, out);
+        }
+        if let (Some((now, cause)), true) = (self.frame.tick, emits) {
+            self.tick(run, key, now, cause, cell, out);
+        }
+    }
+
+    /// Runs the rows that lack nothing, and puts their outputs in their places.
+    #[expect(clippy::too_many_arguments, reason = "one step of a pipeline, cut out for its length")]
+    fn run_rows(
+        &self,
+        run: usize,
+        key: KeyIndex,
+        rows: &KeyRows<'_>,
+        filled: &Filled,
+        start: usize,
+        cell: &mut Cell,
+        out: &mut Buffer,
+    ) {
+        let emits = self.plan.operator.as_ref().is_some_and(|operator| operator.own_rows());
+        let (times, causes) = (rows.times(), rows.causes());
+        cell.counts.rows += times.len() as u64;
+        if cell.health.quarantined(key) {
+            cell.counts.quarantined += times.len() as u64;
+            return;
+        }
+        let columns: SmallVec<[ColumnRef<'_>; NEEDS_ON_STACK]> = (0..self.plan.needs.len())
+            .map(|need| filled.column(need).or_else(|| rows.column(need).map(|(column, _)| column)))
+            .map(|column| column.expect("a need that nobody provides was filled"))
+            .collect();
+        let mut failures = Vec::new();
+        match &filled.picked {
+            None => {
+                let input = Rows::new(times, &columns);
+                let mut outputs = out.outputs(start, times.len(), emits);
+                let tried = self.guarded(key, &input, &mut outputs, cell, &mut failures);
+                out_causes(out, emits, |row| causes[row]);
+                self.count(cell, times.len(), tried, &failures);
+                self.letters(run, failures, |row| (times[row], causes[row]));
+            }
+            Some(picked) => {
+                cell.counts.skipped += (times.len() - picked.len()) as u64;
+                if picked.is_empty() {
+                    return;
+                }
+                let gathered = gather(&columns, picked);
+                let columns: SmallVec<[ColumnRef<'_>; NEEDS_ON_STACK]> = gathered.iter().map(Column::as_ref).collect();
+                let picked_times: Vec<Time> = picked.iter().map(|row| times[*row]).collect();
+                let input = Rows::new(&picked_times, &columns);
+                let tried = if emits {
+                    let tried = self.guarded(key, &input, &mut out.outputs(start, 0, true), cell, &mut failures);
+                    out_causes(out, true, |row| causes[picked[row]]);
+                    tried
+                } else {
+                    self.scattered(key, &input, picked, start, cell, out, &mut failures)
+                };
+                self.count(cell, picked.len(), tried, &failures);
+                self.letters(run, failures, |row| (times[picked[row]], causes[picked[row]]));
+            }
+        }
+    }
+
+    /// Runs picked rows into columns of their own and copies those to the rows' places.
+    #[expect(clippy::too_many_arguments, reason = "one step of a pipeline, cut out for its length")]
+    fn scattered(
+        &self,
+        key: KeyIndex,
+        input: &Rows<'_>,
+        picked: &[usize],
+        start: usize,
+        cell: &mut Cell,
+        out: &mut Buffer,
+        failures: &mut Vec<RowFailure>,
+    ) -> Option<usize> {
+        let provides = &self.plan.node.provides;
+        let mut dense: Vec<Column> =
+            provides.iter().map(|(_, element)| Column::missing(*element, picked.len())).collect();
+        let mut outputs = crate::traits::Outputs::new(&mut dense, 0..picked.len());
+        let tried = self.guarded(key, input, &mut outputs, cell, failures);
+        for (from, to) in dense.iter().zip(&mut out.columns) {
+            let mut to = to.as_mut();
+            picked.iter().enumerate().for_each(|(row, at)| to.copy_row(start + at, from.as_ref(), row));
+        }
+        tried
+    }
+
+    /// Runs rows under the panic rule; a family's key without an artifact skips them.
+    pub(super) fn guarded(
+        &self,
+        key: KeyIndex,
+        rows: &Rows<'_>,
+        out: &mut crate::traits::Outputs<'_>,
+        cell: &mut Cell,
+        failures: &mut Vec<RowFailure>,
+    ) -> Option<usize> {
+        let model;
+        let mut runner = match (&self.plan.operator, &mut cell.table) {
+            (Some(operator), Some(table)) => Runner::Operator(operator.as_ref(), table.as_mut()),
+            _ => {
+                let artifacts = cell.members.get(key.0 as usize)?;
+                let revision = self.frame.plan.revision;
+                model = Arc::clone(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?);
+                Runner::Model(model.as_ref())
+            }
+        };
+        Some(guard::run(&mut runner, key, rows, out, &mut cell.health, failures))
+    }
+
+    pub(super) fn count(&self, cell: &mut Cell, rows: usize, tried: Option<usize>, failures: &[RowFailure]) {
+        match tried {
+            None => cell.counts.skipped += rows as u64,
+            Some(tried) => {
+                cell.counts.computed += (tried - failures.len()) as u64;
+                cell.counts.failed += failures.len() as u64;
+                cell.counts.quarantined += (rows - tried) as u64;
+            }
+        }
+    }
+
+    /// Sends failed rows to the dead letters.
+    pub(super) fn letters(&self, run: usize, failures: Vec<RowFailure>, at: impl Fn(usize) -> (Time, Cause)) {
+        if failures.is_empty() {
+            return;
+        }
+        let token = self.frame.part.token();
+        let letters = failures.into_iter().map(|failure| {
+            let (time, cause) = at(failure.row);
+            DeadLetter {
+                source: Arc::clone(&token.source),
+                source_partition: token.source_partition,
+                cause,
+                key: Some(self.frame.names[run].clone()),
+                node: Some(self.plan.name.clone()),
+                time: Some(time),
+                reason: failure.reason,
+                record: None,
+            }
+        });
+        self.frame.dead.lock().expect("nobody panics with this lock").extend(letters);
+    }
+
+    fn tick(&self, run: usize, key: KeyIndex, now: Time, cause: Cause, cell: &mut Cell, out: &mut Buffer) {
+        let (Some(operator), Some(table)) = (&self.plan.operator, &mut cell.table) else { return };
+        if cell.health.quarantined(key) {
+            return;
+        }
+        let mut outputs = out.outputs(0, 0, true);
+        let result = guard::tick(operator.as_ref(), table.as_mut(), key, now, &mut outputs);
+        out.caused(|_| cause);
+        if let Err(reason) = result {
+            self.letters(run, vec![RowFailure { row: 0, reason }], |_| (now, cause));
+        }
+    }
+}
+
+fn out_causes(out: &mut Buffer, emits: bool, cause_of: impl Fn(usize) -> Cause) {
+    if emits {
+        out.caused(cause_of);
+    }
+}
+
+fn gather(columns: &[ColumnRef<'_>], picked: &[usize]) -> Vec<Column> {
+    let gathered = columns.iter().map(|column| {
+        let mut dense = Column::with_capacity(column.element_type(), picked.len());
+        picked.iter().for_each(|row| dense.push_row(*column, *row));
+        dense
+    });
+    gathered.collect()
+}

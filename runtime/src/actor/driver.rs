@@ -1,0 +1,443 @@
+//! The driver of a source: the thread that polls it and does nothing else. It cuts what comes into micro-batches, puts
+//! the running plan on them, hands them to the shards as far as credits go, and commits what is done.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::Duration;
+
+use actix::Addr;
+use rustc_hash::FxHasher;
+use tokio::sync::oneshot;
+
+use super::frame::Flush;
+use super::ledger::{BatchToken, InFlight, Part};
+use super::shard::{Delivered, Delivery, Shard};
+use crate::topology::plan::ClassPlan;
+use crate::traits::sink::DeadLetters;
+use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, RowsRecord, Source, SourceError};
+use crate::traits::{Clock, Decode};
+use crate::words::{Cause, Offset, PartitionIndex, Revision};
+
+/// How a source is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriveOptions {
+    /// Most records of a micro-batch.
+    pub batch_records: usize,
+    /// Most bytes of a micro-batch; one record may exceed it.
+    pub batch_bytes: usize,
+    /// How long records are gathered.
+    pub batch_age: Duration,
+    /// Most records in flight; the source pauses there.
+    pub in_flight_records: usize,
+    /// Most bytes in flight.
+    pub in_flight_bytes: usize,
+    /// How often positions are committed.
+    pub commit_interval: Duration,
+}
+
+impl Default for DriveOptions {
+    fn default() -> Self {
+        Self {
+            batch_records: 4_096,
+            batch_bytes: 4 * 1024 * 1024,
+            batch_age: Duration::from_millis(5),
+            in_flight_records: 65_536,
+            in_flight_bytes: 256 * 1024 * 1024,
+            commit_interval: Duration::from_millis(200),
+        }
+    }
+}
+
+/// A position at which a plan took over.
+pub type SwitchPosition = (u32, Offset);
+
+/// What a driver is told.
+pub(crate) enum Control {
+    /// From the next record on, this plan. Answers with each partition's next offset.
+    Switch { plan: Arc<ClassPlan>, departing: Arc<Flush>, switched: oneshot::Sender<Vec<SwitchPosition>> },
+    /// Answers when nothing older than this revision is in flight.
+    Drained { before: Revision, drained: oneshot::Sender<()> },
+    /// Polls no more, waits for what is in flight, commits, closes.
+    Stop,
+}
+
+/// How a driver ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Everything that was read has had its effect and is committed.
+    Finished,
+    /// The source cannot go on.
+    Failed(SourceError),
+}
+
+/// See the module.
+pub(crate) struct Driver {
+    pub(crate) name: Arc<str>,
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) decoder: Option<Arc<dyn Decode>>,
+    pub(crate) shards: Vec<Addr<Shard>>,
+    pub(crate) plan: Arc<ClassPlan>,
+    pub(crate) options: DriveOptions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dead_letters: Arc<dyn DeadLetters>,
+    pub(crate) control: Receiver<Control>,
+    /// Numbers of partitions over all sources.
+    pub(crate) partition_numbers: Arc<AtomicU32>,
+    /// Makes everything durable that sinks hold back.
+    pub(crate) flush_sinks: Box<dyn Fn() + Send>,
+}
+
+struct Partition {
+    local: u32,
+    index: PartitionIndex,
+    in_flight: InFlight,
+    /// The last position that was handed over.
+    last: Option<Offset>,
+    next: Option<Offset>,
+    committed: Option<Offset>,
+}
+
+struct Running {
+    driver: Driver,
+    partitions: Vec<Partition>,
+    by_local: HashMap<u32, usize>,
+    by_index: HashMap<PartitionIndex, usize>,
+    records: usize,
+    bytes: usize,
+    done: (SyncSender<(PartitionIndex, u64)>, Receiver<(PartitionIndex, u64)>),
+    waiting: Vec<(Revision, oneshot::Sender<()>)>,
+    committed_at: Duration,
+    paused: bool,
+}
+
+/// Longest pause after a source failed.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+impl Driver {
+    /// Drives the source to its end.
+    pub(crate) fn run(self) -> Ended {
+        // One message a micro-batch in flight, and each has at least one record: never full.
+        let done = std::sync::mpsc::sync_channel(self.options.in_flight_records + self.options.batch_records + 1024);
+        let running = Running {
+            driver: self,
+            partitions: Vec::new(),
+            by_local: HashMap::new(),
+            by_index: HashMap::new(),
+            records: 0,
+            bytes: 0,
+            done,
+            waiting: Vec::new(),
+            committed_at: Duration::ZERO,
+            paused: false,
+        };
+        running.run()
+    }
+}
+
+impl Running {
+    fn run(mut self) -> Ended {
+        let mut failures = 0;
+        loop {
+            if self.take_control() {
+                break;
+            }
+            self.take_done(Duration::ZERO);
+            if let Err(error) = self.commit(false) {
+                tracing::warn!(source = %self.driver.name, %error, "positions were not committed; trying again");
+            }
+            let options = self.driver.options;
+            let full = self.records >= options.in_flight_records || self.bytes >= options.in_flight_bytes;
+            if full != self.paused {
+                self.paused = full;
+                self.driver.source.pause(full);
+            }
+            if full {
+                self.take_done(options.batch_age);
+                continue;
+            }
+            let room = options.in_flight_records - self.records;
+            let limits = PollLimits {
+                records: options.batch_records.min(room),
+                bytes: options.batch_bytes.min(options.in_flight_bytes - self.bytes),
+                wait: options.batch_age,
+            };
+            match self.driver.source.poll(limits) {
+                Ok(Polled::Batches(batches)) => {
+                    failures = 0;
+                    batches.into_iter().for_each(|batch| self.hand_over(batch));
+                }
+                Ok(Polled::End) => break,
+                Err(error) if error.retry => {
+                    failures += 1;
+                    let pause = backoff(failures);
+                    tracing::warn!(source = %self.driver.name, %error, ?pause, "the source failed; trying again");
+                    self.take_done(pause);
+                }
+                Err(error) => {
+                    self.finish();
+                    return Ended::Failed(error);
+                }
+            }
+        }
+        self.finish()
+    }
+
+    /// Whether to stop.
+    fn take_control(&mut self) -> bool {
+        loop {
+            match self.driver.control.try_recv() {
+                Ok(Control::Switch { plan, departing, switched }) => self.switch(plan, &departing, switched),
+                Ok(Control::Drained { before, drained }) => {
+                    self.waiting.push((before, drained));
+                    self.tell_drained();
+                }
+                Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return true,
+                Err(TryRecvError::Empty) => return false,
+            }
+        }
+    }
+
+    fn switch(&mut self, plan: Arc<ClassPlan>, departing: &Arc<Flush>, switched: oneshot::Sender<Vec<SwitchPosition>>) {
+        if !departing.departing.is_empty() {
+            for number in 0..self.partitions.len() {
+                let Some(last) = self.partitions[number].last else { continue };
+                let cause = Cause { offset: last, row: u32::MAX };
+                let flush = Arc::new(Flush { cause, departing: departing.departing.clone() });
+                self.to_all_shards(number, |_| Delivered::Flush(Arc::clone(&flush)));
+            }
+        }
+        self.driver.plan = plan;
+        let positions = self.partitions.iter().filter_map(|partition| Some((partition.local, partition.next?)));
+        // Nobody waits for the answer when the caller has gone; the switch stands all the same.
+        let _ = switched.send(positions.collect());
+        self.tell_drained();
+    }
+
+    fn tell_drained(&mut self) {
+        let oldest = self.partitions.iter().filter_map(|partition| partition.in_flight.oldest()).min();
+        for (before, tell) in std::mem::take(&mut self.waiting) {
+            if oldest.is_none_or(|oldest| oldest >= before) {
+                let _ = tell.send(());
+            } else {
+                self.waiting.push((before, tell));
+            }
+        }
+    }
+
+    /// Waits at most so long for a micro-batch to be done, then takes all that are.
+    fn take_done(&mut self, wait: Duration) {
+        let mut next = if wait.is_zero() { self.done.1.try_recv().ok() } else { self.done.1.recv_timeout(wait).ok() };
+        let mut some = false;
+        while let Some((partition, number)) = next {
+            some = true;
+            let place = self.by_index[&partition];
+            let freed = self.partitions[place].in_flight.done(number);
+            self.records -= freed.records;
+            self.bytes -= freed.bytes;
+            self.partitions[place].next_committed(freed.next);
+            next = self.done.1.try_recv().ok();
+        }
+        if some {
+            self.tell_drained();
+        }
+    }
+
+    fn commit(&mut self, now: bool) -> Result<(), SourceError> {
+        let time = self.driver.clock.monotonic();
+        if !now && time < self.committed_at + self.driver.options.commit_interval {
+            return Ok(());
+        }
+        self.committed_at = time;
+        for partition in &mut self.partitions {
+            if let Some(next) = partition.committed.take()
+                && let Err(error) = self.driver.source.commit(partition.local, next)
+            {
+                partition.committed = Some(next);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn partition(&mut self, local: u32) -> usize {
+        if let Some(place) = self.by_local.get(&local) {
+            return *place;
+        }
+        let number = self.driver.partition_numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let index = PartitionIndex(number);
+        let in_flight = InFlight::default();
+        self.partitions.push(Partition { local, index, in_flight, last: None, next: None, committed: None });
+        let place = self.partitions.len() - 1;
+        self.by_local.insert(local, place);
+        self.by_index.insert(index, place);
+        place
+    }
+
+    fn hand_over(&mut self, batch: Batch) {
+        let place = self.partition(batch.partition);
+        match batch.records {
+            Records::Rows(records) => {
+                let Some(last) = records.last().map(|record| record.offset) else { return };
+                self.partitions[place].reached(last);
+                let bytes = records.iter().map(rows_bytes).sum();
+                let count = records.len();
+                let shards = self.driver.shards.len();
+                let parts = split(records, shards, |record| shard_of(&record.key, shards));
+                let parts = parts.into_iter().map(|records| records.map(Delivered::Rows)).collect();
+                self.deliver(place, parts, count, bytes, last);
+            }
+            Records::Raw(records) => {
+                let Some(last) = records.last().map(|record| record.offset) else { return };
+                self.partitions[place].reached(last);
+                let bytes = records.iter().map(|record| record.payload.len()).sum();
+                let count = records.len();
+                let shards = self.driver.shards.len();
+                let decoder = self.driver.decoder.clone();
+                let home = place % shards;
+                let parts = split(records, shards, |record: &RawRecord| {
+                    let key = decoder.as_ref().and_then(|decoder| decoder.key(record));
+                    key.map_or(home, |key| shard_of(key, shards))
+                });
+                let parts = parts.into_iter().map(|records| records.map(Delivered::Raw)).collect();
+                self.deliver(place, parts, count, bytes, last);
+            }
+            Records::Tick(now) => {
+                let last = self.partitions[place].last.unwrap_or(Offset(-1));
+                let cause = Cause { offset: last, row: u32::MAX };
+                self.to_all_shards(place, |_| Delivered::Tick(now, cause));
+            }
+        }
+    }
+
+    fn token(
+        &mut self,
+        place: usize,
+        parts: usize,
+        records: usize,
+        bytes: usize,
+        then: Option<Offset>,
+    ) -> Arc<BatchToken> {
+        let revision = self.driver.plan.revision;
+        self.records += records;
+        self.bytes += bytes;
+        let partition = &mut self.partitions[place];
+        let number = partition.in_flight.leave(revision, records, bytes, then);
+        let done = self.done.0.clone();
+        Arc::new(BatchToken {
+            source: Arc::clone(&self.driver.name),
+            partition: partition.index,
+            source_partition: partition.local,
+            number,
+            parts: AtomicU32::new(u32::try_from(parts).expect("few shards")),
+            finished: Box::new(move |partition, number| {
+                // The driver has gone only after a failure; nobody counts then.
+                let _ = done.try_send((partition, number));
+            }),
+            dead_letters: Arc::clone(&self.driver.dead_letters),
+        })
+    }
+
+    fn deliver(&mut self, place: usize, parts: Vec<Option<Delivered>>, records: usize, bytes: usize, last: Offset) {
+        let count = parts.iter().flatten().count();
+        let token = self.token(place, count, records, bytes, Some(Offset(last.0 + 1)));
+        for (shard, what) in parts.into_iter().enumerate() {
+            if let Some(what) = what {
+                self.send(shard, place, &token, what);
+            }
+        }
+    }
+
+    fn to_all_shards(&mut self, place: usize, what: impl Fn(usize) -> Delivered) {
+        let shards = self.driver.shards.len();
+        let token = self.token(place, shards, 1, 0, None);
+        (0..shards).for_each(|shard| self.send(shard, place, &token, what(shard)));
+    }
+
+    fn send(&self, shard: usize, place: usize, token: &Arc<BatchToken>, what: Delivered) {
+        let delivery = Delivery {
+            part: Part::counted(Arc::clone(token)),
+            plan: Arc::clone(&self.driver.plan),
+            chain: u32::try_from(place).expect("few partitions"),
+            what,
+        };
+        if let Err(error) = self.driver.shards[shard].try_send(delivery) {
+            tracing::error!(shard, %error, "a shard did not take a micro-batch; aborting so that it is read again");
+            std::process::abort();
+        }
+    }
+
+    /// Waits for what is in flight, commits it, and closes the source.
+    fn finish(mut self) -> Ended {
+        while self.partitions.iter().any(|partition| !partition.in_flight.is_empty()) {
+            (self.driver.flush_sinks)();
+            self.take_done(Duration::from_millis(1));
+            self.answer_late();
+        }
+        self.tell_drained();
+        let committed = self.commit(true);
+        let closed = self.driver.source.close();
+        match committed.and(closed) {
+            Ok(()) => Ended::Finished,
+            Err(error) => Ended::Failed(error),
+        }
+    }
+
+    /// Control that comes while the driver ends: a switch is answered, as there is nothing more to compute.
+    fn answer_late(&mut self) {
+        while let Ok(control) = self.driver.control.try_recv() {
+            match control {
+                Control::Switch { plan, departing, switched } => self.switch(plan, &departing, switched),
+                Control::Drained { before, drained } => self.waiting.push((before, drained)),
+                Control::Stop => {}
+            }
+        }
+    }
+}
+
+impl Partition {
+    fn reached(&mut self, last: Offset) {
+        self.last = Some(last);
+        self.next = Some(Offset(last.0 + 1));
+    }
+
+    fn next_committed(&mut self, next: Option<Offset>) {
+        self.committed = next.or(self.committed);
+    }
+}
+
+/// The shard of a key: by a hash that is the same in every run.
+pub(crate) fn shard_of(key: &str, shards: usize) -> usize {
+    if shards == 1 {
+        return 0;
+    }
+    let hash = BuildHasherDefault::<FxHasher>::default().hash_one(key);
+    // The upper bits: the lower ones place keys in the shard's own tables.
+    ((hash >> 32) as usize) % shards
+}
+
+fn split<R>(records: Vec<R>, shards: usize, shard: impl Fn(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
+    if shards == 1 {
+        return vec![Some(records.into())];
+    }
+    let mut parts: Vec<VecDeque<R>> =
+        (0..shards).map(|_| VecDeque::with_capacity(records.len() / shards + 1)).collect();
+    for record in records {
+        parts[shard(&record)].push_back(record);
+    }
+    parts.into_iter().map(|part| (!part.is_empty()).then_some(part)).collect()
+}
+
+/// About how much memory a decoded record holds.
+fn rows_bytes(record: &RowsRecord) -> usize {
+    record.times.len() * (8 + record.columns.len() * 8)
+}
+
+/// Doubles from 100 ms, with jitter from the count itself: drivers of several sources do not fail in step for long.
+fn backoff(failures: u32) -> Duration {
+    let base = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10).saturating_sub(1));
+    let jitter = Duration::from_millis(u64::from(failures.wrapping_mul(37) % 50));
+    (base + jitter).min(BACKOFF_MAX)
+}

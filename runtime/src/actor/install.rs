@@ -1,0 +1,243 @@
+//! Plans on a shard: the actors and states of their nodes. Staging adds, beside what runs; retiring takes away what no
+//! frame can refer to any more.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, RwLock};
+
+use actix::{Actor, Addr};
+use rustc_hash::FxHashMap;
+
+use super::cell::{Cell, Shared};
+use super::frame::{Installed, InstalledKey};
+use super::node::NodeActor;
+use crate::topology::bits::Bits;
+use crate::topology::node::Work;
+use crate::topology::plan::{BasePlan, ClassPlan, KeyPlan, PlanNode};
+use crate::topology::variant::Variant;
+use crate::traits::{Sink, SinkError};
+use crate::words::{Binding, KeyIndex, NodeId, Revision, ShardIndex};
+
+/// The actors of a class on one shard.
+pub(crate) struct Installer {
+    pub(crate) shard: ShardIndex,
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) sinks: Arc<RwLock<HashMap<Binding, Arc<dyn Sink>>>>,
+    /// Frames that can be in flight on this shard.
+    pub(crate) mailbox: usize,
+    class_nodes: FxHashMap<(NodeId, Revision), Node>,
+    key_nodes: FxHashMap<(NodeId, Revision), Node>,
+    free: Vec<u32>,
+    bases: Vec<Base>,
+}
+
+struct Node {
+    cell: u32,
+    actor: Addr<NodeActor>,
+}
+
+/// The variants of one base plan.
+struct Base {
+    plan: Arc<BasePlan>,
+    variants: HashMap<Bits, Arc<Installed>>,
+}
+
+/// Most variants of one plan: combinations of selectors that keys really have.
+pub(crate) const VARIANTS_MAX: usize = 10_000;
+
+impl Installer {
+    pub(crate) fn new(
+        shard: ShardIndex,
+        shared: Rc<Shared>,
+        sinks: Arc<RwLock<HashMap<Binding, Arc<dyn Sink>>>>,
+        mailbox: usize,
+    ) -> Self {
+        let (class_nodes, key_nodes) = (FxHashMap::default(), FxHashMap::default());
+        Self { shard, shared, sinks, mailbox, class_nodes, key_nodes, free: Vec::new(), bases: Vec::new() }
+    }
+
+    /// Starts the actors of the class nodes of a plan that do not run yet. A family that runs looks only at the keys
+    /// in `changed`.
+    ///
+    /// # Errors
+    /// When a sink cannot be written to; nothing is left behind that frames could meet.
+    pub(crate) fn stage(&mut self, plan: &ClassPlan, changed: &[(NodeId, Vec<KeyIndex>)]) -> Result<(), SinkError> {
+        if self.bases.iter().any(|base| base.plan.revision == plan.base.revision) {
+            return Ok(());
+        }
+        for node in &plan.base.nodes {
+            let runs = self.class_nodes.contains_key(&(node.name.clone(), node.born));
+            self.node(node)?;
+            if let Work::Family(_) = node.node.work {
+                let changed = changed.iter().find(|(name, _)| *name == node.name).filter(|_| runs);
+                match changed {
+                    Some((_, keys)) => keys.iter().for_each(|key| self.member(node, *key, plan.revision)),
+                    None => self.stage_family(node, plan.revision),
+                }
+            }
+        }
+        self.bases.push(Base { plan: Arc::clone(&plan.base), variants: HashMap::new() });
+        Ok(())
+    }
+
+    /// The actor and state of a node; they are made if it is new.
+    fn node(&mut self, plan: &PlanNode) -> Result<(u32, Addr<NodeActor>), SinkError> {
+        let identity = (plan.name.clone(), plan.born);
+        let of_key = plan.node.only_key().is_some();
+        let nodes = if of_key { &self.key_nodes } else { &self.class_nodes };
+        if let Some(node) = nodes.get(&identity) {
+            return Ok((node.cell, node.actor.clone()));
+        }
+        let writer = match &plan.node.work {
+            Work::Sink(sink) => {
+                let sinks = self.sinks.read().expect("nobody panics with this lock");
+                let bound = sinks.get(&sink.binding).ok_or_else(|| SinkError {
+                    reason: format!("no sink is bound under the name `{}`", sink.binding),
+                })?;
+                Some(bound.open(self.shard)?)
+            }
+            _ => None,
+        };
+        let cell = Rc::new(RefCell::new(Cell::new(plan)));
+        let mut cells = self.shared.cells.borrow_mut();
+        let place = self.free.pop().unwrap_or_else(|| {
+            cells.push(None);
+            u32::try_from(cells.len() - 1).expect("fewer than 2^32 nodes")
+        });
+        cells[place as usize] = Some(cell);
+        drop(cells);
+        let actor = NodeActor::new(Rc::clone(&self.shared), writer, self.mailbox).start();
+        let nodes = if of_key { &mut self.key_nodes } else { &mut self.class_nodes };
+        nodes.insert(identity, Node { cell: place, actor: actor.clone() });
+        Ok((place, actor))
+    }
+
+    /// Gives the keys of this shard their artifacts of a family, from a revision on.
+    fn stage_family(&mut self, plan: &PlanNode, revision: Revision) {
+        let keys = self.shared.keys.borrow().len();
+        for key in 0..keys {
+            let key = KeyIndex(u32::try_from(key).expect("fewer than 2^32 keys"));
+            self.member(plan, key, revision);
+        }
+    }
+
+    /// Gives a key its artifact of a family from a revision on, unless it has it.
+    fn member(&self, plan: &PlanNode, key: KeyIndex, revision: Revision) {
+        let Work::Family(family) = &plan.node.work else { return };
+        let Some(node) = self.class_nodes.get(&(plan.name.clone(), plan.born)) else { return };
+        let model = family.model(&self.shared.keys.borrow()[key.0 as usize].key).cloned();
+        let cell = self.shared.cell(node.cell);
+        let members = &mut cell.borrow_mut().members;
+        if members.len() <= key.0 as usize {
+            members.resize_with(key.0 as usize + 1, Vec::new);
+        }
+        let artifacts = &mut members[key.0 as usize];
+        let same = match (artifacts.last().and_then(|(_, model)| model.as_ref()), &model) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            artifacts.push((revision, model));
+        }
+    }
+
+    /// Gives a key that has just been met its artifacts of all families of a plan.
+    pub(crate) fn members(&self, plan: &ClassPlan, key: KeyIndex) {
+        for node in &plan.base.nodes {
+            self.member(node, key, plan.revision);
+        }
+    }
+
+    /// Starts the actors of a key's own nodes that do not run yet.
+    pub(crate) fn key(&mut self, plan: &Arc<KeyPlan>) -> Arc<InstalledKey> {
+        let (mut cells, mut actors) = (Vec::with_capacity(plan.nodes.len()), Vec::with_capacity(plan.nodes.len()));
+        for node in &plan.nodes {
+            let (cell, actor) = self.node(&node.plan).expect("only sinks can fail, and a sink has no key of its own");
+            cells.push(cell);
+            actors.push(actor);
+        }
+        Arc::new(InstalledKey { plan: Arc::clone(plan), actors, cells })
+    }
+
+    /// The actors for keys with these class nodes.
+    pub(crate) fn variant(&mut self, plan: &ClassPlan, mask: &Bits) -> Arc<Installed> {
+        let base = self.bases.iter().position(|base| base.plan.revision == plan.base.revision);
+        let base = base.expect("a plan is staged before frames carry it");
+        if let Some(installed) = self.bases[base].variants.get(mask) {
+            return Arc::clone(installed);
+        }
+        assert!(self.bases[base].variants.len() < VARIANTS_MAX, "keys have more than {VARIANTS_MAX} sets of nodes");
+        let count = plan.base.nodes.len();
+        let (mut actors, mut cells) = (vec![None; count], vec![0; count]);
+        for index in mask.iter() {
+            let node = &plan.base.nodes[index];
+            let running = &self.class_nodes[&(node.name.clone(), node.born)];
+            actors[index] = Some(running.actor.clone());
+            cells[index] = running.cell;
+        }
+        let installed = Arc::new(Installed { variant: Variant::of(&plan.base, mask.clone()), actors, cells });
+        self.bases[base].variants.insert(mask.clone(), Arc::clone(&installed));
+        installed
+    }
+
+    /// Ends all class nodes that no plan of `alive` has, and forgets plans that are not among them; the places of the
+    /// states that ended. Actors end when their last address is dropped.
+    pub(crate) fn retire(&mut self, alive: &[Arc<ClassPlan>]) -> Vec<u32> {
+        self.bases.retain(|base| alive.iter().any(|plan| plan.base.revision == base.plan.revision));
+        let mut keep: std::collections::HashSet<(NodeId, Revision)> = std::collections::HashSet::new();
+        for plan in alive {
+            keep.extend(plan.base.nodes.iter().map(|node| (node.name.clone(), node.born)));
+        }
+        let ended: Vec<_> = self.class_nodes.keys().filter(|identity| !keep.contains(*identity)).cloned().collect();
+        let places = ended.into_iter().filter_map(|identity| self.end(&identity)).collect();
+        let oldest = alive.iter().map(|plan| plan.revision).min().unwrap_or_default();
+        for node in alive.iter().flat_map(|plan| &plan.base.nodes) {
+            if let (Work::Family(_), Some(running)) =
+                (&node.node.work, self.class_nodes.get(&(node.name.clone(), node.born)))
+            {
+                trim_members(&self.shared, running.cell, oldest);
+            }
+        }
+        places
+    }
+
+    /// Takes back the artifacts of a revision that is not switched to.
+    pub(crate) fn unstage_members(&self, revision: Revision) {
+        for node in self.class_nodes.values() {
+            let cell = self.shared.cell(node.cell);
+            for artifacts in &mut cell.borrow_mut().members {
+                artifacts.retain(|(from, _)| *from != revision);
+            }
+        }
+    }
+
+    /// Ends one node; the place of its state.
+    pub(crate) fn end(&mut self, identity: &(NodeId, Revision)) -> Option<u32> {
+        let node = self.key_nodes.remove(identity).or_else(|| self.class_nodes.remove(identity))?;
+        self.shared.cells.borrow_mut()[node.cell as usize] = None;
+        self.free.push(node.cell);
+        Some(node.cell)
+    }
+
+    /// How many actors there are.
+    pub(crate) fn actors(&self) -> usize {
+        self.class_nodes.len() + self.key_nodes.len()
+    }
+
+    /// The running nodes with the places of their states.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (&NodeId, Revision, u32)> {
+        let all = self.class_nodes.iter().chain(&self.key_nodes);
+        all.map(|((name, born), node)| (name, *born, node.cell))
+    }
+}
+
+/// Forgets artifacts that no living plan's frames can ask for.
+fn trim_members(shared: &Shared, cell: u32, oldest: Revision) {
+    let cell = shared.cell(cell);
+    for artifacts in &mut cell.borrow_mut().members {
+        let in_force = artifacts.iter().rposition(|(from, _)| *from <= oldest).unwrap_or(0);
+        artifacts.drain(..in_force);
+    }
+}

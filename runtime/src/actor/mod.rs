@@ -1,0 +1,22 @@
+//! Actors: they carry out what plans say. Frames go from the shard's intake through the actors of nodes to sinks.
+
+mod align;
+mod cell;
+mod compute;
+pub(crate) mod driver;
+mod frame;
+mod gather;
+mod guard;
+mod install;
+pub(crate) mod intake;
+mod launch;
+pub(crate) mod ledger;
+mod loops;
+mod missing;
+mod node;
+mod output;
+pub(crate) mod shard;
+mod sink;
+
+pub use cell::Counts;
+pub(crate) use frame::Flush;

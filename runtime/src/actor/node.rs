@@ -1,0 +1,239 @@
+//! The actor of a node on a shard: it takes frames in their order, computes, writes its slots, and wakes whoever has
+//! become ready.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Context, Handler, Message};
+use smallvec::SmallVec;
+
+use super::cell::Shared;
+use super::compute::NodeRun;
+use super::frame::{Frame, KeyFrame, Piece, Written};
+use super::loops::{reads_itself, run_loop};
+use super::output::Finished;
+use super::sink;
+use crate::topology::node::Work;
+use crate::topology::plan::{KeyNode, PlanNode, To};
+use crate::topology::variant::Variant;
+use crate::traits::SinkWriter;
+
+/// A frame is ready for a node.
+pub(crate) struct Run {
+    pub(crate) frame: Arc<Frame>,
+    pub(crate) at: At,
+}
+
+/// Which node of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At {
+    /// A node of the class, by its place in the plan; it leads its loop.
+    Class(u32),
+    /// A node of the key at a place of the frame.
+    Key { run: u32, node: u16 },
+}
+
+impl Message for Run {
+    type Result = ();
+}
+
+/// See the module.
+pub(crate) struct NodeActor {
+    shared: Rc<Shared>,
+    writer: Option<Box<dyn SinkWriter>>,
+    mailbox: usize,
+    /// By partition.
+    chains: Vec<Chain>,
+}
+
+/// The frames of one partition, for one node.
+#[derive(Default)]
+struct Chain {
+    next: u64,
+    /// Frames that are ready before their turn; never more than there are in flight.
+    early: BTreeMap<u64, Run>,
+}
+
+/// Engine code that panics ends the process: recovery is proven, half-broken state is not.
+pub(crate) struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the engine panicked; aborting");
+            std::process::abort();
+        }
+    }
+}
+
+impl NodeActor {
+    /// With a mailbox for `mailbox` frames: as many as can be in flight.
+    pub(crate) fn new(shared: Rc<Shared>, writer: Option<Box<dyn SinkWriter>>, mailbox: usize) -> Self {
+        Self { shared, writer, mailbox, chains: Vec::new() }
+    }
+
+    fn work(&mut self, run: &Run) {
+        let frame = &run.frame;
+        match run.at {
+            At::Class(leader) => {
+                let installed = &frame.installed;
+                let members = &installed.variant.members[leader as usize];
+                let first = &frame.plan.base.nodes[members[0] as usize];
+                if matches!(first.node.work, Work::Sink(_)) {
+                    let writer = self.writer.as_mut().expect("a sink's actor has a writer");
+                    sink::write(frame, leader, first, &self.shared, writer.as_mut());
+                    return;
+                }
+                let nodes = members.iter().map(|member| {
+                    let plan = frame.plan.base.nodes[*member as usize].as_ref();
+                    (plan, installed.cells[*member as usize])
+                });
+                let nodes: SmallVec<[(&PlanNode, u32); 1]> = nodes.collect();
+                for (finished, (plan, _)) in self.compute(frame, &nodes, None).into_iter().zip(&nodes) {
+                    publish_slots(frame, plan, finished);
+                }
+                wake_after_class(frame, leader);
+            }
+            At::Key { run, node } => {
+                let own = frame.own(run as usize).expect("a key with nodes of its own has them in the frame");
+                let plan = own.installed.plan.nodes[usize::from(node)].plan.as_ref();
+                let cell = own.installed.cells[usize::from(node)];
+                let finished = self.compute(frame, &[(plan, cell)], Some(run as usize));
+                finished.into_iter().for_each(|finished| publish_pieces(own, plan, run as usize, finished));
+                wake_after_key(frame, own, run, node);
+            }
+        }
+        frame.finish();
+    }
+
+    fn compute(
+        &self,
+        frame: &Arc<Frame>,
+        nodes: &[(&PlanNode, u32)],
+        only_run: Option<usize>,
+    ) -> SmallVec<[Finished; 1]> {
+        let of = |plan| NodeRun { frame, shared: &self.shared, plan, only_run };
+        if let [(plan, cell)] = nodes {
+            let work = of(plan);
+            if !reads_itself(&work) {
+                return SmallVec::from_iter([work.run(&self.shared.cell(*cell))]);
+            }
+        }
+        let members = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell))).collect();
+        run_loop(members).into()
+    }
+}
+
+impl Actor for NodeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(self.mailbox);
+    }
+}
+
+impl Handler<Run> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, run: Run, _context: &mut Self::Context) {
+        let _guard = AbortOnPanic;
+        let ticket = match run.at {
+            At::Class(leader) => run.frame.tickets[leader as usize],
+            At::Key { run: key, node } => run.frame.own(key as usize).expect("as in `work`").tickets[usize::from(node)],
+        };
+        let chain = run.frame.chain as usize;
+        if chain >= self.chains.len() {
+            self.chains.resize_with(chain + 1, Chain::default);
+        }
+        if self.chains[chain].next != ticket {
+            self.chains[chain].early.insert(ticket, run);
+            return;
+        }
+        self.work(&run);
+        drop(run);
+        self.chains[chain].next += 1;
+        while let Some(run) = {
+            let chain = &mut self.chains[chain];
+            chain.early.remove(&chain.next)
+        } {
+            self.work(&run);
+            self.chains[chain].next += 1;
+        }
+    }
+}
+
+/// Sends a frame to a node. Credits keep mailboxes from being full: a full one is a defect.
+pub(crate) fn send(actor: &Addr<NodeActor>, frame: &Arc<Frame>, at: At) {
+    if let Err(error) = actor.try_send(Run { frame: Arc::clone(frame), at }) {
+        tracing::error!(?at, %error, "a node did not take a frame; aborting so that it is read again");
+        std::process::abort();
+    }
+}
+
+fn publish_slots(frame: &Frame, plan: &PlanNode, finished: Finished) {
+    for (to, column) in plan.provides.iter().zip(finished.columns) {
+        let To::Slot(slot) = to else { unreachable!("class nodes write slots") };
+        let complete = column.as_ref().is_complete();
+        let written = Written { axis: Arc::clone(&finished.axis), column, complete };
+        assert!(frame.slots[*slot as usize].set(written).is_ok(), "`{}` wrote a slot twice", plan.name);
+    }
+}
+
+fn publish_pieces(own: &KeyFrame, plan: &PlanNode, run: usize, finished: Finished) {
+    // Rows of the node's own are an axis of one run; shared rows are a run of the frame's.
+    let run = if finished.axis.ends.len() == 1 { 0 } else { run };
+    for (to, column) in plan.provides.iter().zip(finished.columns) {
+        let To::Local(local) = to else { unreachable!("nodes of a key write their own places") };
+        let complete = column.as_ref().is_complete();
+        let piece = Piece { axis: Arc::clone(&finished.axis), run, column, complete };
+        assert!(own.locals[usize::from(*local)].set(piece).is_ok(), "`{}` wrote a place twice", plan.name);
+    }
+}
+
+fn wake_class(frame: &Arc<Frame>, leader: u32) {
+    let index = leader as usize;
+    if frame.woken.contains(index) && frame.waits[index].one_less() {
+        send(frame.installed.actors[index].as_ref().expect("an active node has an actor"), frame, At::Class(leader));
+    }
+}
+
+fn wake_key(frame: &Arc<Frame>, own: &KeyFrame, run: u32, node: u16) {
+    let waits = &own.waits[usize::from(node)];
+    if waits.get() != u32::MAX && waits.one_less() {
+        send(&own.installed.actors[usize::from(node)], frame, At::Key { run, node });
+    }
+}
+
+fn wake_after_class(frame: &Arc<Frame>, leader: u32) {
+    for successor in &frame.installed.variant.successors[leader as usize] {
+        wake_class(frame, *successor);
+    }
+    for gate in &frame.gates {
+        if gate.providers.contains(leader as usize) && gate.waits.one_less() {
+            for (run, node) in &gate.members {
+                wake_key(frame, frame.own(*run as usize).expect("a gate is for keys with nodes"), *run, *node);
+            }
+        }
+    }
+}
+
+fn wake_after_key(frame: &Arc<Frame>, own: &KeyFrame, run: u32, node: u16) {
+    let done = &own.installed.plan.nodes[usize::from(node)];
+    for successor in &done.successors {
+        wake_key(frame, own, run, *successor);
+    }
+    for leader in feeds(&frame.installed.variant, done) {
+        wake_class(frame, leader);
+    }
+}
+
+/// The class nodes, by leader, that wait for a node of a key: those that read what it provides, and sinks.
+pub(crate) fn feeds(variant: &Variant, node: &KeyNode) -> SmallVec<[u32; 4]> {
+    let readers = node.read_as.iter().filter_map(|slot| variant.readers.get(slot)).flatten().copied();
+    let sinks = node.sinks.iter().filter_map(|(place, _)| variant.sinks.get(usize::from(*place))).copied();
+    let mut leaders: SmallVec<[u32; 4]> = readers.chain(sinks).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    leaders
+}

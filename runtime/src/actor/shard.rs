@@ -1,0 +1,636 @@
+//! A shard: one thread, the keys of a class pinned to it, and the actor through which their rows come in.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, RwLock};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::cell::{Counts, KeyFacts, Shared};
+use super::frame::{Flush, InstalledKey};
+use super::gather::Gathering;
+use super::install::Installer;
+use super::intake::{AxisClock, BadRow, IntakeCounts, IntakePolicy, Piece, Refused};
+use super::ledger::Part;
+use super::node::AbortOnPanic;
+use crate::topology::bits::Bits;
+use crate::topology::plan::ClassPlan;
+use crate::topology::variant;
+use crate::traits::sink::DeadLetter;
+use crate::traits::source::{RawRecord, RowsRecord};
+use crate::traits::{Decode, Sink, SinkError};
+use crate::words::{Binding, Cause, Key, KeyIndex, NodeId, Offset, Revision, ShardIndex, Time};
+
+/// What a shard is started with.
+pub(crate) struct ShardOptions {
+    pub(crate) shard: ShardIndex,
+    pub(crate) sinks: Arc<RwLock<HashMap<Binding, Arc<dyn Sink>>>>,
+    pub(crate) decoder: Option<Arc<dyn Decode>>,
+    pub(crate) policy: IntakePolicy,
+    /// Keys in a frame.
+    pub(crate) frame_keys: usize,
+    /// Frames that can be in flight on this shard.
+    pub(crate) mailbox: usize,
+    /// Most keys.
+    pub(crate) keys_max: usize,
+    /// Nanoseconds that the shard has spent on staging and retiring.
+    pub(crate) control_nanos: Arc<AtomicU64>,
+}
+
+/// See the module.
+pub(crate) struct Shard {
+    pub(super) options: ShardOptions,
+    pub(super) shared: Rc<Shared>,
+    pub(super) installer: Installer,
+    index: FxHashMap<Key, KeyIndex>,
+    pub(super) keys: Vec<KeyEntry>,
+    /// Staged plans that are not retired, in order.
+    pub(super) plans: Vec<Arc<ClassPlan>>,
+    queue: VecDeque<Delivery>,
+    /// By partition: tickets of class nodes are in `tickets[place of the state][partition]`.
+    pub(super) tickets: Vec<Vec<u64>>,
+    pub(super) counts: IntakeCounts,
+    /// For each key its place in the frame in the making, if `marks` says so.
+    run_of: Vec<(u64, u32)>,
+    mark: u64,
+    last_offset: FxHashMap<u32, (Offset, u32)>,
+    /// The nodes of every key, under a base plan without selectors.
+    uniform: Option<(Revision, Arc<Bits>)>,
+    working: bool,
+}
+
+/// What a shard keeps of a key.
+pub(super) struct KeyEntry {
+    pub(super) partition: u32,
+    axes: SmallVec<[AxisClock; 1]>,
+    /// The key's own nodes, by the revision from which they are in force.
+    pub(super) own: Vec<(Revision, Option<Arc<InstalledKey>>)>,
+    /// Tickets of its own nodes, by the place of their state.
+    pub(super) own_tickets: SmallVec<[(u32, u64); 4]>,
+    /// Its class nodes under a base plan; only kept where selectors differ by key.
+    mask: Option<(Revision, Arc<Bits>)>,
+    /// The axes and streams of its last record, for what is let go by a tick.
+    like: Option<Arc<RowsRecord>>,
+}
+
+/// Part of a micro-batch, for one shard.
+pub(crate) struct Delivery {
+    pub(crate) part: Part,
+    pub(crate) plan: Arc<ClassPlan>,
+    /// The partition, by its number on all shards.
+    pub(crate) chain: u32,
+    pub(crate) what: Delivered,
+}
+
+/// What is delivered.
+pub(crate) enum Delivered {
+    /// Decoded rows.
+    Rows(VecDeque<RowsRecord>),
+    /// Records to decode here.
+    Raw(VecDeque<RawRecord>),
+    /// Time has passed, after a position.
+    Tick(Time, Cause),
+    /// A plan ends: what waits in nodes that do not continue is let go.
+    Flush(Arc<Flush>),
+}
+
+impl Message for Delivery {
+    type Result = ();
+}
+
+/// Takes up the next piece of work.
+struct Step;
+
+impl Message for Step {
+    type Result = ();
+}
+
+impl Shard {
+    pub(crate) fn new(options: ShardOptions) -> Self {
+        let shared = Rc::new(Shared::default());
+        let installer = Installer::new(options.shard, Rc::clone(&shared), Arc::clone(&options.sinks), options.mailbox);
+        Self {
+            options,
+            shared,
+            installer,
+            index: FxHashMap::default(),
+            keys: Vec::new(),
+            plans: Vec::new(),
+            queue: VecDeque::new(),
+            tickets: Vec::new(),
+            counts: IntakeCounts::default(),
+            run_of: Vec::new(),
+            mark: 0,
+            last_offset: FxHashMap::default(),
+            uniform: None,
+            working: false,
+        }
+    }
+
+    /// Works on the first delivery until a frame is full; whether there is more to do.
+    fn step(&mut self) -> bool {
+        let Some(mut delivery) = self.queue.pop_front() else { return false };
+        let more = match &mut delivery.what {
+            Delivered::Rows(records) => {
+                let mut records = std::mem::take(records);
+                self.take_rows(&delivery, &mut records);
+                let more = !records.is_empty();
+                delivery.what = Delivered::Rows(records);
+                more
+            }
+            Delivered::Raw(records) => {
+                let mut records = std::mem::take(records);
+                let mut decoded = VecDeque::new();
+                self.decode(&delivery, &mut records, &mut decoded);
+                let more = !records.is_empty();
+                // A chunk of raw records is gathered to its end before the next is decoded.
+                while !decoded.is_empty() {
+                    self.take_rows(&delivery, &mut decoded);
+                }
+                delivery.what = Delivered::Raw(records);
+                more
+            }
+            Delivered::Tick(now, cause) => {
+                let (now, cause) = (*now, *cause);
+                self.tick(&delivery, now, cause);
+                false
+            }
+            Delivered::Flush(flush) => {
+                let flush = Arc::clone(flush);
+                self.flush(&delivery, &flush);
+                false
+            }
+        };
+        if more {
+            self.queue.push_front(delivery);
+        } else {
+            delivery.part.finish(Vec::new());
+        }
+        !self.queue.is_empty()
+    }
+
+    fn decode(&mut self, delivery: &Delivery, records: &mut VecDeque<RawRecord>, decoded: &mut VecDeque<RowsRecord>) {
+        let decoder = self.options.decoder.clone().expect("a source of raw records has a decoder");
+        let mut rows = Vec::new();
+        let count = self.options.frame_keys.min(records.len());
+        for record in records.drain(..count) {
+            if let Err(reason) = decoder.decode(&record, &delivery.plan.base.axes, &mut rows) {
+                rows.clear();
+                self.refuse_record(delivery, &record, reason);
+            }
+            decoded.extend(rows.drain(..));
+        }
+    }
+
+    fn refuse_record(&mut self, delivery: &Delivery, record: &RawRecord, reason: String) {
+        self.counts.refused += 1;
+        let cause = Cause { offset: record.offset, row: 0 };
+        let mut letter = letter(delivery, cause, None, None, reason);
+        letter.record = Some(record.payload.clone());
+        delivery.part.another().finish(vec![letter]);
+    }
+
+    /// Gathers records into frames until one is full; what is left is for the next step.
+    fn take_rows(&mut self, delivery: &Delivery, records: &mut VecDeque<RowsRecord>) {
+        let mut gathering: Vec<(Arc<Bits>, Gathering)> = Vec::new();
+        self.mark += 1;
+        let axes = delivery.plan.base.axes.len();
+        while let Some(record) = records.pop_front() {
+            let first_row = self.first_row(delivery.chain, &record);
+            let Some(key) = self.key(delivery, &record) else { continue };
+            let record = Arc::new(record);
+            let pieces = self.admit(delivery, key, &record, first_row);
+            if pieces.is_empty() {
+                continue;
+            }
+            let place = self.place(delivery, key, &record.key, axes, &mut gathering);
+            let full = {
+                let (_, frame) = &mut gathering[place];
+                let run = self.run_of[key.0 as usize].1;
+                pieces.into_iter().for_each(|piece| frame.rows(run, &record, first_row, piece));
+                frame.keys.len() >= self.options.frame_keys
+            };
+            if full {
+                break;
+            }
+        }
+        for (mask, mut frame) in gathering.into_iter().filter(|(_, frame)| !frame.is_empty()) {
+            self.launch(delivery, &mask, &mut frame, None, None);
+        }
+    }
+
+    /// The frame in the making that a key's rows go to.
+    fn place(
+        &mut self,
+        delivery: &Delivery,
+        key: KeyIndex,
+        name: &Key,
+        axes: usize,
+        gathering: &mut Vec<(Arc<Bits>, Gathering)>,
+    ) -> usize {
+        let mask = self.mask(&delivery.plan, key);
+        let found = gathering.iter().position(|(other, _)| Arc::ptr_eq(other, &mask) || *other == mask);
+        let place = found.unwrap_or_else(|| {
+            gathering.push((mask, Gathering::new(axes)));
+            gathering.len() - 1
+        });
+        if self.run_of.len() <= key.0 as usize {
+            self.run_of.resize(key.0 as usize + 1, (0, 0));
+        }
+        if self.run_of[key.0 as usize].0 != self.mark {
+            self.run_of[key.0 as usize] = (self.mark, gathering[place].1.key(key, name.clone()));
+        }
+        place
+    }
+
+    /// Which class nodes a key has.
+    pub(super) fn mask(&mut self, plan: &ClassPlan, key: KeyIndex) -> Arc<Bits> {
+        let base = plan.base.revision;
+        if let Some((of, mask)) = &self.uniform
+            && *of == base
+        {
+            return Arc::clone(mask);
+        }
+        let entry = &mut self.keys[key.0 as usize];
+        if let Some((of, mask)) = &entry.mask
+            && *of == base
+        {
+            return Arc::clone(mask);
+        }
+        let keys = self.shared.keys.borrow();
+        let facts = &keys[key.0 as usize];
+        let mask = Arc::new(variant::mask(&plan.base, &facts.key, &facts.attributes));
+        if variant::only_one(&plan.base) {
+            self.uniform = Some((base, Arc::clone(&mask)));
+        } else {
+            entry.mask = Some((base, Arc::clone(&mask)));
+        }
+        mask
+    }
+
+    /// The number of a record's first row: a record in the log may come in several parts.
+    fn first_row(&mut self, chain: u32, record: &RowsRecord) -> u32 {
+        let rows = u32::try_from(record.times.len()).expect("a record has fewer than 2^32 rows");
+        let last = self.last_offset.entry(chain).or_insert((Offset(i64::MIN), 0));
+        let first = if last.0 == record.offset { last.1 } else { 0 };
+        *last = (record.offset, first + rows);
+        first
+    }
+
+    /// The key of a record, met now or before; `None` when it is refused.
+    fn key(&mut self, delivery: &Delivery, record: &RowsRecord) -> Option<KeyIndex> {
+        if let Some(key) = self.index.get(&record.key) {
+            let home = self.keys[key.0 as usize].partition;
+            if home == delivery.chain {
+                return Some(*key);
+            }
+            let reason = format!(
+                "key `{}` came before from another partition; all rows of a key come from one: rekey the topic by key",
+                record.key
+            );
+            self.refuse_rows(delivery, record, reason);
+            return None;
+        }
+        if self.keys.len() >= self.options.keys_max {
+            let reason =
+                format!("key `{}` is one too many: the limit is {} keys a shard", record.key, self.options.keys_max);
+            self.refuse_rows(delivery, record, reason);
+            return None;
+        }
+        Some(self.meet(delivery, &record.key))
+    }
+
+    fn refuse_rows(&mut self, delivery: &Delivery, record: &RowsRecord, reason: String) {
+        self.counts.refused += 1;
+        let cause = Cause { offset: record.offset, row: 0 };
+        let letter = letter(delivery, cause, Some(record.key.clone()), record.times.first().copied(), reason);
+        delivery.part.another().finish(vec![letter]);
+    }
+
+    /// A key speaks for the first time.
+    fn meet(&mut self, delivery: &Delivery, name: &Key) -> KeyIndex {
+        let key = KeyIndex(u32::try_from(self.keys.len()).expect("fewer than 2^32 keys"));
+        self.index.insert(name.clone(), key);
+        let attributes = delivery.plan.base.attributes.of(name);
+        self.shared.keys.borrow_mut().push(KeyFacts { key: name.clone(), attributes });
+        self.keys.push(KeyEntry {
+            partition: delivery.chain,
+            axes: SmallVec::new(),
+            own: Vec::new(),
+            own_tickets: SmallVec::new(),
+            mask: None,
+            like: None,
+        });
+        let plans = self.plans.clone();
+        for plan in &plans {
+            self.installer.members(plan, key);
+            self.install_own(plan, name, key);
+        }
+        key
+    }
+
+    /// Puts a key's own nodes of a plan in force, if they differ from those before.
+    pub(super) fn install_own(&mut self, plan: &ClassPlan, name: &Key, key: KeyIndex) {
+        let before = self.keys[key.0 as usize].own.last().and_then(|(_, own)| own.as_ref().map(|own| &own.plan));
+        let now = plan.keys.get(name);
+        let same = match (before, now) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            let installed = now.map(|now| self.installer.key(now));
+            self.keys[key.0 as usize].own.push((plan.revision, installed));
+        }
+    }
+
+    /// Lets the rows of a record in.
+    fn admit(
+        &mut self,
+        delivery: &Delivery,
+        key: KeyIndex,
+        record: &Arc<RowsRecord>,
+        first_row: u32,
+    ) -> SmallVec<[Piece; 1]> {
+        let entry = &mut self.keys[key.0 as usize];
+        let axis = usize::from(record.axis);
+        if entry.axes.len() <= axis {
+            entry.axes.resize_with(axis + 1, AxisClock::default);
+        }
+        if self.options.policy.reorder > crate::words::Span::ZERO {
+            entry.like = Some(Arc::clone(record));
+        }
+        let (mut pieces, mut refused) = (SmallVec::new(), Vec::new());
+        entry.axes[axis].take(record, first_row, &self.options.policy, &mut pieces, &mut refused);
+        self.counts.rows += record.times.len() as u64;
+        if !refused.is_empty() {
+            self.refuse(delivery, record, first_row, refused);
+        }
+        pieces
+    }
+
+    fn refuse(&mut self, delivery: &Delivery, record: &RowsRecord, first_row: u32, refused: Vec<(usize, Refused)>) {
+        let policy = self.options.policy;
+        let mut letters = Vec::new();
+        for (row, why) in refused {
+            let (count, send) = match why {
+                Refused::Late => (&mut self.counts.late, policy.late == BadRow::DeadLetter),
+                Refused::Duplicate => (&mut self.counts.duplicate, policy.duplicate == BadRow::DeadLetter),
+                Refused::Ahead => (&mut self.counts.ahead, true),
+            };
+            *count += 1;
+            if send {
+                let number = u32::try_from(row).expect("a record has fewer than 2^32 rows");
+                let cause = Cause { offset: record.offset, row: first_row + number };
+                let time = Some(record.times[row]);
+                letters.push(letter(delivery, cause, Some(record.key.clone()), time, why.reason(&policy)));
+            }
+        }
+        if !letters.is_empty() {
+            delivery.part.another().finish(letters);
+        }
+    }
+
+    /// Time has passed for all keys of a partition.
+    fn tick(&mut self, delivery: &Delivery, now: Time, cause: Cause) {
+        self.all_keys(delivery, Some((now, cause)), None);
+    }
+
+    /// Lets go what waits in nodes that do not continue.
+    fn flush(&mut self, delivery: &Delivery, flush: &Arc<Flush>) {
+        self.all_keys(delivery, None, Some(flush));
+    }
+
+    fn all_keys(&mut self, delivery: &Delivery, tick: Option<(Time, Cause)>, flush: Option<&Arc<Flush>>) {
+        let axes = delivery.plan.base.axes.len();
+        self.mark += 1;
+        let mut gathering: Vec<(Arc<Bits>, Gathering)> = Vec::new();
+        for index in 0..self.keys.len() {
+            if self.keys[index].partition != delivery.chain {
+                continue;
+            }
+            let key = KeyIndex(u32::try_from(index).expect("fewer than 2^32 keys"));
+            let name = self.shared.keys.borrow()[index].key.clone();
+            let place = self.place(delivery, key, &name, axes, &mut gathering);
+            if let Some((now, cause)) = tick {
+                let run = self.run_of[index].1;
+                let policy = self.options.policy;
+                let entry = &mut self.keys[index];
+                if let Some(like) = entry.like.clone() {
+                    for (axis, clock) in entry.axes.iter_mut().enumerate() {
+                        let like = RowsRecord { axis: u16::try_from(axis).unwrap_or(u16::MAX), ..(*like).clone() };
+                        if let Some(piece) = clock.tick(now, &like, cause, &policy) {
+                            gathering[place].1.rows(run, &Arc::new(like), 0, piece);
+                        }
+                    }
+                }
+            }
+            if gathering[place].1.keys.len() >= self.options.frame_keys {
+                let (mask, mut frame) = gathering.swap_remove(place);
+                self.launch(delivery, &mask, &mut frame, tick, flush);
+            }
+        }
+        for (mask, mut frame) in gathering {
+            self.launch(delivery, &mask, &mut frame, tick, flush);
+        }
+    }
+}
+
+fn letter(delivery: &Delivery, cause: Cause, key: Option<Key>, time: Option<Time>, reason: String) -> DeadLetter {
+    let token = delivery.part.token();
+    DeadLetter {
+        source: Arc::clone(&token.source),
+        source_partition: token.source_partition,
+        cause,
+        key,
+        node: None,
+        time,
+        reason,
+        record: None,
+    }
+}
+
+impl Actor for Shard {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(self.options.mailbox);
+    }
+}
+
+impl Handler<Delivery> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, delivery: Delivery, context: &mut Self::Context) {
+        self.queue.push_back(delivery);
+        if !self.working {
+            self.working = true;
+            context.notify(Step);
+        }
+    }
+}
+
+impl Handler<Step> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _step: Step, context: &mut Self::Context) {
+        let _guard = AbortOnPanic;
+        self.working = self.step();
+        if self.working {
+            // The nodes work on the frame while it is in the cache, before the next is made.
+            context.wait(actix::fut::wrap_future(tokio::task::yield_now()));
+            context.notify(Step);
+        }
+    }
+}
+
+/// Starts the actors of a plan beside those that run.
+pub(crate) struct Stage {
+    pub(crate) plan: Arc<ClassPlan>,
+    /// Keys whose own nodes changed.
+    pub(crate) keys: Arc<Vec<Key>>,
+    /// Families whose members changed, with those keys: only these are looked at.
+    pub(crate) members: Arc<Vec<(NodeId, Vec<Key>)>>,
+}
+
+impl Message for Stage {
+    type Result = Result<(), SinkError>;
+}
+
+impl Handler<Stage> for Shard {
+    type Result = Result<(), SinkError>;
+
+    fn handle(&mut self, stage: Stage, _context: &mut Self::Context) -> Self::Result {
+        let _guard = AbortOnPanic;
+        let known = |keys: &Vec<Key>| keys.iter().filter_map(|key| self.index.get(key).copied()).collect();
+        let members: Vec<(NodeId, Vec<KeyIndex>)> =
+            stage.members.iter().map(|(node, keys)| (node.clone(), known(keys))).collect();
+        self.installer.stage(&stage.plan, &members)?;
+        for name in stage.keys.iter() {
+            if let Some(key) = self.index.get(name).copied() {
+                self.install_own(&stage.plan, name, key);
+            }
+        }
+        self.plans.push(stage.plan);
+        Ok(())
+    }
+}
+
+/// Ends what only plans before a revision had.
+pub(crate) struct Retire {
+    pub(crate) before: Revision,
+    /// Keys whose own nodes changed.
+    pub(crate) keys: Arc<Vec<Key>>,
+}
+
+impl Message for Retire {
+    type Result = ();
+}
+
+impl Handler<Retire> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, retire: Retire, _context: &mut Self::Context) {
+        let _guard = AbortOnPanic;
+        self.plans.retain(|plan| plan.revision >= retire.before);
+        for name in retire.keys.iter() {
+            if let Some(key) = self.index.get(name).copied() {
+                self.retire_own(key, retire.before);
+            }
+        }
+        let plans = self.plans.clone();
+        for place in self.installer.retire(&plans) {
+            // The place is given again, to a node whose turns begin at 0.
+            if let Some(tickets) = self.tickets.get_mut(place as usize) {
+                tickets.clear();
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn retire_own(&mut self, key: KeyIndex, before: Revision) {
+        let entry = &mut self.keys[key.0 as usize];
+        let in_force = entry.own.iter().rposition(|(from, _)| *from <= before).unwrap_or(0);
+        let gone: Vec<_> = entry.own.drain(..in_force).filter_map(|(_, own)| own).collect();
+        let kept: Vec<(NodeId, Revision)> = entry
+            .own
+            .iter()
+            .filter_map(|(_, own)| own.as_ref())
+            .flat_map(|own| own.plan.nodes.iter().map(|node| (node.plan.name.clone(), node.plan.born)))
+            .collect();
+        for node in gone.iter().flat_map(|own| &own.plan.nodes) {
+            let identity = (node.plan.name.clone(), node.plan.born);
+            if !kept.contains(&identity)
+                && let Some(place) = self.installer.end(&identity)
+            {
+                self.keys[key.0 as usize].own_tickets.retain(|(of, _)| *of != place);
+            }
+        }
+    }
+}
+
+/// A staged plan is not switched to: it is forgotten, with what only it had.
+pub(crate) struct Unstage(pub(crate) Revision);
+
+impl Message for Unstage {
+    type Result = ();
+}
+
+impl Handler<Unstage> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Unstage(revision): Unstage, _context: &mut Self::Context) {
+        self.plans.retain(|plan| plan.revision != revision);
+        for index in 0..self.keys.len() {
+            let own = &mut self.keys[index].own;
+            if own.last().is_some_and(|(from, _)| *from == revision) {
+                own.pop();
+            }
+        }
+        let plans = self.plans.clone();
+        self.installer.unstage_members(revision);
+        for place in self.installer.retire(&plans) {
+            if let Some(tickets) = self.tickets.get_mut(place as usize) {
+                tickets.clear();
+            }
+        }
+    }
+}
+
+/// Asks for what the shard has counted.
+pub(crate) struct Inspect;
+
+/// What a shard has counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inspected {
+    pub(crate) keys: usize,
+    pub(crate) actors: usize,
+    pub(crate) intake: IntakeCounts,
+    pub(crate) nodes: Vec<(NodeId, Revision, Counts, usize)>,
+}
+
+impl Message for Inspect {
+    type Result = Inspected;
+}
+
+impl Handler<Inspect> for Shard {
+    type Result = actix::MessageResult<Inspect>;
+
+    fn handle(&mut self, _inspect: Inspect, _context: &mut Self::Context) -> Self::Result {
+        let nodes = self.installer.running().map(|(name, born, place)| {
+            let cell = self.shared.cell(place);
+            let cell = cell.borrow();
+            (name.clone(), born, cell.counts, cell.health.quarantines().count())
+        });
+        actix::MessageResult(Inspected {
+            keys: self.keys.len(),
+            actors: self.installer.actors(),
+            intake: self.counts,
+            nodes: nodes.collect(),
+        })
+    }
+}

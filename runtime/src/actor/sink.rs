@@ -1,0 +1,100 @@
+//! Sinks in a frame: collects what a sink takes, in order, and hands it to the sink's writer.
+
+use std::sync::Arc;
+
+use super::cell::Shared;
+use super::frame::{Frame, View};
+use crate::topology::node::Work;
+use crate::topology::plan::{PlanNode, SlotNumber, To};
+use crate::traits::sink::SinkColumn;
+use crate::traits::{Digest, SinkFrame, SinkWriter};
+use crate::words::StreamName;
+
+/// A stream of the class that a sink takes, and the node that provides it in this variant.
+struct Taken<'f> {
+    stream: &'f StreamName,
+    slot: SlotNumber,
+    node: &'f PlanNode,
+    cell: u32,
+    artifact: Option<Digest>,
+}
+
+/// Hands a frame to a sink; its word ends the node's part in the frame.
+pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &Shared, writer: &mut dyn SinkWriter) {
+    let taken: Vec<Taken<'_>> = sink.takes.iter().filter_map(|(stream, slot)| taken(frame, stream, *slot)).collect();
+    let place = frame.installed.variant.sinks.iter().position(|sink| *sink == leader);
+    let mut columns: Vec<SinkColumn<'_>> = Vec::with_capacity(taken.len() * frame.keys.len());
+    for run in 0..frame.keys.len() {
+        let first = columns.len();
+        let own = frame.own(run);
+        for taken in &taken {
+            if own.is_some_and(|own| own.installed.plan.local_of(taken.slot).is_some()) {
+                continue;
+            }
+            if let Some(view) = frame.view(run, taken.slot) {
+                let artifact = taken.artifact.or_else(|| member(frame, run, taken, shared));
+                columns.push(column(frame, run, taken.stream, taken.node, artifact, view));
+            }
+        }
+        if let Some(own) = own {
+            for node in &own.installed.plan.nodes {
+                for (_, local) in node.sinks.iter().filter(|(of, _)| Some(usize::from(*of)) == place) {
+                    let output = node.plan.provides.iter().position(|to| *to == To::Local(*local));
+                    let stream = &node.plan.node.provides[output.expect("a sink takes what is provided")].0;
+                    if let Some(view) = own.view(*local) {
+                        let artifact = node.plan.node.artifact();
+                        columns.push(column(frame, run, stream, &node.plan, artifact, view));
+                    }
+                }
+            }
+            columns[first..].sort_unstable_by_key(|column| column.stream);
+        }
+    }
+    let token = frame.part.token();
+    let whole = SinkFrame {
+        revision: frame.plan.revision,
+        source: &token.source,
+        partition: token.partition,
+        source_partition: token.source_partition,
+        columns: &columns,
+    };
+    writer.write(&whole, frame.done());
+}
+
+fn taken<'f>(frame: &'f Frame, stream: &'f StreamName, slot: SlotNumber) -> Option<Taken<'f>> {
+    let installed = &frame.installed;
+    let leader = *installed.variant.provider.get(&slot)?;
+    let members = &installed.variant.members[leader as usize];
+    let nodes = &frame.plan.base.nodes;
+    let member = *members.iter().find(|member| nodes[**member as usize].provides.contains(&To::Slot(slot)))?;
+    let node = nodes[member as usize].as_ref();
+    Some(Taken { stream, slot, node, cell: installed.cells[member as usize], artifact: node.node.artifact() })
+}
+
+fn member(frame: &Frame, run: usize, taken: &Taken<'_>, shared: &Shared) -> Option<Digest> {
+    if !matches!(taken.node.node.work, Work::Family(_)) {
+        return None;
+    }
+    let cell = shared.cell(taken.cell);
+    let cell = cell.borrow();
+    cell.member(frame.keys[run], frame.plan.revision).map(|model| model.digest())
+}
+
+fn column<'f>(
+    frame: &'f Frame,
+    run: usize,
+    stream: &'f StreamName,
+    node: &'f PlanNode,
+    artifact: Option<Digest>,
+    view: View<'f>,
+) -> SinkColumn<'f> {
+    SinkColumn {
+        key: &frame.names[run],
+        stream,
+        node: &node.name,
+        artifact,
+        times: view.times,
+        causes: view.causes,
+        values: view.column,
+    }
+}

@@ -1,0 +1,348 @@
+//! The runtime: topologies, sources and sinks put together and started.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+
+use actix::{Actor, Addr, Arbiter, System};
+use tokio::sync::watch;
+
+use crate::actor::driver::{DriveOptions, Driver, Ended};
+use crate::actor::intake::IntakePolicy;
+use crate::actor::shard::{Shard, ShardOptions, Stage};
+use crate::clock::SystemClock;
+use crate::handle::{Handle, Inner, State};
+use crate::in_process::LoggedLetters;
+use crate::supervisor::{ClassState, Started};
+use crate::topology::declared::Declared;
+use crate::topology::plan::ClassPlan;
+use crate::topology::problem::ResolveErrors;
+use crate::topology::resolve::resolve;
+use crate::topology::{Topology, Work};
+use crate::traits::sink::DeadLetters;
+use crate::traits::{Clock, Sink, SinkError, Source};
+use crate::words::{Binding, Class, Revision, ShardIndex};
+
+/// Where a runtime is put together; see [`Runtime::builder`].
+pub struct Runtime;
+
+/// See [`Runtime::builder`].
+#[must_use = "a runtime runs only once it is started"]
+pub struct Builder {
+    topologies: Vec<Topology>,
+    sources: Vec<(Option<Class>, Box<dyn Source>)>,
+    sinks: HashMap<Binding, Arc<dyn Sink>>,
+    dead_letters: Arc<dyn DeadLetters>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+}
+
+/// How a runtime runs; every number is a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Threads that compute; keys are pinned to them.
+    pub shards: u16,
+    /// Whether each shard's thread is pinned to a core.
+    pub pin: bool,
+    /// Keys in a frame: few enough for the cache, many enough to share the cost of messages.
+    pub frame_keys: usize,
+    /// Most keys of a class on a shard.
+    pub keys_max: usize,
+    /// How sources are driven.
+    pub drive: DriveOptions,
+    /// How rows come in.
+    pub intake: IntakePolicy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            shards: u16::try_from(cores).unwrap_or(u16::MAX),
+            pin: false,
+            frame_keys: 64,
+            keys_max: 10_000_000,
+            drive: DriveOptions::default(),
+            intake: IntakePolicy::default(),
+        }
+    }
+}
+
+/// A runtime could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A topology is wrong.
+    #[error("topology `{class}`: {errors}")]
+    Resolve {
+        /// Its class.
+        class: Class,
+        /// Everything that is wrong with it.
+        errors: ResolveErrors,
+    },
+    /// Sources, sinks and topologies do not fit together.
+    #[error("{0}")]
+    Binding(String),
+    /// A sink cannot be written to.
+    #[error("a sink cannot be opened: {0}")]
+    Sink(#[from] SinkError),
+    /// The machine refused a thread.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A shard ended while it was started.
+    #[error("a shard ended while it was started")]
+    Shard,
+}
+
+impl Runtime {
+    /// Begins a runtime.
+    pub fn builder() -> Builder {
+        Builder {
+            topologies: Vec::new(),
+            sources: Vec::new(),
+            sinks: HashMap::new(),
+            dead_letters: Arc::new(LoggedLetters),
+            clock: Arc::new(SystemClock::default()),
+            options: Options::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// Adds a topology; each class has one.
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.topologies.push(topology);
+        self
+    }
+
+    /// Binds a source to the only topology.
+    pub fn source(mut self, source: impl Source) -> Self {
+        self.sources.push((None, Box::new(source)));
+        self
+    }
+
+    /// Binds a source to the topology of a class.
+    pub fn source_of(mut self, class: impl Into<Class>, source: impl Source) -> Self {
+        self.sources.push((Some(class.into()), Box::new(source)));
+        self
+    }
+
+    /// Binds a sink to the name that sink nodes use.
+    pub fn sink(mut self, name: impl Into<Binding>, sink: impl Sink) -> Self {
+        self.sinks.insert(name.into(), Arc::new(sink));
+        self
+    }
+
+    /// Where records and rows go that cannot be used; they are logged unless said.
+    pub fn dead_letters(mut self, dead_letters: impl DeadLetters) -> Self {
+        self.dead_letters = Arc::new(dead_letters);
+        self
+    }
+
+    /// How many threads compute; one for each core unless said.
+    pub fn shards(mut self, shards: u16) -> Self {
+        self.options.shards = shards;
+        self
+    }
+
+    /// Everything else.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The options as they stand, to change some of them.
+    pub fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// The clock, for tests.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Starts everything. Call it on a tokio runtime; the shards have threads of their own.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start(self) -> Result<Handle, StartError> {
+        self.check()?;
+        let Self { topologies, sources, sinks, dead_letters, clock, options } = self;
+        let mut by_class: BTreeMap<Class, Box<dyn Source>> = BTreeMap::new();
+        for (class, source) in sources {
+            let class = class.unwrap_or_else(|| topologies[0].class().clone());
+            by_class.insert(class, source);
+        }
+        let sinks = Arc::new(RwLock::new(sinks));
+        let (arbiters, system) = arbiters(&options).await?;
+        let (ended, end_seen) = watch::channel(0);
+        let ended = Arc::new(ended);
+        let mut classes = BTreeMap::new();
+        let mut threads = Vec::new();
+        let shared = Shared { sinks: Arc::clone(&sinks), dead_letters, clock, options, partitions: Arc::default() };
+        for topology in topologies {
+            let source = by_class.remove(topology.class()).expect("`check` has seen a source for each topology");
+            let class = topology.class().clone();
+            match shared.class(topology, source, &arbiters, &ended).await {
+                Ok((started, thread)) => {
+                    classes.insert(class, ClassState::new(started));
+                    threads.push(thread);
+                }
+                Err(error) => {
+                    drop(classes);
+                    arbiters.iter().for_each(|arbiter| _ = arbiter.stop());
+                    system.stop();
+                    return Err(error);
+                }
+            }
+        }
+        let state = State { classes, revision: Revision(1) };
+        Ok(Handle::new(Inner::new(state, sinks, threads, end_seen, arbiters, system)))
+    }
+
+    /// Whether sources, sinks and topologies fit together.
+    fn check(&self) -> Result<(), StartError> {
+        let refuse = |what: String| Err(StartError::Binding(what));
+        if self.topologies.is_empty() {
+            return refuse("there is no topology; add one with `.topology(…)`".to_owned());
+        }
+        if self.options.shards == 0 || self.options.frame_keys == 0 {
+            return refuse("`shards` and `frame_keys` must be at least 1".to_owned());
+        }
+        for (index, topology) in self.topologies.iter().enumerate() {
+            let class = topology.class();
+            if self.topologies[..index].iter().any(|other| other.class() == class) {
+                return refuse(format!("two topologies are for class `{class}`; put their nodes into one"));
+            }
+            let only = self.topologies.len() == 1;
+            let of_class = |source: &Option<Class>| source.as_ref().map_or(only, |of| of == class);
+            match self.sources.iter().filter(|(of, _)| of_class(of)).count() {
+                1 => {}
+                0 => {
+                    return refuse(format!(
+                        "no source is bound to class `{class}`; add one with `.source_of(\"{class}\", …)`"
+                    ));
+                }
+                _ => return refuse(format!("several sources are bound to class `{class}`; a class has one")),
+            }
+            for node in topology.nodes() {
+                if let Work::Sink(sink) = &node.work
+                    && !self.sinks.contains_key(&sink.binding)
+                {
+                    let binding = &sink.binding;
+                    return refuse(format!("no sink is bound as `{binding}`; add one with `.sink(\"{binding}\", …)`"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What all classes are started with.
+struct Shared {
+    sinks: Arc<RwLock<HashMap<Binding, Arc<dyn Sink>>>>,
+    dead_letters: Arc<dyn DeadLetters>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    partitions: Arc<AtomicU32>,
+}
+
+/// How each source's thread ends.
+pub(crate) type SourceThread = JoinHandle<Ended>;
+
+impl Shared {
+    async fn class(
+        &self,
+        topology: Topology,
+        source: Box<dyn Source>,
+        arbiters: &[actix::prelude::ArbiterHandle],
+        ended: &Arc<watch::Sender<usize>>,
+    ) -> Result<(Started, SourceThread), StartError> {
+        let class = topology.class().clone();
+        let failed = |errors| StartError::Resolve { class: class.clone(), errors };
+        let declared = Declared::of(&topology, source.axes()).map_err(|problems| failed(ResolveErrors(problems)))?;
+        drop(topology);
+        let nothing = ClassPlan::nothing(class.clone());
+        let plan = Arc::new(resolve(&declared, &nothing, Revision(1), None).map_err(failed)?);
+        let decoder = source.decoder();
+        let shards: Vec<Addr<Shard>> = arbiters
+            .iter()
+            .zip(0u16..)
+            .map(|(arbiter, index)| {
+                let options = ShardOptions {
+                    shard: ShardIndex(index),
+                    sinks: Arc::clone(&self.sinks),
+                    decoder: decoder.clone(),
+                    policy: self.options.intake,
+                    frame_keys: self.options.frame_keys,
+                    mailbox: self.options.drive.in_flight_records + self.options.drive.batch_records + 1024,
+                    keys_max: self.options.keys_max,
+                    control_nanos: Arc::new(AtomicU64::new(0)),
+                };
+                Shard::start_in_arbiter(arbiter, move |_| Shard::new(options))
+            })
+            .collect();
+        for shard in &shards {
+            let stage = Stage { plan: Arc::clone(&plan), keys: Arc::default(), members: Arc::default() };
+            shard.send(stage).await.map_err(|_| StartError::Shard)??;
+        }
+        let (control, told) = std::sync::mpsc::sync_channel(64);
+        let sinks = Arc::clone(&self.sinks);
+        let flush_sinks = move || {
+            let bound: Vec<Arc<dyn Sink>> =
+                sinks.read().expect("nobody panics with this lock").values().cloned().collect();
+            for sink in bound {
+                if let Err(error) = sink.flush() {
+                    tracing::error!(%error, "a sink could not make everything durable");
+                }
+            }
+        };
+        let driver = Driver {
+            name: Arc::from(class.as_str()),
+            source,
+            decoder,
+            shards: shards.clone(),
+            plan: Arc::clone(&plan),
+            options: self.options.drive,
+            clock: Arc::clone(&self.clock),
+            dead_letters: Arc::clone(&self.dead_letters),
+            control: told,
+            partition_numbers: Arc::clone(&self.partitions),
+            flush_sinks: Box::new(flush_sinks),
+        };
+        let ended = Arc::clone(ended);
+        let thread = std::thread::Builder::new().name(format!("source-{class}")).spawn(move || {
+            let end = driver.run();
+            ended.send_modify(|count| *count += 1);
+            end
+        })?;
+        Ok((Started { declared, plan, shards, driver: control }, thread))
+    }
+}
+
+/// Starts one arbiter for each shard; the system they belong to has a thread of its own.
+async fn arbiters(options: &Options) -> Result<(Vec<actix::prelude::ArbiterHandle>, System), StartError> {
+    let (count, pin) = (options.shards, options.pin);
+    let (tell, started) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("gristmill-system".to_owned()).spawn(move || {
+        let runner = System::new();
+        let cores = if pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+        let arbiters: Vec<_> = (0..count)
+            .map(|index| {
+                let arbiter = Arbiter::new().handle();
+                if let Some(core) = cores.get(usize::from(index)).copied() {
+                    arbiter.spawn_fn(move || _ = core_affinity::set_for_current(core));
+                }
+                arbiter
+            })
+            .collect();
+        if tell.send((arbiters, System::current())).is_ok()
+            && let Err(error) = runner.run()
+        {
+            tracing::error!(%error, "the actor system ended with an error");
+        }
+    })?;
+    started.await.map_err(|_| StartError::Shard)
+}

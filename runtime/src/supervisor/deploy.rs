@@ -1,0 +1,302 @@
+//! A deployment, phase by phase. Until the switch the old plan serves, and a failure costs nothing.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::Addr;
+use tokio::sync::oneshot;
+
+use super::class::ClassState;
+use super::error::DeployError;
+use crate::actor::Flush;
+use crate::actor::driver::{Control, SwitchPosition};
+use crate::actor::shard::{Retire, Shard, Stage, Unstage};
+use crate::topology::declared::Declared;
+use crate::topology::diff::{Changes, diff};
+use crate::topology::node::{Node, Work};
+use crate::topology::plan::ClassPlan;
+use crate::topology::resolve::{resolve, resolve_touched};
+use crate::topology::scorer::Scorer;
+use crate::traits::{AnyOperator, Model, Outputs, Rows};
+use crate::words::{Cause, Class, Column, ColumnRef, Key, NodeId, Offset, Revision, Time};
+
+/// A set of changes that apply as one or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Deployment {
+    pub(crate) class: Option<Class>,
+    pub(crate) put: Vec<Node>,
+    pub(crate) remove: Vec<NodeId>,
+    pub(crate) back_to: Option<Revision>,
+}
+
+impl Deployment {
+    /// For the one topology that runs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For the topology of a class.
+    pub fn of(class: impl Into<Class>) -> Self {
+        Self { class: Some(class.into()), ..Self::default() }
+    }
+
+    /// Adds a node, or puts it in the place of the one with its name.
+    #[must_use]
+    pub fn put(mut self, node: impl Into<Node>) -> Self {
+        self.put.push(node.into());
+        self
+    }
+
+    /// Adds many nodes.
+    #[must_use]
+    pub fn put_all(mut self, nodes: impl IntoIterator<Item = Node>) -> Self {
+        self.put.extend(nodes);
+        self
+    }
+
+    /// Removes a node by its name in the plan.
+    #[must_use]
+    pub fn remove(mut self, node: impl Into<NodeId>) -> Self {
+        self.remove.push(node.into());
+        self
+    }
+}
+
+impl From<Node> for Deployment {
+    fn from(node: Node) -> Self {
+        Self::new().put(node)
+    }
+}
+
+/// A deployment that has taken effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The plan that runs now.
+    pub revision: Revision,
+    /// What changed.
+    pub changes: Changes,
+    /// From which offset on, for each partition of the source that had rows before.
+    pub positions: Vec<SwitchPosition>,
+}
+
+/// A deployment that has been validated against a plan.
+pub(crate) struct Staged {
+    pub(crate) declared: Declared,
+    pub(crate) plan: Arc<ClassPlan>,
+    pub(crate) changes: Changes,
+    keys: Arc<Vec<Key>>,
+    members: Arc<Vec<(NodeId, Vec<Key>)>>,
+    trial: Vec<Arc<Node>>,
+}
+
+/// Validates a deployment: the plan that it would make.
+pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Revision) -> Result<Staged, DeployError> {
+    let mut declared = state.declared.clone();
+    let mut touched = BTreeSet::new();
+    let mut only_own = true;
+    if let Some(back_to) = deployment.back_to {
+        let kept = || state.history.iter().map(|(kept, _)| kept.to_string()).collect::<Vec<_>>().join(", ");
+        let then = state.history.iter().find(|(kept, _)| *kept == back_to);
+        let (_, then) = then.ok_or_else(|| DeployError::UnknownRevision { revision: back_to, kept: kept() })?;
+        declared = then.clone();
+        only_own = false;
+    }
+    for name in &deployment.remove {
+        let node = declared.take(name).ok_or_else(|| unknown(name, &declared))?;
+        match node.only_key() {
+            Some(key) => _ = touched.insert(key.clone()),
+            None => only_own = false,
+        }
+    }
+    let mut trial = Vec::with_capacity(deployment.put.len());
+    let mut names = BTreeSet::new();
+    let mut twice = Vec::new();
+    for node in &deployment.put {
+        let node = Arc::new(node.clone());
+        if !names.insert(node.name()) && declared.get(&node.name()).is_some_and(|before| !before.same(&node)) {
+            twice.push(crate::topology::problem::Problem::SameName { node: node.name() });
+        }
+        match node.only_key() {
+            Some(key) => _ = touched.insert(key.clone()),
+            None => only_own = false,
+        }
+        // The same again is no change.
+        if declared.get(&node.name()).is_none_or(|before| !before.same(&node)) {
+            declared.put(Arc::clone(&node));
+        }
+        trial.push(node);
+    }
+    if !twice.is_empty() {
+        return Err(crate::topology::problem::ResolveErrors(twice).into());
+    }
+    let everything = deployment.back_to.is_some();
+    let quick = if only_own { resolve_touched(&declared, &state.plan, revision, &touched) } else { None };
+    let plan = match quick {
+        Some(plan) => plan?,
+        None => resolve(&declared, &state.plan, revision, (!everything).then_some(&touched))?,
+    };
+    let keys = changed_keys(&state.plan, &plan);
+    let members = changed_members(&state.plan, &plan);
+    let changes = diff(&state.plan, &plan);
+    Ok(Staged { declared, plan: Arc::new(plan), changes, keys: Arc::new(keys), members: Arc::new(members), trial })
+}
+
+fn unknown(name: &NodeId, declared: &Declared) -> DeployError {
+    let names: Vec<crate::words::StreamName> = declared.base.keys().map(|name| name.as_str().into()).collect();
+    let nearest = crate::topology::problem::nearest(name, names.iter()).map(|name| NodeId::from(name.as_str()));
+    DeployError::UnknownNode { node: name.clone(), nearest }
+}
+
+fn changed_keys(old: &ClassPlan, new: &ClassPlan) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for (key, plan) in &new.keys {
+        if !old.keys.get(key).is_some_and(|before| Arc::ptr_eq(before, plan)) {
+            keys.push(key.clone());
+        }
+    }
+    keys.extend((&old.keys).into_iter().map(|(key, _)| key).filter(|key| new.keys.get(*key).is_none()).cloned());
+    keys
+}
+
+/// The keys whose artifacts differ, for families that run on.
+fn changed_members(old: &ClassPlan, new: &ClassPlan) -> Vec<(NodeId, Vec<Key>)> {
+    let mut changed = Vec::new();
+    for node in &new.base.nodes {
+        let before = old.base.node(&node.name).filter(|before| before.born == node.born);
+        let (Some(before), Work::Family(now)) = (before, &node.node.work) else { continue };
+        let Work::Family(was) = &before.node.work else { continue };
+        let default = |family: &crate::topology::Family| family.default.as_ref().map(|model| model.digest());
+        if default(was) != default(now) {
+            continue; // every key may change: the shards look at all
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        for (key, model) in &now.members {
+            if !was.members.get(key).is_some_and(|before| Arc::ptr_eq(before, model)) {
+                keys.push(key.clone());
+            }
+        }
+        keys.extend(
+            (&was.members).into_iter().map(|(key, _)| key).filter(|key| now.members.get(*key).is_none()).cloned(),
+        );
+        changed.push((node.name.clone(), keys));
+    }
+    changed
+}
+
+/// Stages a prepared deployment, switches to it, and lets what departed drain in the background.
+pub(crate) async fn apply(state: &mut ClassState, staged: Staged) -> Result<Applied, DeployError> {
+    for node in &staged.trial {
+        try_out(node).map_err(|reason| DeployError::Trial { node: node.name(), reason })?;
+    }
+    if staged.changes.0.is_empty() {
+        let revision = state.plan.revision;
+        return Ok(Applied { revision, changes: staged.changes, positions: Vec::new() });
+    }
+    stage(&state.shards, &staged).await?;
+    let flush =
+        Flush { cause: Cause { offset: Offset(-1), row: u32::MAX }, departing: departing(&state.plan, &staged) };
+    let (tell, switched) = oneshot::channel();
+    let control = Control::Switch { plan: Arc::clone(&staged.plan), departing: Arc::new(flush), switched: tell };
+    // A source that has ended has no more rows: the plan takes over for whoever asks about it.
+    let positions = if state.driver.send(control).is_ok() { switched.await.unwrap_or_default() } else { Vec::new() };
+    let revision = staged.plan.revision;
+    drain_and_retire(state, revision, Arc::clone(&staged.keys));
+    state.took_over(staged.declared, staged.plan);
+    Ok(Applied { revision, changes: staged.changes, positions })
+}
+
+async fn stage(shards: &[Addr<Shard>], staged: &Staged) -> Result<(), DeployError> {
+    let sent = shards.iter().map(|shard| {
+        shard.send(Stage {
+            plan: Arc::clone(&staged.plan),
+            keys: Arc::clone(&staged.keys),
+            members: Arc::clone(&staged.members),
+        })
+    });
+    let mut failed = None;
+    for answer in sent.collect::<Vec<_>>() {
+        match answer.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed = Some(DeployError::Stage { reason: error.reason }),
+            Err(_) => return Err(DeployError::Stopped),
+        }
+    }
+    let Some(error) = failed else { return Ok(()) };
+    for shard in shards {
+        // A shard that is gone has nothing to take back.
+        let _ = shard.send(Unstage(staged.plan.revision)).await;
+    }
+    Err(error)
+}
+
+/// Nodes whose waiting rows must be let go: they do not run on.
+fn departing(old: &ClassPlan, staged: &Staged) -> Vec<(NodeId, Revision)> {
+    let waits =
+        |node: &crate::topology::plan::PlanNode| matches!(node.node.rule, crate::topology::node::RowRule::OnAll { .. });
+    let stays =
+        |node: &crate::topology::plan::PlanNode| match node.node.only_key() {
+            None => staged.plan.base.node(&node.name).is_some_and(|now| now.born == node.born),
+            Some(key) => staged.plan.keys.get(key).is_some_and(|plan| {
+                plan.nodes.iter().any(|now| now.plan.name == node.name && now.plan.born == node.born)
+            }),
+        };
+    let base = old.base.nodes.iter();
+    let own =
+        staged.keys.iter().filter_map(|key| old.keys.get(key)).flat_map(|plan| plan.nodes.iter().map(|n| &n.plan));
+    let ending = base.chain(own).filter(|node| waits(node) && !stays(node));
+    let mut departing: Vec<_> = ending.map(|node| (node.name.clone(), node.born)).collect();
+    departing.sort_unstable();
+    departing
+}
+
+fn drain_and_retire(state: &ClassState, before: Revision, keys: Arc<Vec<Key>>) {
+    let (driver, shards) = (state.driver.clone(), state.shards.clone());
+    tokio::spawn(async move {
+        let (tell, drained) = oneshot::channel();
+        if driver.send(Control::Drained { before, drained: tell }).is_ok() {
+            // An error means that the source has ended, and with it all that was in flight.
+            let _ = drained.await;
+        }
+        for shard in shards {
+            let _ = shard.send(Retire { before, keys: Arc::clone(&keys) }).await;
+        }
+    });
+}
+
+/// Scores one row of zeros with each artifact of a node.
+fn try_out(node: &Node) -> Result<(), String> {
+    match &node.work {
+        Work::Model(model) => try_model(node, model),
+        Work::Family(family) => {
+            let members = (&family.members).into_iter().map(|(_, model)| model).chain(&family.default);
+            members.into_iter().try_for_each(|model| try_model(node, model))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn try_model(node: &Node, model: &Arc<dyn Model>) -> Result<(), String> {
+    let columns: Vec<Column> = node
+        .needs
+        .iter()
+        .map(|need| match need.element {
+            crate::words::ElementType::F32 => Column::F32(vec![0.0]),
+            crate::words::ElementType::F64 => Column::F64(vec![0.0]),
+            crate::words::ElementType::I64 => Column::I64(vec![0]),
+            crate::words::ElementType::Bool => Column::Bool(vec![Some(false)]),
+            element => Column::missing(element, 1),
+        })
+        .collect();
+    let columns: Vec<ColumnRef<'_>> = columns.iter().map(Column::as_ref).collect();
+    let mut out: Vec<Column> = node.provides.iter().map(|(_, element)| Column::missing(*element, 1)).collect();
+    let scorer = Scorer(Arc::clone(model));
+    let mut table = AnyOperator::table(&scorer, false);
+    let row = Rows::new(&[Time(0)], &columns);
+    let trial = || scorer.run(table.as_mut(), crate::words::KeyIndex(0), &row, &mut Outputs::new(&mut out, 0..1));
+    match catch_unwind(AssertUnwindSafe(trial)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.0),
+        Err(_) => Err("it panicked".to_owned()),
+    }
+}

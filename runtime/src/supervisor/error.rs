@@ -1,0 +1,68 @@
+//! Why a deployment did not happen.
+
+use crate::topology::problem::ResolveErrors;
+use crate::words::{Class, NodeId, Revision};
+
+/// A deployment was refused or undone; what ran before runs on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeployError {
+    /// No topology of that class runs.
+    #[error("no topology of class `{class}` runs; there are {known}")]
+    UnknownClass {
+        /// The class.
+        class: Class,
+        /// Those that run.
+        known: String,
+    },
+    /// The class was left out where there are several.
+    #[error("several topologies run ({known}); say which one the deployment is for")]
+    WhichClass {
+        /// Those that run.
+        known: String,
+    },
+    /// There is no such node.
+    #[error("there is no node `{node}`{}", nearest.as_ref().map_or(String::new(), |name| format!("; did you mean `{name}`?")))]
+    UnknownNode {
+        /// The node.
+        node: NodeId,
+        /// The most similar name there is.
+        nearest: Option<NodeId>,
+    },
+    /// The topology would be wrong.
+    #[error(transparent)]
+    Resolve(#[from] ResolveErrors),
+    /// The plan has changed since the preview.
+    #[error("the deployment was made for revision {base}, but {current} runs; preview it again")]
+    Stale {
+        /// What it was made for.
+        base: Revision,
+        /// What runs.
+        current: Revision,
+    },
+    /// A model could not score its first row.
+    #[error("`{node}` failed on its trial row: {reason}")]
+    Trial {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        reason: String,
+    },
+    /// A shard could not start the new nodes.
+    #[error("the new nodes could not be started: {reason}")]
+    Stage {
+        /// Why.
+        reason: String,
+    },
+    /// There is no such revision to go back to.
+    #[error("revision {revision} is not kept; kept are {kept}")]
+    UnknownRevision {
+        /// The revision.
+        revision: Revision,
+        /// Those that are.
+        kept: String,
+    },
+    /// The runtime has stopped.
+    #[error("the runtime has stopped")]
+    Stopped,
+}

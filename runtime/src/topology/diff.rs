@@ -1,0 +1,180 @@
+//! What changes from one plan to the next.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::plan::{ClassPlan, PlanNode};
+use crate::words::{NodeId, Revision};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "change")]
+pub enum Change {
+    /// A node begins to run.
+    Add {
+        /// Its name.
+        node: NodeId,
+        /// What it needs and provides, for people.
+        wiring: String,
+        /// The revision it is born in.
+        born: Revision,
+    },
+    /// A node runs something else.
+    Replace {
+        /// Its name.
+        node: NodeId,
+        /// Whether its state stays.
+        state_kept: bool,
+        /// The revision it was born in.
+        born: Revision,
+    },
+    /// A node does the same, but its neighbours changed.
+    Rewire {
+        /// Its name.
+        node: NodeId,
+        /// The revision it was born in.
+        born: Revision,
+    },
+    /// A node ends.
+    Remove {
+        /// Its name.
+        node: NodeId,
+    },
+}
+
+impl Change {
+    /// The node it is about.
+    pub fn node(&self) -> &NodeId {
+        match self {
+            Self::Add { node, .. } | Self::Replace { node, .. } | Self::Rewire { node, .. } | Self::Remove { node } => {
+                node
+            }
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add { wiring, .. } => write!(f, "+ {wiring}"),
+            Self::Replace { node, state_kept: true, .. } => write!(f, "~ {node}: replaced, its state stays"),
+            Self::Replace { node, state_kept: false, .. } => write!(f, "~ {node}: replaced, its state begins anew"),
+            Self::Rewire { node, .. } => write!(f, "~ {node}: rewired"),
+            Self::Remove { node } => write!(f, "- {node}"),
+        }
+    }
+}
+
+/// The ordered difference of two plans: removed, then added in their order, then replaced and rewired.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes(pub Vec<Change>);
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("nothing changes");
+        }
+        for (index, change) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{change}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What runs, reduced to identities: the value that [`replay`] rebuilds.
+pub type Identities = BTreeMap<NodeId, Revision>;
+
+/// The running nodes of a plan with their births.
+pub fn identities(plan: &ClassPlan) -> Identities {
+    plan.nodes().map(|node| (node.name.clone(), node.born)).collect()
+}
+
+/// The difference of two plans of one class.
+pub fn diff(old: &ClassPlan, new: &ClassPlan) -> Changes {
+    let mut changes = Vec::new();
+    let (mut removed, mut added, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    if old.base.revision != new.base.revision {
+        pairs(&old.base.nodes, &new.base.nodes, &mut removed, &mut added, &mut changed);
+    }
+    let of = |plan: Option<&Arc<super::plan::KeyPlan>>| -> Vec<Arc<PlanNode>> {
+        plan.map_or_else(Vec::new, |plan| plan.nodes.iter().map(|node| Arc::clone(&node.plan)).collect())
+    };
+    for (key, plan) in &old.keys {
+        let now = new.keys.get(key);
+        if !now.is_some_and(|now| Arc::ptr_eq(plan, now)) {
+            pairs(&of(Some(plan)), &of(now), &mut removed, &mut added, &mut changed);
+        }
+    }
+    for (key, plan) in &new.keys {
+        if old.keys.get(key).is_none() {
+            pairs(&[], &of(Some(plan)), &mut removed, &mut added, &mut changed);
+        }
+    }
+    changes.extend(removed);
+    changes.extend(added);
+    changes.extend(changed);
+    Changes(changes)
+}
+
+fn pairs(
+    old: &[Arc<PlanNode>],
+    new: &[Arc<PlanNode>],
+    removed: &mut Vec<Change>,
+    added: &mut Vec<Change>,
+    changed: &mut Vec<Change>,
+) {
+    let before: BTreeMap<&NodeId, &Arc<PlanNode>> = old.iter().map(|node| (&node.name, node)).collect();
+    let after: BTreeMap<&NodeId, &Arc<PlanNode>> = new.iter().map(|node| (&node.name, node)).collect();
+    removed.extend(
+        before.keys().filter(|name| !after.contains_key(*name)).map(|name| Change::Remove { node: (*name).clone() }),
+    );
+    for node in new {
+        let (name, born) = (node.name.clone(), node.born);
+        match before.get(&node.name) {
+            None => added.push(Change::Add { wiring: wiring(node), node: name, born }),
+            Some(before) if before.born != born => {
+                changed.push(Change::Replace { node: name, state_kept: false, born });
+            }
+            Some(before) if !Arc::ptr_eq(&before.node, &node.node) && !before.node.same(&node.node) => {
+                changed.push(Change::Replace { node: name, state_kept: true, born });
+            }
+            Some(before) if before.takes != node.takes => changed.push(Change::Rewire { node: name, born }),
+            Some(_) => {}
+        }
+    }
+}
+
+/// `id: needs → provides`, as `preview` prints it.
+pub fn wiring(node: &PlanNode) -> String {
+    let needs: Vec<String> = node.node.needs.iter().map(ToString::to_string).collect();
+    let takes: Vec<String> = node.takes.iter().map(|(name, _)| name.to_string()).collect();
+    let provides: Vec<String> = node.node.provides.iter().map(|(name, _)| name.to_string()).collect();
+    let from = if needs.is_empty() { takes.join(", ") } else { needs.join(", ") };
+    match (from.is_empty(), provides.is_empty()) {
+        (true, _) => format!("{}: → {}", node.name, provides.join(", ")),
+        (false, true) => format!("{}: {from} →", node.name),
+        (false, false) => format!("{}: {from} → {}", node.name, provides.join(", ")),
+    }
+}
+
+/// Carries out changes on what ran before: what runs then.
+pub fn replay(before: &Identities, changes: &Changes) -> Identities {
+    let mut after = before.clone();
+    for change in &changes.0 {
+        match change {
+            Change::Remove { node } => {
+                after.remove(node);
+            }
+            Change::Add { node, born, .. } | Change::Replace { node, born, .. } | Change::Rewire { node, born } => {
+                after.insert(node.clone(), *born);
+            }
+        }
+    }
+    after
+}
