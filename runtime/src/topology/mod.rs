@@ -1,21 +1,27 @@
 //! From what the user wants to what runs: nodes, their resolution, plans and their differences. Pure functions over
 //! plain data.
 
+pub mod attribute_file;
 pub mod attributes;
 pub mod build;
 pub mod function;
 pub mod graph;
+pub mod manifest;
 pub mod need;
 pub mod node;
+pub mod registry;
 pub mod scorer;
 pub mod selector;
 pub mod sensor;
 
+pub use attribute_file::read_attributes;
 pub use attributes::{AttributeError, Attributes, KeyAttributes};
 pub use build::{all_models, matching, provide, sink};
 pub use function::{Accepts, Logic};
 pub use graph::Topology;
+pub use manifest::{Manifest, ManifestErrors, TopologyFile};
 pub use need::{Need, NeedKind, optional, previous};
 pub use node::{Ask, Family, Missing, Node, NodeKind, RowRule, SinkNode, Work};
+pub use registry::{Factory, Registry};
 pub use selector::{Pattern, Selector};
 pub use sensor::{BadReading, Cleaning, sensor};

@@ -212,7 +212,8 @@ impl<T: Reading> Operator for Clean<T> {
     }
 
     fn parameters(&self) -> String {
-        format!("{:?}", self.cleaning)
+        // As manifests have it, so that a sensor can be written as one. Text and numbers: nothing JSON could not say.
+        serde_json::to_string(&self.cleaning).unwrap_or_default()
     }
 
     fn check(&self, _needs: &[ElementType], _provides: &[ElementType]) -> Result<(), String> {
