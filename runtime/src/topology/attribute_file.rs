@@ -97,7 +97,7 @@ fn columns(header: &csv::StringRecord, problems: &mut Problems) -> Vec<Option<Co
     let mut names = rustc_hash::FxHashSet::default();
     let column = |cell: &str| {
         let (name, element) = typed(cell)?;
-        let name = StreamName::from(named("attribute", name)?);
+        let name = StreamName::from(named("key's attribute", name)?);
         match names.insert(name.clone()) {
             true => Ok((name, element)),
             false => Err(Refusal::new(format!("the attribute `{name}` has two columns"), "keep one of them")),
@@ -131,7 +131,7 @@ fn from_tree(tree: &Tree, problems: &mut Problems) -> Attributes {
     for (name, tree) in members(types, "types", problems) {
         let place = format!("types.{}", shorten(name));
         let Some(text) = text_of(tree, &place, problems) else { continue };
-        match (named("attribute", name), text.parse()) {
+        match (named("key's attribute", name), text.parse()) {
             (Ok(name), Ok(element)) => attributes = attributes.declare(name, element),
             (name, element) => {
                 name.err().into_iter().for_each(|refusal| problems.add(tree.line, place.clone(), refusal));

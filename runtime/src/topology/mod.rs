@@ -16,7 +16,7 @@ pub mod sensor;
 
 pub use attribute_file::read_attributes;
 pub use attributes::{AttributeError, Attributes, KeyAttributes};
-pub use build::{all_models, matching, provide, sink};
+pub use build::{IntoNode, all_models, matching, provide, sink};
 pub use function::{Accepts, Logic};
 pub use graph::Topology;
 pub use manifest::{Manifest, ManifestErrors, TopologyFile};

@@ -42,7 +42,7 @@ pub struct Cleaning {
 
 /// A sensor that is being described; it is a node as it stands.
 #[derive(Clone, Debug)]
-#[must_use]
+#[must_use = "a sensor does nothing outside a topology: call `.with(sensor(…))`"]
 pub struct Sensor<T> {
     stream: Stream<T>,
     raw: Option<StreamName>,

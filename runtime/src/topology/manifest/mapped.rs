@@ -60,12 +60,7 @@ fn inputs(model: &dyn Model, manifest: &ModelManifest, needs: &[Need]) -> Result
     if ports.len() != needs.len() {
         let names: Vec<_> = needs.iter().map(|need| format!("`{}`", need.name)).take(LISTED_MAX).collect();
         return Err(vec![Refusal::new(
-            format!(
-                "the model reads {} columns ({}), but the node has {} needs",
-                ports.len(),
-                list(ports),
-                needs.len()
-            ),
+            format!("the model reads {} columns ({}), but the node needs {}", ports.len(), list(ports), needs.len()),
             format!("write a need for each column, in their order; now there is {}", names.join(", ")),
         )]);
     }

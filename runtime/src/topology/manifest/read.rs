@@ -37,7 +37,7 @@ pub(super) fn node(fields: &mut Fields<'_>, partial: bool, problems: &mut Proble
         Kind::Text(id) => Some(id.as_str()),
         _ => None,
     });
-    let shown = given_id.or_else(|| first_provided(fields));
+    let shown = given_id.filter(|id| !id.is_empty()).or_else(|| first_provided(fields));
     if let Some(shown) = shown {
         fields.place = format!("node `{}`", shorten(shown));
     }
@@ -438,6 +438,7 @@ fn check_fields(fields: &mut Fields<'_>, partial: bool, problems: &mut Problems)
     const OF_ROWS: [&str; 7] = ["needs", "rows", "every", "when", "missing", "max_age", "as_of_rows"];
     let said: Vec<_> = RUNS.into_iter().filter(|name| fields.entry(name).is_some()).collect();
     let [what] = said[..] else { return };
+    let article = if what == "operator" { "an" } else { "a" };
     let (must, must_not): (&[&'static str], &[&[&'static str]]) = match what {
         "sensor" => (&["provides"], &[&OF_ROWS, &["asks", "kind"]]),
         "sink" => (&["asks"], &[&OF_ROWS, &["provides", "kind"]]),
@@ -446,7 +447,7 @@ fn check_fields(fields: &mut Fields<'_>, partial: bool, problems: &mut Problems)
     };
     for field in must_not.iter().copied().flatten() {
         if let Some(entry) = fields.entry(field) {
-            let refusal = Refusal::new(format!("a {what} has no `{field}`"), "leave it out");
+            let refusal = Refusal::new(format!("{article} {what} has no `{field}`"), "leave it out");
             problems.add(entry.line, fields.place.clone(), refusal);
         }
     }
@@ -463,7 +464,11 @@ fn check_fields(fields: &mut Fields<'_>, partial: bool, problems: &mut Problems)
                 _ => "write asks = [\"alarm\", { all = \"models\" }]",
             };
             let line = fields.entry(field).map_or(fields.line, |entry| entry.line);
-            problems.add(line, fields.place.clone(), Refusal::new(format!("a {what} must have `{field}`"), example));
+            problems.add(
+                line,
+                fields.place.clone(),
+                Refusal::new(format!("{article} {what} must have `{field}`"), example),
+            );
         }
     }
     if let ("sensor", Some(Tree { kind: Kind::List(items), line })) = (what, fields.take("provides"))

@@ -137,7 +137,8 @@ impl TopologyFile {
                     // The place is in the other file.
                     let at = error.line.map_or_else(String::new, |line| format!(":{line}"));
                     let refusal = Refusal::new(error.problem, error.advice);
-                    problems.add(*line, format!("{path}{at}"), refusal);
+                    let place = if error.place.is_empty() { String::new() } else { format!(": {}", error.place) };
+                    problems.add(*line, format!("{path}{at}{place}"), refusal);
                 }
                 None
             }
