@@ -42,7 +42,8 @@ impl Operator for Rolling {
     }
 }
 
-/// A model whose every output is the sum of its inputs, each weighted by its number, times the number of the output.
+/// A model whose every output is the sum of its inputs, each weighted by its number, times the number of the output,
+/// plus the number of the element where it is a vector.
 #[derive(Debug)]
 struct Sum {
     inputs: Vec<Port>,
@@ -61,11 +62,15 @@ impl Model for Sum {
 
     fn score(&self, inputs: &[ColumnRef<'_>], outputs: &mut [ColumnMut<'_>]) -> Result<(), ScoreError> {
         for (number, output) in outputs.iter_mut().enumerate() {
-            let ColumnMut::F32(output) = output else { continue };
-            for (row, value) in output.iter_mut().enumerate() {
+            let (width, output) = match output {
+                ColumnMut::F32(output) => (1, &mut **output),
+                ColumnMut::Vector { width, values } => (*width, &mut **values),
+                _ => continue,
+            };
+            for (row, values) in output.chunks_mut(width).enumerate() {
                 let inputs = inputs.iter().zip(1..);
                 let sum: f64 = inputs.map(|(input, weight)| input.number(row) * f64::from(weight)).sum();
-                *value = sum as f32 * number as f32;
+                values.iter_mut().zip(0..).for_each(|(value, at)| *value = sum as f32 * number as f32 + at as f32);
             }
         }
         Ok(())
@@ -182,7 +187,8 @@ fn a_topology_file_says_what_rust_says() {
 #[test]
 fn a_mapped_model_reads_and_writes_the_columns_that_were_named() {
     let folder = folder("mapped");
-    let artifact = r#"{"inputs": ["a", "b"], "outputs": [["label", "i64"], ["p", "f32"], ["p", "f32"]]}"#;
+    let artifact =
+        r#"{"inputs": ["a", "b"], "outputs": [["label", "i64"], ["p", "f32"], ["p", "f32"], ["v", "f32[4]"]]}"#;
     fs::write(folder.join("m.fake"), artifact).expect("the folder can be written");
     let make = |model: &str| {
         let text = format!(
@@ -197,6 +203,11 @@ fn a_mapped_model_reads_and_writes_the_columns_that_were_named() {
     model.score(&[ColumnRef::F32(&[10.0, 20.0]), ColumnRef::F32(&[1.0, 2.0])], &mut [out.as_mut()]).expect("it scores");
     // Output 2 of (a = 1) * 1 + (b = 10) * 2.
     assert!(matches!(&out, Column::F32(values) if values == &[42.0, 84.0]), "{out:?}");
+    let element = make("inputs = { b = \"y\" }, outputs = [\"v[2]\"]");
+    element
+        .score(&[ColumnRef::F32(&[10.0, 20.0]), ColumnRef::F32(&[1.0, 2.0])], &mut [out.as_mut()])
+        .expect("it scores");
+    assert!(matches!(&out, Column::F32(values) if values == &[65.0, 128.0]), "{out:?}");
     assert_ne!(model.digest(), make("inputs = { b = \"y\" }, outputs = [\"p[0]\"]").digest());
     assert_eq!(model.digest(), make("inputs = { b = \"y\" }, outputs = [2]").digest());
 }

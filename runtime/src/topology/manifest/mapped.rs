@@ -10,7 +10,7 @@ use super::tree::shorten;
 use crate::topology::need::Need;
 use crate::topology::registry::suggest;
 use crate::traits::{Digest, Model, Port, ScoreError};
-use crate::words::{Column, ColumnMut, ColumnRef};
+use crate::words::{Column, ColumnMut, ColumnRef, ElementType};
 
 /// A model in the order of a node's needs and provided streams.
 #[derive(Debug)]
@@ -18,10 +18,41 @@ struct Mapped {
     model: Arc<dyn Model>,
     /// For each input of the model the number of the need that it reads.
     needs: Box<[usize]>,
-    /// For each provided stream the number of the model's output.
-    provides: Box<[usize]>,
+    /// For each provided stream what it is of the model's outputs.
+    provides: Box<[Pick]>,
     inputs: Box<[Port]>,
     outputs: Box<[Port]>,
+}
+
+/// An output of a model, or one element of an output that is a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pick {
+    output: usize,
+    element: Option<usize>,
+}
+
+impl Pick {
+    fn whole(output: usize) -> Self {
+        Self { output, element: None }
+    }
+
+    /// As a port of the mapped model.
+    fn port(self, model: &dyn Model) -> Port {
+        let port = model.outputs()[self.output].clone();
+        match self.element {
+            None => port,
+            Some(element) => {
+                let name = port.name.map(|name| format!("{name}[{element}]"));
+                Port { name, element: ElementType::F32 }
+            }
+        }
+    }
+
+    /// Whether both are of one output, and not two elements of it.
+    fn overlaps(self, other: Self) -> bool {
+        self.output == other.output
+            && (self.element.is_none() || other.element.is_none() || self.element == other.element)
+    }
 }
 
 /// The model as the node reads and provides it: itself where the orders agree.
@@ -40,14 +71,15 @@ pub(super) fn mapped(
         (inputs, outputs) => return Err(inputs.err().unwrap_or_default().into_iter().chain(outputs.err()).collect()),
     };
     let straight = |numbers: &[usize]| numbers.iter().enumerate().all(|(index, number)| index == *number);
-    if straight(&inputs) && straight(&outputs) && outputs.len() == model.outputs().len() {
+    let all_outputs = outputs.iter().copied().eq((0..model.outputs().len()).map(Pick::whole));
+    if straight(&inputs) && all_outputs {
         return Ok(model);
     }
     let mut order: Vec<usize> = (0..inputs.len()).collect();
     order.sort_unstable_by_key(|input| inputs[*input]);
     Ok(Arc::new(Mapped {
         inputs: order.into_iter().map(|input| model.inputs()[input].clone()).collect(),
-        outputs: outputs.iter().map(|output| model.outputs()[*output].clone()).collect(),
+        outputs: outputs.iter().map(|pick| pick.port(model.as_ref())).collect(),
         needs: inputs.into(),
         provides: outputs.into(),
         model,
@@ -101,30 +133,30 @@ fn inputs(model: &dyn Model, manifest: &ModelManifest, needs: &[Need]) -> Result
     Ok(numbers.into_iter().map(|number| number.or_else(|| free.next()).unwrap_or_default()).collect())
 }
 
-/// For each provided stream the number of the model's output.
-fn outputs(model: &dyn Model, manifest: &ModelManifest, provides: usize) -> Result<Vec<usize>, Refusal> {
+/// For each provided stream what it is of the model's outputs.
+fn outputs(model: &dyn Model, manifest: &ModelManifest, provides: usize) -> Result<Vec<Pick>, Refusal> {
     let ports = model.outputs();
     if manifest.outputs.is_empty() {
         if ports.len() == provides {
-            return Ok((0..provides).collect());
+            return Ok((0..provides).map(Pick::whole).collect());
         }
         return Err(Refusal::new(
             format!("the model gives {} columns ({}), but the node provides {provides}", ports.len(), list(ports)),
             "say with outputs = [\"…\"] which of them it provides, by name or number",
         ));
     }
-    let mut numbers = Vec::with_capacity(provides);
+    let mut picks: Vec<Pick> = Vec::with_capacity(provides);
     for output in &manifest.outputs {
-        let number = match output {
-            OutputName::Column(number) => (*number < ports.len()).then_some(*number),
+        let pick = match output {
+            OutputName::Column(number) => (*number < ports.len()).then_some(Pick::whole(*number)),
             OutputName::Name(name) => by_name(ports, name),
         };
         let shown = match output {
             OutputName::Column(number) => number.to_string(),
             OutputName::Name(name) => shorten(name),
         };
-        match number {
-            Some(number) if !numbers.contains(&number) => numbers.push(number),
+        match pick {
+            Some(pick) if !picks.iter().any(|other| pick.overlaps(*other)) => picks.push(pick),
             Some(_) => return Err(Refusal::new(format!("the output `{shown}` is provided twice"), "name each once")),
             None => {
                 let problem = format!("the model has no output `{shown}`");
@@ -132,19 +164,27 @@ fn outputs(model: &dyn Model, manifest: &ModelManifest, provides: usize) -> Resu
             }
         }
     }
-    Ok(numbers)
+    Ok(picks)
 }
 
-/// The output of that name; `name[2]` is the third of those that share a name.
-fn by_name(ports: &[Port], name: &str) -> Option<usize> {
+/// The output of that name; `name[2]` is the third element of a vector, or the third of those that share a name.
+fn by_name(ports: &[Port], name: &str) -> Option<Pick> {
     let named = |name: &str, skip: usize| {
         let of_name = ports.iter().enumerate().filter(|(_, port)| port.name.as_deref() == Some(name));
         of_name.map(|(number, _)| number).nth(skip)
     };
-    named(name, 0).or_else(|| {
-        let (name, index) = name.strip_suffix(']')?.rsplit_once('[')?;
-        named(name, index.parse().ok()?)
-    })
+    if let Some(output) = named(name, 0) {
+        return Some(Pick::whole(output));
+    }
+    let (name, index) = name.strip_suffix(']')?.rsplit_once('[')?;
+    let index: usize = index.parse().ok()?;
+    let first = named(name, 0)?;
+    match ports[first].element {
+        ElementType::Vector(width) => {
+            (index < usize::from(width)).then_some(Pick { output: first, element: Some(index) })
+        }
+        _ => named(name, index).map(Pick::whole),
+    }
 }
 
 const LISTED_MAX: usize = 12;
@@ -171,14 +211,27 @@ impl Model for Mapped {
         let rows = inputs.first().map_or(0, ColumnRef::len);
         let inputs: Vec<ColumnRef<'_>> = self.needs.iter().map(|need| inputs[*need]).collect();
         let mut slots: Vec<Option<ColumnMut<'_>>> = self.model.outputs().iter().map(|_| None).collect();
-        for (output, column) in self.provides.iter().zip(outputs) {
-            slots[*output] = Some(column.rows(0..rows));
+        let mut elements = Vec::new();
+        for (pick, column) in self.provides.iter().zip(outputs) {
+            match pick.element {
+                None => slots[pick.output] = Some(column.rows(0..rows)),
+                Some(element) => elements.push((pick.output, element, column)),
+            }
         }
-        let unused = slots.iter().zip(self.model.outputs()).filter(|(slot, _)| slot.is_none());
-        let mut unused: Vec<Column> = unused.map(|(_, port)| Column::missing(port.element, rows)).collect();
-        let mut unused = unused.iter_mut().map(Column::as_mut);
-        let mut all: Vec<ColumnMut<'_>> = slots.into_iter().filter_map(|slot| slot.or_else(|| unused.next())).collect();
-        self.model.score(&inputs, &mut all)
+        // What the node provides only in part, or not at all, is written beside it.
+        let aside = slots.iter().zip(self.model.outputs()).enumerate().filter(|(_, (slot, _))| slot.is_none());
+        let mut aside: Vec<(usize, Column)> =
+            aside.map(|(output, (_, port))| (output, Column::missing(port.element, rows))).collect();
+        let mut refs = aside.iter_mut().map(|(_, column)| column.as_mut());
+        let mut all: Vec<ColumnMut<'_>> = slots.into_iter().filter_map(|slot| slot.or_else(|| refs.next())).collect();
+        self.model.score(&inputs, &mut all)?;
+        for (output, element, column) in elements {
+            let vector = aside.iter().find(|(aside, _)| *aside == output);
+            if let (Some((_, Column::Vector { width, values })), ColumnMut::F32(to)) = (vector, column) {
+                to.iter_mut().zip(values.chunks_exact(*width)).for_each(|(to, row)| *to = row[element]);
+            }
+        }
+        Ok(())
     }
 
     fn bytes(&self) -> usize {
