@@ -3,16 +3,26 @@
 
 pub mod attribute_file;
 pub mod attributes;
+mod axes;
+pub mod bits;
 pub mod build;
+mod check;
+mod cycles;
+pub mod declared;
 pub mod function;
 pub mod graph;
 pub mod manifest;
 pub mod need;
 pub mod node;
+pub mod plan;
+pub mod problem;
 pub mod registry;
+pub mod resolve;
+mod resolve_key;
 pub mod scorer;
 pub mod selector;
 pub mod sensor;
+pub mod variant;
 
 pub use attribute_file::read_attributes;
 pub use attributes::{AttributeError, Attributes, KeyAttributes};

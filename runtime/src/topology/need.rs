@@ -35,9 +35,16 @@ pub enum NeedKind {
 }
 
 impl Need {
+    /// [`NeedKind::is_direct`].
+    pub fn is_direct(&self) -> bool {
+        self.kind.is_direct()
+    }
+}
+
+impl NeedKind {
     /// Whether it reads a stream within the row, so that its provider must run first.
     pub fn is_direct(&self) -> bool {
-        matches!(self.kind, NeedKind::Required | NeedKind::Optional)
+        matches!(self, Self::Required | Self::Optional)
     }
 }
 

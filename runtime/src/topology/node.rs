@@ -260,8 +260,17 @@ impl Node {
 
     /// Whether it makes rows of its own rather than write on the axis of its first need.
     pub fn own_rows(&self) -> bool {
-        let emits = matches!(&self.work, Work::Operator(operator) if operator.own_rows());
-        emits || self.rule != RowRule::First || self.every.is_some() || self.when.is_some()
+        self.work_emits() || self.own_rows_by_rule()
+    }
+
+    /// Whether its operator makes rows of its own, as windows do.
+    pub fn work_emits(&self) -> bool {
+        matches!(&self.work, Work::Operator(operator) if operator.own_rows())
+    }
+
+    /// Whether its rows are picked from those of its needs, or put together from several axes.
+    pub fn own_rows_by_rule(&self) -> bool {
+        self.rule != RowRule::First || self.every.is_some() || self.when.is_some()
     }
 }
 

@@ -210,6 +210,26 @@ impl Column {
         }
     }
 
+    /// Appends row `row` of `from`, which is of the same type.
+    ///
+    /// # Panics
+    /// When the types differ.
+    pub fn push_row(&mut self, from: ColumnRef<'_>, row: usize) {
+        self.extend(from.rows(row..row + 1));
+    }
+
+    /// Appends rows of missing values.
+    pub fn extend_missing(&mut self, rows: usize) {
+        match self {
+            Self::F32(values) => values.resize(values.len() + rows, f32::NAN),
+            Self::F64(values) => values.resize(values.len() + rows, f64::NAN),
+            Self::I64(values) => values.resize(values.len() + rows, i64::MIN),
+            Self::Bool(values) => values.resize(values.len() + rows, None),
+            Self::Str(values) => values.resize(values.len() + rows, None),
+            Self::Vector { width, values } => values.resize(values.len() + rows * *width, f32::NAN),
+        }
+    }
+
     /// Drops all rows and keeps the memory.
     pub fn clear(&mut self) {
         match self {

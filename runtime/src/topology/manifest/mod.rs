@@ -25,7 +25,7 @@ use crate::words::Class;
 pub use artifact::{ARTIFACT_BYTES_MAX, MEMBERS_MAX};
 pub use error::{ERRORS_SHOWN_MAX, ManifestError, ManifestErrors};
 pub use node::{ModelManifest, NodeManifest, OutputName, Run};
-pub use read::{AS_OF_ROWS_MAX, NEEDS_MAX};
+pub use read::{AS_OF_ROWS_MAX, NEEDS_MAX, PROVIDES_MAX};
 pub use text::{FILE_BYTES_MAX, NODES_MAX};
 pub use topology_file::TopologyFile;
 pub use tree::DEPTH_MAX;

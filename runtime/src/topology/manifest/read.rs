@@ -7,16 +7,19 @@ use super::fields::{Fields, kept, number, span, text, wrong};
 use super::node::{Lines, ModelManifest, NodeManifest, OutputName, Run};
 use super::tree::{Kind, Tree, shorten};
 use super::words;
+use crate::topology::check;
 use crate::topology::need::Need;
 use crate::topology::node::{Ask, Missing, RowRule};
 use crate::topology::selector::{Pattern, Selector};
 use crate::topology::sensor::{BadReading, Cleaning};
 use crate::words::{Binding, ElementType, Key, NodeId, Span, StreamName, Value};
 
-/// Most needs, provided streams, asks or outputs of one node.
-pub const NEEDS_MAX: usize = 4096;
+/// Most needs or asks of one node.
+pub const NEEDS_MAX: usize = check::NEEDS_MAX;
+/// Most streams that one node provides.
+pub const PROVIDES_MAX: usize = check::PROVIDES_MAX;
 /// Most values that are kept of a need from another axis.
-pub const AS_OF_ROWS_MAX: usize = 1 << 20;
+pub const AS_OF_ROWS_MAX: usize = check::AS_OF_ROWS_MAX;
 /// The longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 200;
 
@@ -88,7 +91,7 @@ fn needs(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Vec<Need>> 
 
 fn provides(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Vec<(StreamName, ElementType)>> {
     let mut names = rustc_hash::FxHashSet::default();
-    fields.list("provides", NEEDS_MAX, problems, |tree, place, problems| {
+    fields.list("provides", PROVIDES_MAX, problems, |tree, place, problems| {
         let provided = kept(words::provided(text(tree, place, problems)?), tree.line, place, problems)?;
         if !names.insert(provided.0.clone()) {
             let problem = format!("`{}` is provided twice", provided.0);
@@ -200,7 +203,7 @@ fn operator(fields: &mut Fields<'_>, tree: &Tree, place: &str, problems: &mut Pr
 fn model(tree: &Tree, place: &str, wires: &Wires, problems: &mut Problems) -> Option<ModelManifest> {
     let mut fields = Fields::of(tree, place, problems)?;
     let default = fields.text("default", problems).map(str::to_owned);
-    let outputs = fields.list("outputs", NEEDS_MAX, problems, |tree, place, problems| match &tree.kind {
+    let outputs = fields.list("outputs", PROVIDES_MAX, problems, |tree, place, problems| match &tree.kind {
         Kind::Text(name) => Some(OutputName::Name(name.clone())),
         Kind::Integer(number) if *number >= 0 => usize::try_from(*number).ok().map(OutputName::Column),
         _ => wrong(tree, place, "the name of an output, or the number of its column from 0", problems),

@@ -1,0 +1,254 @@
+//! Which rows a node has when its needs are on different axes, or when its rows are gated or thinned; and what the
+//! other needs are as of then.
+
+use std::collections::BTreeSet;
+
+use super::frame::View;
+use crate::topology::node::{Node, RowRule};
+use crate::topology::plan::PlanNeed;
+use crate::words::{Cause, Column, ColumnRef, ElementType, Span, Time};
+
+/// What a node remembers of a key to align its needs.
+#[derive(Debug, Default)]
+pub(crate) struct KeyAlign {
+    /// The last values of each need that is read as of a time; the gate's are behind the needs'.
+    histories: Vec<Option<History>>,
+    newest: Vec<Option<Time>>,
+    waiting: BTreeSet<Time>,
+    clock: Option<Time>,
+    last_row: Option<Time>,
+    passed: Option<Time>,
+}
+
+/// The last values of a need: times rise, causes never fall.
+#[derive(Debug)]
+struct History {
+    times: Vec<Time>,
+    causes: Vec<Cause>,
+    values: Column,
+}
+
+impl History {
+    fn new(element: ElementType) -> Self {
+        Self { times: Vec::new(), causes: Vec::new(), values: Column::with_capacity(element, 0) }
+    }
+
+    fn append(&mut self, view: &View<'_>) {
+        for row in 0..view.times.len() {
+            if !view.column.is_missing(row) {
+                self.times.push(view.times[row]);
+                self.causes.push(view.causes[row]);
+                self.values.push_row(view.column, row);
+            }
+        }
+    }
+
+    /// The row of the value as of a time, among those known by a cause.
+    fn as_of(&self, time: Time, cause: Cause, node: &Node) -> Option<usize> {
+        let known = self.causes.partition_point(|known| *known <= cause);
+        let row = self.times[..known].partition_point(|at| *at <= time).checked_sub(1)?;
+        let kept = row + node.as_of_rows >= known;
+        (kept && self.times[row] >= time.minus(node.max_age)).then_some(row)
+    }
+
+    fn trim(&mut self, keep: usize) {
+        if self.times.len() > keep.saturating_mul(2) {
+            let drop = self.times.len() - keep;
+            self.times.drain(..drop);
+            self.causes.drain(..drop);
+            self.values.drop_front(drop);
+        }
+    }
+}
+
+/// A need as it comes in a frame: its rows, and whether anybody provides it for the key.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) need: &'a PlanNeed,
+    pub(crate) view: Option<View<'a>>,
+    pub(crate) provided: bool,
+}
+
+/// The rows of a node: times, causes, and for each need a column; those that are no streams have an empty one.
+#[derive(Debug, Default)]
+pub(crate) struct Aligned {
+    pub(crate) times: Vec<Time>,
+    pub(crate) causes: Vec<Cause>,
+    pub(crate) columns: Vec<Column>,
+}
+
+/// Time that passed, or rows that must not wait any longer, after the rows of the frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct After {
+    pub(crate) tick: Option<(Time, Cause)>,
+    pub(crate) flush: Option<Cause>,
+}
+
+impl KeyAlign {
+    /// The node's rows in a frame. `incoming` has the needs, then the gate if there is one.
+    pub(crate) fn rows(&mut self, node: &Node, incoming: &[Incoming<'_>], after: After) -> Aligned {
+        if self.histories.is_empty() {
+            let history = |incoming: &Incoming<'_>| is_as_of(incoming).then(|| History::new(incoming.need.element));
+            self.histories = incoming.iter().map(history).collect();
+            self.newest = vec![None; incoming.len()];
+        }
+        for (incoming, history) in incoming.iter().zip(&mut self.histories) {
+            if let (Some(history), Some(view)) = (history, &incoming.view) {
+                history.append(view);
+            }
+        }
+        let candidates = match node.rule {
+            RowRule::First => first(incoming),
+            RowRule::OnAny => self.on_any(incoming, node),
+            RowRule::OnAll { wait } => self.on_all(incoming, node, wait, after),
+        };
+        let rows = self.pick(node, incoming, candidates);
+        for history in self.histories.iter_mut().flatten() {
+            history.trim(node.as_of_rows);
+        }
+        rows
+    }
+
+    /// Of the candidates those that the gate lets through, thinned, with the values of all needs.
+    fn pick(&mut self, node: &Node, incoming: &[Incoming<'_>], candidates: Vec<Candidate>) -> Aligned {
+        let needs = incoming.len() - usize::from(node.when.is_some());
+        let mut rows = Aligned::default();
+        rows.columns.extend(incoming[..needs].iter().map(|need| Column::with_capacity(need.need.element, 0)));
+        for candidate in candidates {
+            if node.when.is_some() {
+                let open = match self.read(needs, &incoming[needs], candidate, node) {
+                    Some((ColumnRef::Bool(values), row)) => values[row] == Some(true),
+                    _ => false,
+                };
+                if !open {
+                    continue;
+                }
+            }
+            if let (Some(every), Some(passed)) = (node.every, self.passed)
+                && candidate.time < passed.plus(every)
+            {
+                continue;
+            }
+            self.passed = Some(candidate.time);
+            rows.times.push(candidate.time);
+            rows.causes.push(candidate.cause);
+            for (index, need) in incoming[..needs].iter().enumerate().filter(|(_, need)| need.need.kind.is_direct()) {
+                match self.read(index, need, candidate, node) {
+                    Some((column, row)) => rows.columns[index].push_row(column, row),
+                    None => rows.columns[index].push(None),
+                }
+            }
+        }
+        rows
+    }
+
+    /// Where the value of a need in a row is.
+    fn read<'a>(
+        &'a self,
+        index: usize,
+        incoming: &Incoming<'a>,
+        row: Candidate,
+        node: &Node,
+    ) -> Option<(ColumnRef<'a>, usize)> {
+        if incoming.need.in_row {
+            return Some((incoming.view?.column, row.index?));
+        }
+        let history = self.histories[index].as_ref()?;
+        Some((history.values.as_ref(), history.as_of(row.time, row.cause, node)?))
+    }
+
+    fn on_any(&mut self, incoming: &[Incoming<'_>], node: &Node) -> Vec<Candidate> {
+        let mut rows = Vec::new();
+        for (cause, time, _) in brought(incoming, node) {
+            if self.last_row.is_none_or(|last| time > last) {
+                self.last_row = Some(time);
+                rows.push(Candidate { time, cause, index: None });
+            }
+        }
+        rows
+    }
+
+    fn on_all(&mut self, incoming: &[Incoming<'_>], node: &Node, wait: Span, after: After) -> Vec<Candidate> {
+        let mut rows = Vec::new();
+        let brought = brought(incoming, node);
+        for of_cause in brought.chunk_by(|a, b| a.0 == b.0) {
+            for &(_, time, need) in of_cause {
+                self.newest[need] = self.newest[need].max(Some(time));
+                self.clock = self.clock.max(Some(time));
+                if self.last_row.is_none_or(|last| time > last) {
+                    self.waiting.insert(time);
+                }
+            }
+            self.release(incoming, node, wait, of_cause[0].0, &mut rows);
+        }
+        if let Some((time, cause)) = after.tick {
+            self.clock = self.clock.max(Some(time));
+            self.release(incoming, node, wait, cause, &mut rows);
+        }
+        if let Some(cause) = after.flush {
+            for time in std::mem::take(&mut self.waiting) {
+                self.last_row = Some(time);
+                rows.push(Candidate { time, cause, index: None });
+            }
+        }
+        rows
+    }
+
+    fn release(
+        &mut self,
+        incoming: &[Incoming<'_>],
+        node: &Node,
+        wait: Span,
+        cause: Cause,
+        rows: &mut Vec<Candidate>,
+    ) {
+        let needs = incoming.len() - usize::from(node.when.is_some());
+        let provided = (0..needs).filter(|need| incoming[*need].need.kind.is_direct() && incoming[*need].provided);
+        let all = provided.map(|need| self.newest[need]).min().flatten();
+        let horizon = all.max(self.clock.map(|clock| clock.minus(wait)));
+        while let Some(time) = self.waiting.first().copied().filter(|time| Some(*time) <= horizon) {
+            self.waiting.pop_first();
+            self.last_row = Some(time);
+            rows.push(Candidate { time, cause, index: None });
+        }
+    }
+
+    /// Whether rows wait.
+    pub(crate) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+/// A row that a node may have; `index` is its row on the node's input axis, if it has one.
+#[derive(Clone, Copy)]
+struct Candidate {
+    time: Time,
+    cause: Cause,
+    index: Option<usize>,
+}
+
+fn first(incoming: &[Incoming<'_>]) -> Vec<Candidate> {
+    let rows = incoming.iter().find_map(|need| need.view.filter(|_| need.need.in_row));
+    rows.map_or_else(Vec::new, |view| {
+        let row = |index| Candidate { time: view.times[index], cause: view.causes[index], index: Some(index) };
+        (0..view.times.len()).map(row).collect()
+    })
+}
+
+/// Whether a need is read as of a time, so that its values are remembered.
+fn is_as_of(incoming: &Incoming<'_>) -> bool {
+    incoming.need.kind.is_direct() && !incoming.need.in_row
+}
+
+/// The times that values of direct needs bring, by cause and time.
+fn brought(incoming: &[Incoming<'_>], node: &Node) -> Vec<(Cause, Time, usize)> {
+    let needs = incoming.len() - usize::from(node.when.is_some());
+    let mut brought = Vec::new();
+    for (index, need) in incoming[..needs].iter().enumerate().filter(|(_, need)| need.need.kind.is_direct()) {
+        let Some(view) = need.view else { continue };
+        let values = (0..view.times.len()).filter(|row| !view.column.is_missing(*row));
+        brought.extend(values.map(|row| (view.causes[row], view.times[row], index)));
+    }
+    brought.sort_unstable();
+    brought
+}

@@ -1,0 +1,237 @@
+//! Frames: the rows of a micro-batch on one shard, in columns, grouped by key, with a write-once slot for every stream
+//! of the plan it carries.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use actix::Addr;
+
+use super::ledger::Part;
+use super::node::NodeActor;
+use crate::topology::bits::Bits;
+use crate::topology::plan::{ClassPlan, KeyPlan, SlotNumber};
+use crate::topology::variant::Variant;
+use crate::traits::Done;
+use crate::traits::sink::DeadLetter;
+use crate::words::{Cause, Column, ColumnRef, Key, KeyIndex, Time};
+
+/// The rows of a frame on one axis: their times and causes, those of a key together.
+#[derive(Debug, Default)]
+pub(crate) struct Axis {
+    pub(crate) times: Vec<Time>,
+    pub(crate) causes: Vec<Cause>,
+    /// Where the rows of each key end.
+    pub(crate) ends: Vec<u32>,
+}
+
+impl Axis {
+    /// The rows of the key at place `run`.
+    #[inline]
+    pub(crate) fn run(&self, run: usize) -> Range<usize> {
+        let start = if run == 0 { 0 } else { self.ends[run - 1] };
+        start as usize..self.ends[run] as usize
+    }
+
+    /// Ends the rows of the current key.
+    pub(crate) fn end_run(&mut self) {
+        self.ends.push(u32::try_from(self.times.len()).expect("a frame has fewer than 2^32 rows"));
+    }
+}
+
+/// A stream's values in a frame, for all its keys.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) axis: Arc<Axis>,
+    pub(crate) column: Column,
+    /// Whether no value is missing.
+    pub(crate) complete: bool,
+}
+
+/// A stream's values of one key, written by a node of that key.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) axis: Arc<Axis>,
+    /// Which run of the axis.
+    pub(crate) run: usize,
+    pub(crate) column: Column,
+    pub(crate) complete: bool,
+}
+
+/// A stream's rows of one key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) times: &'a [Time],
+    pub(crate) causes: &'a [Cause],
+    pub(crate) column: ColumnRef<'a>,
+    pub(crate) complete: bool,
+}
+
+/// How many writes a node still waits for. A frame is worked on by one thread, its shard's, so that plain loads and
+/// stores do; it is an atomic only because messages have to be `Send`.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(AtomicU32);
+
+impl Waits {
+    pub(crate) fn new(count: u32) -> Self {
+        Self(AtomicU32::new(count))
+    }
+
+    pub(crate) fn add(&self, more: u32) {
+        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    /// One write less; whether it was the last.
+    #[inline]
+    pub(crate) fn one_less(&self) -> bool {
+        let left = self.0.load(Ordering::Relaxed) - 1;
+        self.0.store(left, Ordering::Relaxed);
+        left == 0
+    }
+
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The class nodes of a variant as actors of one shard.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) variant: Variant,
+    /// The actor of each node.
+    pub(crate) actors: Vec<Option<Addr<NodeActor>>>,
+    /// The place of each node's state on the shard.
+    pub(crate) cells: Vec<u32>,
+}
+
+/// The nodes of one key as actors of its shard.
+pub(crate) struct InstalledKey {
+    pub(crate) plan: Arc<KeyPlan>,
+    pub(crate) actors: Vec<Addr<NodeActor>>,
+    pub(crate) cells: Vec<u32>,
+}
+
+/// What a frame holds for a key that has nodes of its own.
+pub(crate) struct KeyFrame {
+    pub(crate) installed: Arc<InstalledKey>,
+    /// For each of its nodes; `u32::MAX` marks one that is not woken by this frame.
+    pub(crate) waits: Box<[Waits]>,
+    pub(crate) tickets: Box<[u64]>,
+    pub(crate) locals: Box<[OnceLock<Piece>]>,
+}
+
+/// Nodes of single keys that wait for the same class nodes.
+pub(crate) struct Gate {
+    pub(crate) slots: Arc<[SlotNumber]>,
+    pub(crate) providers: Arc<Bits>,
+    pub(crate) waits: Waits,
+    /// Key and node.
+    pub(crate) members: Vec<(u32, u16)>,
+}
+
+/// Where a frame's rows came from.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) source: Arc<str>,
+    pub(crate) source_partition: u32,
+}
+
+/// See the module.
+pub(crate) struct Frame {
+    pub(crate) plan: Arc<ClassPlan>,
+    pub(crate) installed: Arc<Installed>,
+    pub(crate) part: Part,
+    /// The partition, by its number on all shards: its frames are worked on in order.
+    pub(crate) chain: u32,
+    pub(crate) keys: Vec<KeyIndex>,
+    pub(crate) names: Vec<Key>,
+    /// The rows of each axis of the source.
+    pub(crate) axes: Vec<Option<Arc<Axis>>>,
+    pub(crate) slots: Box<[OnceLock<Written>]>,
+    pub(crate) waits: Box<[Waits]>,
+    pub(crate) tickets: Box<[u64]>,
+    /// Which class nodes this frame wakes.
+    pub(crate) woken: Bits,
+    /// For keys with nodes of their own; empty when the frame has none.
+    pub(crate) own: Vec<Option<KeyFrame>>,
+    pub(crate) gates: Vec<Gate>,
+    /// Time that passed, after the rows.
+    pub(crate) tick: Option<(Time, Cause)>,
+    /// Whether rows that wait in nodes that do not continue are let go, and for what reason.
+    pub(crate) flush: Option<Arc<Flush>>,
+    /// Nodes that have not finished, sinks among them.
+    pub(crate) left: AtomicU32,
+    pub(crate) dead: Mutex<Vec<DeadLetter>>,
+}
+
+/// At a switch: which states end, and the last position before it.
+#[derive(Debug)]
+pub(crate) struct Flush {
+    pub(crate) cause: Cause,
+    /// Names and births of the nodes that do not continue, sorted.
+    pub(crate) departing: Vec<(crate::words::NodeId, crate::words::Revision)>,
+}
+
+impl Flush {
+    pub(crate) fn ends(&self, name: &crate::words::NodeId, born: crate::words::Revision) -> bool {
+        self.departing.binary_search_by(|(n, b)| (n, b).cmp(&(name, &born))).is_ok()
+    }
+}
+
+impl Frame {
+    /// What the nodes of the key at `run` have written into their own places.
+    #[inline]
+    pub(crate) fn own(&self, run: usize) -> Option<&KeyFrame> {
+        self.own.get(run)?.as_ref()
+    }
+
+    /// A stream's rows of the key at `run`; `None` when nobody provides it for the key, or nothing came.
+    #[inline]
+    pub(crate) fn view(&self, run: usize, slot: SlotNumber) -> Option<View<'_>> {
+        if let Some(own) = self.own(run)
+            && let Some(local) = own.installed.plan.local_of(slot)
+        {
+            return own.view(local);
+        }
+        let written = self.slots.get(slot as usize)?.get()?;
+        let rows = written.axis.run(run);
+        if rows.is_empty() {
+            return None;
+        }
+        Some(View {
+            times: &written.axis.times[rows.clone()],
+            causes: &written.axis.causes[rows.clone()],
+            column: written.column.rows(rows),
+            complete: written.complete,
+        })
+    }
+
+    /// The word that one node of the frame has finished; the last one ends the frame.
+    pub(crate) fn finish(self: &Arc<Self>) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let letters = std::mem::take(&mut *self.dead.lock().expect("nobody panics with this lock"));
+            self.part.finish(letters);
+        }
+    }
+
+    /// The same word, to be said by a sink when what it wrote is durable.
+    pub(crate) fn done(self: &Arc<Self>) -> Done {
+        let frame = Arc::clone(self);
+        Done(Some(Box::new(move || frame.finish())))
+    }
+}
+
+impl KeyFrame {
+    /// What a node of the key wrote.
+    #[inline]
+    pub(crate) fn view(&self, local: u16) -> Option<View<'_>> {
+        let piece = self.locals[usize::from(local)].get()?;
+        let rows = piece.axis.run(piece.run);
+        (!rows.is_empty()).then(|| View {
+            times: &piece.axis.times[rows.clone()],
+            causes: &piece.axis.causes[rows],
+            column: piece.column.as_ref(),
+            complete: piece.complete,
+        })
+    }
+}

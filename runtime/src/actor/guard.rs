@@ -1,0 +1,211 @@
+//! The panic rule: an error or panic ends a node's work on one row of one key; earlier rows stand, the state is as
+//! before the row, later rows go on. After too many, the node is quarantined for the key.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustc_hash::FxHashMap;
+
+use crate::topology::scorer;
+use crate::traits::{AnyOperator, AnyTable, Model, Outputs, RowError, Rows};
+use crate::words::{KeyIndex, Time};
+
+/// Failures within [`WINDOW_ROWS`] rows of a key that quarantine a node for it.
+pub(crate) const FAILURES_MAX: usize = 5;
+/// See [`FAILURES_MAX`].
+pub(crate) const WINDOW_ROWS: u64 = 100;
+
+/// What a node runs for a key.
+pub(crate) enum Runner<'a> {
+    Operator(&'a dyn AnyOperator, &'a mut dyn AnyTable),
+    Model(&'a dyn Model),
+}
+
+impl Runner<'_> {
+    fn can_fail(&self) -> bool {
+        match self {
+            Self::Operator(operator, _) => operator.can_fail(),
+            Self::Model(_) => true,
+        }
+    }
+
+    fn run(&mut self, key: KeyIndex, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
+        match self {
+            Self::Operator(operator, table) => operator.run(*table, key, rows, out),
+            Self::Model(model) => scorer::score(*model, rows, out),
+        }
+    }
+
+    fn save(&self, key: KeyIndex) -> Option<Box<dyn std::any::Any>> {
+        match self {
+            Self::Operator(_, table) if !table.is_stateless() => table.save(key),
+            _ => None,
+        }
+    }
+
+    fn restore(&mut self, key: KeyIndex, saved: Option<Box<dyn std::any::Any>>) {
+        if let Self::Operator(_, table) = self
+            && !table.is_stateless()
+        {
+            table.restore(key, saved);
+        }
+    }
+}
+
+/// A row that failed.
+#[derive(Debug)]
+pub(crate) struct RowFailure {
+    pub(crate) row: usize,
+    pub(crate) reason: String,
+}
+
+/// How a node fares with each key that it failed for.
+#[derive(Debug, Default)]
+pub(crate) struct Health(FxHashMap<KeyIndex, KeyHealth>);
+
+#[derive(Debug, Default)]
+struct KeyHealth {
+    /// Rows since the first failure that is remembered.
+    rows: u64,
+    failed: VecDeque<u64>,
+    quarantined: bool,
+}
+
+impl Health {
+    /// Whether the node is quarantined for the key.
+    #[inline]
+    pub(crate) fn quarantined(&self, key: KeyIndex) -> bool {
+        !self.0.is_empty() && self.0.get(&key).is_some_and(|health| health.quarantined)
+    }
+
+    /// Ends a quarantine.
+    pub(crate) fn resume(&mut self, key: KeyIndex) {
+        self.0.remove(&key);
+    }
+
+    /// Keys that the node is quarantined for.
+    pub(crate) fn quarantines(&self) -> impl Iterator<Item = KeyIndex> + '_ {
+        self.0.iter().filter(|(_, health)| health.quarantined).map(|(key, _)| *key)
+    }
+
+    #[inline]
+    fn fine(&mut self, key: KeyIndex, rows: usize) {
+        if self.0.is_empty() {
+            return;
+        }
+        if let Some(health) = self.0.get_mut(&key) {
+            health.rows += rows as u64;
+            while health.failed.front().is_some_and(|failed| health.rows - failed >= WINDOW_ROWS) {
+                health.failed.pop_front();
+            }
+            if health.failed.is_empty() {
+                self.0.remove(&key);
+            }
+        }
+    }
+
+    /// Counts a failed row; whether it was one too many.
+    fn failed(&mut self, key: KeyIndex) -> bool {
+        let health = self.0.entry(key).or_default();
+        health.failed.push_back(health.rows);
+        health.rows += 1;
+        if health.failed.len() > FAILURES_MAX {
+            health.failed.pop_front();
+        }
+        let newest = health.rows - 1;
+        if health.failed.len() == FAILURES_MAX && newest - health.failed[0] < WINDOW_ROWS {
+            health.quarantined = true;
+        }
+        health.quarantined
+    }
+}
+
+/// Runs `rows`; what fails is undone and listed. How many rows were tried: fewer than there are after a quarantine.
+pub(crate) fn run(
+    runner: &mut Runner<'_>,
+    key: KeyIndex,
+    rows: &Rows<'_>,
+    out: &mut Outputs<'_>,
+    health: &mut Health,
+    failures: &mut Vec<RowFailure>,
+) -> usize {
+    if !runner.can_fail() {
+        if let Err(error) = runner.run(key, rows, out) {
+            tracing::error!(%error, "an operator that says it cannot fail did");
+            std::process::abort();
+        }
+        health.fine(key, rows.len());
+        return rows.len();
+    }
+    let (saved, emitted) = (runner.save(key), out.emitted());
+    match attempt(|| runner.run(key, rows, out)) {
+        Ok(()) => {
+            health.fine(key, rows.len());
+            rows.len()
+        }
+        Err(_) => {
+            runner.restore(key, saved);
+            out.undo(0..rows.len(), emitted);
+            one_by_one(runner, key, rows, out, health, failures)
+        }
+    }
+}
+
+fn one_by_one(
+    runner: &mut Runner<'_>,
+    key: KeyIndex,
+    rows: &Rows<'_>,
+    out: &mut Outputs<'_>,
+    health: &mut Health,
+    failures: &mut Vec<RowFailure>,
+) -> usize {
+    for row in 0..rows.len() {
+        let (saved, emitted) = (runner.save(key), out.emitted());
+        let one = rows.part(row..row + 1);
+        match attempt(|| runner.run(key, &one, &mut out.part(row..row + 1))) {
+            Ok(()) => health.fine(key, 1),
+            Err(reason) => {
+                runner.restore(key, saved);
+                out.undo(row..row + 1, emitted);
+                failures.push(RowFailure { row, reason });
+                if health.failed(key) {
+                    return row + 1;
+                }
+            }
+        }
+    }
+    rows.len()
+}
+
+/// Tells an operator with rows of its own that time has passed; the reason when it failed.
+pub(crate) fn tick(
+    operator: &dyn AnyOperator,
+    table: &mut dyn AnyTable,
+    key: KeyIndex,
+    now: Time,
+    out: &mut Outputs<'_>,
+) -> Result<(), String> {
+    let (saved, emitted) = (if table.is_stateless() { None } else { table.save(key) }, out.emitted());
+    let result = attempt(|| operator.tick(table, key, now, out));
+    if result.is_err() {
+        if !table.is_stateless() {
+            table.restore(key, saved);
+        }
+        out.undo(0..0, emitted);
+    }
+    result
+}
+
+fn attempt(work: impl FnOnce() -> Result<(), RowError>) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.0),
+        Err(panic) => Err(format!("panicked: {}", text_of(panic.as_ref()))),
+    }
+}
+
+/// The text of a panic.
+fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
+}

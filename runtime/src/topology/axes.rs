@@ -1,0 +1,149 @@
+//! Whose rows each stream has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::declared::Declared;
+use super::need::NeedKind;
+use super::node::{Node, RowRule, Work};
+use super::plan::AxisLabel;
+use super::problem::Problem;
+use super::resolve::{NOWHERE, Names};
+use crate::traits::Axes;
+use crate::traits::source::AxisStreams;
+use crate::words::{ElementType, StreamName};
+
+/// The axes of the source, each with its streams: as it declares them, or as the sensors ask for them.
+pub(super) fn source_axes(declared: &Declared, problems: &mut Vec<Problem>) -> Vec<AxisStreams> {
+    let mut sensors: BTreeMap<&StreamName, (ElementType, &Arc<Node>)> = BTreeMap::new();
+    for node in declared.base.values() {
+        if let Work::Sensor { raw, .. } = &node.work {
+            let element = node.provides[0].1;
+            let (first, other) = sensors.entry(raw).or_insert((element, node));
+            if *first != element {
+                let (stream, provider) = (raw.clone(), other.name());
+                problems.push(Problem::Type { stream, provider, is: *first, node: node.name(), wants: element });
+            }
+        }
+    }
+    match &declared.axes {
+        Axes::Declared(shapes) => {
+            for (raw, (element, node)) in &sensors {
+                let brings = shapes.iter().flatten().find(|(name, _)| name == *raw).map(|(_, element)| *element);
+                if brings != Some(*element) {
+                    problems.push(Problem::NotInSource {
+                        node: node.name(),
+                        raw: (*raw).clone(),
+                        element: *element,
+                        brings: brings.map_or_else(
+                            || shapes.iter().flatten().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+                            |element| format!("it as {element}"),
+                        ),
+                    });
+                }
+            }
+            shapes.iter().map(|streams| AxisStreams { streams: streams.clone() }).collect()
+        }
+        Axes::Open { groups, wide } => {
+            let mut axes: Vec<AxisStreams> = groups
+                .iter()
+                .map(|group| {
+                    let known = group.iter().filter_map(|name| Some((name.clone(), sensors.get(name)?.0)));
+                    AxisStreams { streams: known.collect() }
+                })
+                .collect();
+            let grouped = |name: &StreamName| groups.iter().flatten().any(|grouped| grouped == name);
+            let rest = sensors.iter().filter(|(name, _)| !grouped(name)).map(|(name, (element, _))| ((*name).clone(), *element));
+            if *wide {
+                axes.push(AxisStreams { streams: rest.collect() });
+            } else {
+                axes.extend(rest.map(|stream| AxisStreams { streams: vec![stream] }));
+            }
+            axes
+        }
+    }
+}
+
+/// The label of every stream.
+pub(super) struct Labels {
+    names: BTreeMap<StreamName, AxisLabel>,
+    raw: BTreeMap<StreamName, u16>,
+}
+
+impl Labels {
+    /// Follows first needs back to the sensors. There are no cycles of direct needs.
+    pub(super) fn of(names: &Names, axes: &[AxisStreams], problems: &mut Vec<Problem>) -> Self {
+        let raw = axes.iter().zip(0..).flat_map(|(axis, number)| axis.streams.iter().map(move |(name, _)| (name.clone(), number)));
+        let mut labels = Self { names: BTreeMap::new(), raw: raw.collect() };
+        for name in names.keys() {
+            labels.follow(name, names, 0);
+        }
+        for (name, providers) in names {
+            let mut first: Option<(&Arc<Node>, AxisLabel)> = None;
+            for node in providers.all() {
+                let label = labels.of_node(node);
+                match &first {
+                    Some((provider, is)) if *is != label => problems.push(Problem::Axis {
+                        stream: name.clone(),
+                        provider: provider.name(),
+                        is: is.to_string(),
+                        node: node.name(),
+                        other_is: label.to_string(),
+                    }),
+                    Some(_) => {}
+                    None => first = Some((node, label)),
+                }
+            }
+        }
+        labels
+    }
+
+    fn follow(&mut self, name: &StreamName, names: &Names, depth: usize) -> AxisLabel {
+        if let Some(label) = self.names.get(name) {
+            return label.clone();
+        }
+        // A need that only `previous` closes can come back to itself; the rows are then those of another need.
+        let Some(node) = names.get(name).and_then(|providers| providers.all().next()).filter(|_| depth <= names.len())
+        else {
+            return NOWHERE;
+        };
+        let label = if node.own_rows() {
+            AxisLabel::Own(node.provides[0].0.clone())
+        } else if let Work::Sensor { raw, .. } = &node.work {
+            self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
+        } else {
+            first_need(node).map_or(NOWHERE, |first| self.follow(first, names, depth + 1))
+        };
+        self.names.insert(name.clone(), label.clone());
+        label
+    }
+
+    /// The label of a stream.
+    pub(super) fn of_name(&self, name: &StreamName) -> &AxisLabel {
+        self.names.get(name).unwrap_or(&NOWHERE)
+    }
+
+    /// Whose rows a node runs on.
+    pub(super) fn input_of(&self, node: &Node) -> &AxisLabel {
+        first_need(node).map_or(&NOWHERE, |first| self.of_name(first))
+    }
+
+    /// Whose rows a node provides.
+    pub(super) fn of_node(&self, node: &Node) -> AxisLabel {
+        if node.own_rows() {
+            AxisLabel::Own(node.provides[0].0.clone())
+        } else if let Work::Sensor { raw, .. } = &node.work {
+            self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
+        } else {
+            self.input_of(node).clone()
+        }
+    }
+}
+
+/// The need whose rows a node has by default: its first stream that is read in the row.
+fn first_need(node: &Node) -> Option<&StreamName> {
+    let direct = node.needs.iter().find(|need| need.is_direct());
+    let previous = || node.needs.iter().find(|need| matches!(need.kind, NeedKind::Previous { .. }));
+    debug_assert!(node.rule == RowRule::First || direct.is_some() || node.needs.is_empty());
+    direct.or_else(previous).map(|need| &need.name)
+}

@@ -1,0 +1,265 @@
+//! What a topology is refused for, one check a function; all find all they can.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::axes::Labels;
+use super::declared::Declared;
+use super::need::NeedKind;
+use super::node::{Missing, Node, NodeKind, RowRule, Work, stand_in};
+use super::plan::PlanNode;
+use super::problem::Problem;
+use super::resolve::{BASE_NODES_MAX, Names, element_of};
+use super::scorer::check_model;
+use crate::words::id::check_name;
+use crate::words::{ElementType, NodeId, Span, StreamName, Value};
+
+/// Most needs of one node.
+pub const NEEDS_MAX: usize = 4096;
+/// Most streams that one node provides.
+pub const PROVIDES_MAX: usize = 256;
+/// Most values of a need from another axis that are kept for a key.
+pub const AS_OF_ROWS_MAX: usize = 1_000_000;
+
+/// Names and parameters of every node.
+pub(super) fn settings(declared: &Declared) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Err(error) = check_name("class", &declared.class) {
+        problems.push(error.into());
+    }
+    if declared.base.len() > BASE_NODES_MAX {
+        let (count, limit) = (declared.base.len(), BASE_NODES_MAX);
+        problems.push(Problem::TooMany { what: "nodes of the class", count, limit });
+    }
+    for node in declared.base.values() {
+        node_settings(node, &mut problems);
+    }
+    for (_, nodes) in &declared.exact {
+        nodes.values().for_each(|node| node_settings(node, &mut problems));
+    }
+    problems
+}
+
+/// Names and parameters of one node.
+pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
+    let mut wrong = |what: String| problems.push(Problem::Setting { node: node.name(), what });
+    if node.kind != NodeKind::Sink && node.provides.is_empty() {
+        wrong("it provides nothing".to_owned());
+    }
+    let needs_stream = !matches!(node.work, Work::Sensor { .. } | Work::Sink(_));
+    if needs_stream && !node.needs.iter().any(|need| need.kind != NeedKind::Attribute) {
+        wrong("it needs no stream, so it has no rows".to_owned());
+    }
+    if node.needs.len() > NEEDS_MAX || node.provides.len() > PROVIDES_MAX {
+        let (needs, provides) = (node.needs.len(), node.provides.len());
+        wrong(format!("{needs} needs and {provides} provided streams; the limits are {NEEDS_MAX} and {PROVIDES_MAX}"));
+    }
+    if node.rule != RowRule::First && !node.needs.iter().any(super::need::Need::is_direct) {
+        wrong("rows on any or all needs want at least one need that is read in the row".to_owned());
+    }
+    let has_previous = node.needs.iter().any(|need| matches!(need.kind, NeedKind::Previous { .. }));
+    if has_previous && node.work_emits() {
+        wrong("an operator with rows of its own cannot need `previous`".to_owned());
+    }
+    if node.as_of_rows == 0 || node.as_of_rows > AS_OF_ROWS_MAX {
+        wrong(format!("`as_of_rows` is {}; it must be from 1 to {AS_OF_ROWS_MAX}", node.as_of_rows));
+    }
+    let wait = if let RowRule::OnAll { wait } = node.rule { Some(("wait", wait)) } else { None };
+    let spans = [Some(("max_age", node.max_age)), node.every.map(|span| ("every", span)), wait];
+    for (name, span) in spans.into_iter().flatten() {
+        if span < Span::ZERO {
+            wrong(format!("`{name}` is negative"));
+        }
+    }
+    for need in &node.needs {
+        if let NeedKind::Previous { initial } = &need.kind
+            && initial.element_type() != need.element
+        {
+            wrong(format!("the initial value of `previous({})` is missing or not {}", need.name, need.element));
+        }
+        if let Missing::Default(number) = node.missing
+            && need.kind == NeedKind::Required
+            && stand_in(number, need.element).is_none()
+        {
+            wrong(format!("{number} cannot stand in for `{}`, which is {}", need.name, need.element));
+        }
+    }
+    fitting(node, problems);
+    let names = node.provides.iter().map(|(name, _)| name);
+    for name in names.chain(node.needs.iter().map(|need| &need.name)) {
+        if let Err(error) = check_name("stream", name) {
+            problems.push(error.into());
+        }
+    }
+    if let Err(error) = check_name("node", &node.id) {
+        problems.push(error.into());
+    }
+}
+
+/// Whether what the node runs takes its needs and gives what it provides.
+fn fitting(node: &Node, problems: &mut Vec<Problem>) {
+    let needs: Vec<ElementType> = node.needs.iter().map(|need| need.element).collect();
+    let provides: Vec<ElementType> = node.provides.iter().map(|(_, element)| *element).collect();
+    let mut refuse = |why: Result<(), String>| {
+        if let Err(why) = why {
+            problems.push(Problem::Unfit { node: node.name(), why });
+        }
+    };
+    match &node.work {
+        Work::Operator(operator) => refuse(operator.check(&needs, &provides)),
+        Work::Model(model) => refuse(check_model(model.as_ref(), &needs, &provides)),
+        Work::Family(family) => {
+            for (key, model) in &family.members {
+                refuse(check_model(model.as_ref(), &needs, &provides).map_err(|why| format!("member `{key}`: {why}")));
+            }
+            if let Some(model) = &family.default {
+                refuse(check_model(model.as_ref(), &needs, &provides).map_err(|why| format!("the default: {why}")));
+            }
+        }
+        Work::Sink(_) | Work::Sensor { .. } => {}
+    }
+}
+
+/// Providers of one name: one type, one of them more specific, an override whole.
+pub(super) fn providers(names: &Names, problems: &mut Vec<Problem>) {
+    for (name, providers) in names {
+        let mut all = providers.all();
+        let Some(first) = all.next() else { continue };
+        for node in all {
+            let (is, wants) = (element_of(first, name), element_of(node, name));
+            if is != wants {
+                problems.push(Problem::Type { stream: name.clone(), provider: first.name(), is, node: node.name(), wants });
+            }
+        }
+        for (index, one) in providers.base.iter().enumerate() {
+            for other in &providers.base[index + 1..] {
+                compete(name, one, other, problems);
+            }
+        }
+    }
+}
+
+/// Two nodes that provide one name.
+pub(super) fn compete(name: &StreamName, one: &Arc<Node>, other: &Arc<Node>, problems: &mut Vec<Problem>) {
+    let strength = |node: &Node| (node.selector.rank(), node.priority);
+    let (strong, weak) = if strength(one) > strength(other) { (one, other) } else { (other, one) };
+    if strength(one) == strength(other) {
+        let (first, second) = (one.name(), other.name());
+        problems.push(Problem::TwoProviders { stream: name.clone(), first, second });
+        return;
+    }
+    for (weaker, _) in &weak.provides {
+        if !strong.provides.iter().any(|(stronger, _)| stronger == weaker) {
+            let (node, other) = (strong.name(), weak.name());
+            problems.push(Problem::PartialOverride { node, other, stream: weaker.clone() });
+        }
+    }
+}
+
+/// Types of needs and gates, and attributes.
+pub(super) fn needs(
+    declared: &Declared,
+    names: &Names,
+    pending: &BTreeMap<NodeId, Vec<StreamName>>,
+    problems: &mut Vec<Problem>,
+) {
+    for node in declared.base.values().filter(|node| !pending.contains_key(&node.name())) {
+        node_needs(node, declared, names, problems);
+    }
+    for (_, nodes) in &declared.exact {
+        nodes.values().for_each(|node| node_needs(node, declared, names, problems));
+    }
+}
+
+fn node_needs(node: &Node, declared: &Declared, names: &Names, problems: &mut Vec<Problem>) {
+    let attributes = declared.attributes.types();
+    let mut wanted: Vec<(&StreamName, ElementType)> = Vec::new();
+    for need in &node.needs {
+        if need.kind != NeedKind::Attribute {
+            wanted.push((&need.name, need.element));
+            continue;
+        }
+        match attributes.get(&need.name) {
+            None => problems.push(Problem::UnknownAttribute { node: node.name(), attribute: need.name.clone() }),
+            Some(is) if *is != need.element => {
+                let why = format!("attribute `{}` is {is}, not {}", need.name, need.element);
+                problems.push(Problem::Unfit { node: node.name(), why });
+            }
+            Some(_) => {}
+        }
+    }
+    wanted.extend(node.when.iter().map(|gate| (gate, ElementType::Bool)));
+    for (name, wants) in wanted {
+        let Some(provider) = names.get(name).and_then(|providers| providers.all().next()) else { continue };
+        let is = element_of(provider, name);
+        if is != wants {
+            let (stream, provider) = (name.clone(), provider.name());
+            problems.push(Problem::Type { stream, provider, is, node: node.name(), wants });
+        }
+    }
+    if let super::selector::Selector::Attribute { name, value } = &node.selector {
+        attribute_selector(node, name, value, attributes, problems);
+    }
+}
+
+fn attribute_selector(
+    node: &Node,
+    name: &StreamName,
+    value: &Value,
+    attributes: &BTreeMap<StreamName, ElementType>,
+    problems: &mut Vec<Problem>,
+) {
+    match attributes.get(name) {
+        None => problems.push(Problem::UnknownAttribute { node: node.name(), attribute: name.clone() }),
+        Some(is) if *is != value.element_type() => {
+            let why = format!("attribute `{name}` is {is}, but the selector asks for `{value}`");
+            problems.push(Problem::Unfit { node: node.name(), why });
+        }
+        Some(_) => {}
+    }
+}
+
+/// `previous` reads rows of the node's own axis.
+pub(super) fn previous(
+    declared: &Declared,
+    pending: &BTreeMap<NodeId, Vec<StreamName>>,
+    labels: &Labels,
+    problems: &mut Vec<Problem>,
+) {
+    let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
+    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+    for node in base.chain(own) {
+        for need in node.needs.iter().filter(|need| matches!(need.kind, NeedKind::Previous { .. })) {
+            let (is, own) = (labels.of_name(&need.name), labels.of_node(node));
+            if *is != own {
+                let (stream, is, own) = (need.name.clone(), is.to_string(), own.to_string());
+                problems.push(Problem::PreviousElsewhere { node: node.name(), stream, is, own });
+            }
+        }
+    }
+}
+
+/// Pairs of running nodes that compute the same under different names; closures cannot be compared.
+pub(super) fn twins(nodes: &[Arc<PlanNode>]) -> Vec<(NodeId, NodeId)> {
+    let mut seen: BTreeMap<String, &NodeId> = BTreeMap::new();
+    let mut twins = Vec::new();
+    for plan in nodes {
+        let node = &plan.node;
+        let what = match &node.work {
+            Work::Operator(operator) if operator.name() != "function" => {
+                format!("{} {}", operator.name(), operator.parameters())
+            }
+            Work::Model(model) => format!("model {}", model.digest()),
+            _ => continue,
+        };
+        let elements: Vec<_> = node.provides.iter().map(|(_, element)| element).collect();
+        let rows = (&node.rule, &node.every, &node.when, &node.missing, node.max_age, &node.selector);
+        let content = format!("{what} {:?} {elements:?} {rows:?}", node.needs);
+        if let Some(first) = seen.get(&content) {
+            twins.push(((*first).clone(), plan.name.clone()));
+        } else {
+            seen.insert(content, &plan.name);
+        }
+    }
+    twins
+}

@@ -1,0 +1,101 @@
+//! What users have declared for a class, before it is resolved.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use immutable_chunkmap::map::MapM;
+
+use super::attributes::Attributes;
+use super::graph::Topology;
+use super::node::Node;
+use super::problem::Problem;
+use crate::traits::Axes;
+use crate::words::{Class, Key, NodeId};
+
+/// All nodes that are declared for a class. A value: changing it leaves others that share its parts alone.
+#[derive(Clone)]
+pub struct Declared {
+    /// The class.
+    pub class: Class,
+    /// Nodes of many keys, by name.
+    pub base: BTreeMap<NodeId, Arc<Node>>,
+    /// Nodes of one key each, by key.
+    pub exact: MapM<Key, Arc<BTreeMap<NodeId, Arc<Node>>>>,
+    /// What is known of keys.
+    pub attributes: Arc<Attributes>,
+    /// What the source brings.
+    pub axes: Axes,
+}
+
+impl Declared {
+    /// Nothing yet.
+    pub fn nothing(class: Class, axes: Axes) -> Self {
+        Self { class, base: BTreeMap::new(), exact: MapM::default(), attributes: Arc::default(), axes }
+    }
+
+    /// What a topology declares.
+    ///
+    /// # Errors
+    /// Two nodes of one name that differ, all of them.
+    pub fn of(topology: &Topology, axes: Axes) -> Result<Self, Vec<Problem>> {
+        let mut declared = Self::nothing(topology.class().clone(), axes);
+        declared.attributes = Arc::new(topology.known_attributes().clone());
+        let mut problems = Vec::new();
+        let mut exact: BTreeMap<Key, BTreeMap<NodeId, Arc<Node>>> = BTreeMap::new();
+        for node in topology.nodes() {
+            let name = node.name();
+            let place = match node.only_key() {
+                Some(key) => exact.entry(key.clone()).or_default(),
+                None => &mut declared.base,
+            };
+            match place.get(&name) {
+                Some(before) if !before.same(node) => problems.push(Problem::SameName { node: name }),
+                Some(_) => {}
+                None => {
+                    place.insert(name, Arc::new(node.clone()));
+                }
+            }
+        }
+        declared.exact = exact.into_iter().map(|(key, nodes)| (key, Arc::new(nodes))).collect();
+        if problems.is_empty() { Ok(declared) } else { Err(problems) }
+    }
+
+    /// A node by its name in the plan.
+    pub fn get(&self, name: &NodeId) -> Option<&Arc<Node>> {
+        self.base.get(name).or_else(|| {
+            let (_, key) = name.split_once('@')?;
+            self.exact.get(key)?.get(name)
+        })
+    }
+
+    /// Adds a node, or puts it in the place of the one with its name.
+    pub fn put(&mut self, node: Arc<Node>) {
+        let name = node.name();
+        match node.only_key() {
+            Some(key) => {
+                let mut nodes = self.exact.get(key).map_or_else(BTreeMap::new, |nodes| (**nodes).clone());
+                nodes.insert(name, Arc::clone(&node));
+                self.exact.insert_cow(key.clone(), Arc::new(nodes));
+            }
+            None => {
+                self.base.insert(name, node);
+            }
+        }
+    }
+
+    /// Takes a node out; `None` when there is none of that name.
+    pub fn take(&mut self, name: &NodeId) -> Option<Arc<Node>> {
+        if let Some(node) = self.base.remove(name) {
+            return Some(node);
+        }
+        let (_, key) = name.split_once('@')?;
+        let mut nodes = (**self.exact.get(key)?).clone();
+        let node = nodes.remove(name)?;
+        if nodes.is_empty() {
+            self.exact.remove_cow(&Key::from(key));
+        } else {
+            self.exact.insert_cow(Key::from(key), Arc::new(nodes));
+        }
+        Some(node)
+    }
+}

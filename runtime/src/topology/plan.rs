@@ -1,0 +1,278 @@
+//! A plan: what runs. An immutable value; a new revision shares with the old one what did not change.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use immutable_chunkmap::map::MapM;
+
+use super::attributes::Attributes;
+use super::need::NeedKind;
+use super::node::Node;
+use crate::traits::AnyOperator;
+use crate::traits::source::AxisStreams;
+use crate::words::{Class, ElementType, Key, NodeId, Revision, StreamName, Value};
+
+/// The number of a stream in its class; it keeps it over revisions. Names that only nodes of single keys provide have
+/// numbers from [`OWN_NAMES`] on and no slot in the frame.
+pub type SlotNumber = u32;
+
+/// See [`SlotNumber`].
+pub const OWN_NAMES: SlotNumber = 1 << 31;
+
+/// Whose rows a stream has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AxisLabel {
+    /// Of an axis of the source.
+    Source(u16),
+    /// Of the node that provides this stream first.
+    Own(StreamName),
+}
+
+impl fmt::Display for AxisLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(axis) => write!(f, "source {axis}"),
+            Self::Own(name) => write!(f, "rows of {name}"),
+        }
+    }
+}
+
+/// All that runs for one class of keys.
+#[derive(Clone)]
+pub struct ClassPlan {
+    /// The class.
+    pub class: Class,
+    /// Its number.
+    pub revision: Revision,
+    /// The nodes that are not limited to one key.
+    pub base: Arc<BasePlan>,
+    /// The nodes of single keys.
+    pub keys: MapM<Key, Arc<KeyPlan>>,
+    /// The streams that nodes of single keys provide.
+    pub own_names: MapM<StreamName, OwnName>,
+}
+
+/// A stream that nodes of single keys provide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnName {
+    /// Its number.
+    pub slot: SlotNumber,
+    /// Its type.
+    pub element: ElementType,
+    /// Whose rows it has.
+    pub axis: AxisLabel,
+    /// How many nodes provide it.
+    pub providers: usize,
+}
+
+/// The nodes of a class that are not limited to one key, resolved.
+pub struct BasePlan {
+    /// The running nodes; a node's providers stand before it, unless in a loop.
+    pub nodes: Vec<Arc<PlanNode>>,
+    /// Every stream that base nodes provide or sensors bring in.
+    pub names: BTreeMap<StreamName, NameInfo>,
+    /// The slot of every stream, and of every column that a sensor reads.
+    pub numbers: BTreeMap<StreamName, SlotNumber>,
+    /// How many slots a frame has.
+    pub slots: usize,
+    /// The axes of the source, and where their columns go.
+    pub axes: Vec<AxisStreams>,
+    /// For each axis and stream of the source: the slot, if a running sensor reads it.
+    pub raw_slots: Vec<Vec<Option<SlotNumber>>>,
+    /// Names that somebody needs: running base nodes and sinks.
+    pub demanded: std::collections::BTreeSet<StreamName>,
+    /// What is known of keys.
+    pub attributes: Arc<Attributes>,
+    /// Nodes that wait for a provider, with what they lack.
+    pub pending: BTreeMap<NodeId, Vec<StreamName>>,
+    /// Nodes that nobody asks for.
+    pub unused: Vec<NodeId>,
+    /// Pairs that compute the same under different names.
+    pub twins: Vec<(NodeId, NodeId)>,
+}
+
+/// What is known of a stream of a class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NameInfo {
+    /// Its number.
+    pub slot: SlotNumber,
+    /// Its type.
+    pub element: ElementType,
+    /// Whose rows it has.
+    pub axis: AxisLabel,
+}
+
+/// Where a need is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// A slot of the frame; for some keys another node of theirs may stand in.
+    Slot(SlotNumber),
+    /// What another node of the same key provides, by its place among them.
+    Local(u16),
+    /// An attribute of the key.
+    Attribute(StreamName),
+}
+
+/// A need of a running node.
+#[derive(Clone, Debug)]
+pub struct PlanNeed {
+    /// Where it is read.
+    pub from: From,
+    /// Its type.
+    pub element: ElementType,
+    /// How it is read.
+    pub kind: NeedKind,
+    /// Whether it is on the node's own axis, so that it is read in the same row.
+    pub in_row: bool,
+}
+
+/// Where a node writes a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// A slot of the frame.
+    Slot(SlotNumber),
+    /// A place among what the nodes of the key provide.
+    Local(u16),
+}
+
+/// A running node.
+pub struct PlanNode {
+    /// As it was declared.
+    pub node: Arc<Node>,
+    /// Its name in the plan.
+    pub name: NodeId,
+    /// The revision in which it began to run; with the name it is the node's identity.
+    pub born: Revision,
+    /// What it runs; `None` for sinks and families.
+    pub operator: Option<Arc<dyn AnyOperator>>,
+    /// Its needs, resolved, in order.
+    pub needs: Vec<PlanNeed>,
+    /// Its gate.
+    pub when: Option<PlanNeed>,
+    /// Where it writes, in order.
+    pub provides: Vec<To>,
+    /// Whose rows it runs on: the axis of its first need.
+    pub input_axis: AxisLabel,
+    /// Whose rows it provides.
+    pub axis: AxisLabel,
+    /// Whether its rows are those of its needs: one axis, nothing gated or thinned.
+    pub aligned: bool,
+    /// Which loop it belongs to.
+    pub in_loop: Option<u16>,
+    /// For sinks: the slots it takes.
+    pub takes: Vec<(StreamName, SlotNumber)>,
+}
+
+impl fmt::Debug for PlanNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} born in {}", self.name, self.born)
+    }
+}
+
+impl PlanNode {
+    /// Whether time that passes without rows can make it write.
+    pub fn ticks(&self) -> bool {
+        let own_rows = self.operator.as_ref().is_some_and(|operator| operator.own_rows());
+        own_rows || matches!(self.node.rule, super::node::RowRule::OnAll { .. })
+    }
+
+    /// The slots of the frame that it reads; whoever writes them runs before it, unless in a loop.
+    pub fn slots_read(&self) -> impl Iterator<Item = SlotNumber> {
+        let needs = self.needs.iter().chain(&self.when).filter_map(|need| match need.from {
+            From::Slot(slot) => Some(slot),
+            From::Local(_) | From::Attribute(_) => None,
+        });
+        needs.chain(self.takes.iter().map(|(_, slot)| *slot))
+    }
+}
+
+/// The running nodes of one key, beside those of its class.
+pub struct KeyPlan {
+    /// In an order in which providers stand first.
+    pub nodes: Vec<KeyNode>,
+    /// How many streams they provide.
+    pub locals: u16,
+    /// For streams that class nodes and sinks read: the stream's number, and where it is.
+    pub stands_in: Vec<(SlotNumber, u16)>,
+    /// Class nodes whose place they take, by name.
+    pub overridden: Vec<NodeId>,
+}
+
+/// A running node of one key.
+pub struct KeyNode {
+    /// What runs.
+    pub plan: Arc<PlanNode>,
+    /// The slots of the frame it reads, sorted: nodes with the same list are woken together.
+    pub gate: Arc<[SlotNumber]>,
+    /// The nodes of the key that it waits for.
+    pub providers: Vec<u16>,
+    /// The nodes of the key that wait for it.
+    pub successors: Vec<u16>,
+    /// The numbers of the streams it provides that class nodes read.
+    pub read_as: Vec<SlotNumber>,
+    /// The sinks that take it, by their place among the sinks of the class, and which of its streams.
+    pub sinks: Vec<(u16, u16)>,
+}
+
+impl KeyPlan {
+    /// Where a stream of the class is, if a node of this key provides it.
+    #[inline]
+    pub fn local_of(&self, slot: SlotNumber) -> Option<u16> {
+        self.stands_in.iter().find(|(number, _)| *number == slot).map(|(_, local)| *local)
+    }
+}
+
+impl BasePlan {
+    /// A plan without nodes.
+    pub fn empty() -> Self {
+        Self {
+            nodes: Vec::new(),
+            names: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            slots: 0,
+            axes: Vec::new(),
+            raw_slots: Vec::new(),
+            demanded: std::collections::BTreeSet::new(),
+            attributes: Arc::default(),
+            pending: BTreeMap::new(),
+            unused: Vec::new(),
+            twins: Vec::new(),
+        }
+    }
+
+    /// The running sinks, in order.
+    pub fn sinks(&self) -> impl Iterator<Item = (usize, &Arc<PlanNode>)> {
+        let is_sink = |node: &PlanNode| matches!(node.node.work, super::node::Work::Sink(_));
+        self.nodes.iter().enumerate().filter(move |(_, node)| is_sink(node))
+    }
+
+    /// A node by name.
+    pub fn node(&self, name: &str) -> Option<&Arc<PlanNode>> {
+        self.nodes.iter().find(|node| node.name.as_str() == name)
+    }
+}
+
+impl ClassPlan {
+    /// The plan of revision 0: nothing runs.
+    pub fn nothing(class: Class) -> Self {
+        Self {
+            class,
+            revision: Revision(0),
+            base: Arc::new(BasePlan::empty()),
+            keys: MapM::default(),
+            own_names: MapM::default(),
+        }
+    }
+
+    /// All running nodes, those of the class first.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<PlanNode>> {
+        let own = self.keys.into_iter().flat_map(|(_, key)| key.nodes.iter().map(|node| &node.plan));
+        self.base.nodes.iter().chain(own)
+    }
+
+    /// The attribute of a key, typed as declared.
+    pub fn attribute(&self, key: &Key, name: &StreamName) -> Option<Value> {
+        self.base.attributes.of(key).get(name).cloned()
+    }
+}

@@ -1,0 +1,424 @@
+//! From declared nodes to a plan. Pure: no I/O, no clock; the same input gives the same plan. All problems are
+//! reported at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use immutable_chunkmap::map::MapM;
+
+use super::axes::{Labels, source_axes};
+use super::check;
+use super::cycles;
+use super::declared::Declared;
+use super::need::{Need, NeedKind};
+use super::node::{Ask, Node, Work};
+use super::plan::{
+    AxisLabel, BasePlan, ClassPlan, From, KeyPlan, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, SlotNumber, To,
+};
+use super::problem::{Problem, ResolveErrors, nearest};
+use super::resolve_key::{KeyResolver, resolve_key};
+use super::scorer::Scorer;
+use crate::traits::AnyOperator;
+use crate::words::{ElementType, Key, NodeId, Revision, StreamName};
+
+/// Most nodes of many keys in a class.
+pub const BASE_NODES_MAX: usize = 65_535;
+
+/// What is provided under a name: by nodes of many keys, and an example of those of one key.
+#[derive(Clone, Default)]
+pub(super) struct Providers {
+    pub(super) base: Vec<Arc<Node>>,
+    pub(super) exact: Option<Arc<Node>>,
+    pub(super) exact_count: usize,
+}
+
+impl Providers {
+    /// All kinds of provider, one of each.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.base.iter().chain(&self.exact)
+    }
+}
+
+pub(super) type Names = BTreeMap<StreamName, Providers>;
+
+/// Resolves what is declared into the plan of `revision`. Slot numbers, births and the plans of keys are taken over
+/// from `previous` where nothing changed.
+///
+/// # Errors
+/// Every problem there is.
+pub fn resolve(declared: &Declared, previous: &ClassPlan, revision: Revision) -> Result<ClassPlan, ResolveErrors> {
+    let mut problems = check::settings(declared);
+    let (names, pending) = names_and_pending(declared, &mut problems);
+    check::providers(&names, &mut problems);
+    check::needs(declared, &names, &pending, &mut problems);
+    cycles::direct(declared, &names, &pending, &mut problems);
+    if !problems.is_empty() {
+        return Err(ResolveErrors(problems));
+    }
+    let axes = source_axes(declared, &mut problems);
+    let labels = Labels::of(&names, &axes, &mut problems);
+    check::previous(declared, &pending, &labels, &mut problems);
+    let loops = cycles::loops(declared, &names, &pending, &labels, &mut problems);
+    if !problems.is_empty() {
+        return Err(ResolveErrors(problems));
+    }
+
+    let demanded = demanded(declared, &names, &pending);
+    let mut builder = Builder { previous, revision, labels: &labels, slots: Slots::from(previous), loops: &loops };
+    let mut base = builder.base(declared, &names, &pending, &demanded);
+    base.axes = axes;
+    base.raw_slots = builder.raw_slots(&base.axes, &base.nodes);
+    base.demanded = demanded;
+    base.pending = pending;
+    base.attributes = Arc::clone(&declared.attributes);
+    base.twins = check::twins(&base.nodes);
+    let own_names = builder.own_names(&names, &base);
+    base.slots = builder.slots.used.values().max().map_or(0, |last| *last as usize + 1);
+    base.numbers = builder.slots.used;
+    let base = Arc::new(base);
+    let keys = keys(declared, previous, revision, &base, &own_names, &labels, &mut problems);
+    if problems.is_empty() {
+        Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_names })
+    } else {
+        Err(ResolveErrors(problems))
+    }
+}
+
+/// Resolves the nodes of each key; those that cannot have changed are taken over.
+fn keys(
+    declared: &Declared,
+    previous: &ClassPlan,
+    revision: Revision,
+    base: &Arc<BasePlan>,
+    own_names: &MapM<StreamName, OwnName>,
+    labels: &Labels,
+    problems: &mut Vec<Problem>,
+) -> MapM<Key, Arc<KeyPlan>> {
+    let resolver = KeyResolver::new(base, own_names, labels, revision);
+    let mut keys = Vec::with_capacity(declared.exact.len());
+    for (key, nodes) in &declared.exact {
+        match resolve_key(&resolver, nodes.values(), previous.keys.get(key).map(Arc::as_ref)) {
+            Ok(plan) => keys.push((key.clone(), Arc::new(plan))),
+            Err(more) => problems.extend(more),
+        }
+    }
+    keys.into_iter().collect()
+}
+
+/// Who provides what, without the nodes that wait for a provider.
+fn names_and_pending(
+    declared: &Declared,
+    problems: &mut Vec<Problem>,
+) -> (Names, BTreeMap<NodeId, Vec<StreamName>>) {
+    let mut pending: BTreeMap<NodeId, Vec<StreamName>> = BTreeMap::new();
+    loop {
+        let names = names(declared, &pending);
+        let mut more = BTreeMap::new();
+        for node in declared.base.values().filter(|node| node.pending && !pending.contains_key(&node.name())) {
+            let lacks: Vec<_> = streams_needed(node).filter(|name| !names.contains_key(*name)).cloned().collect();
+            if !lacks.is_empty() {
+                more.insert(node.name(), lacks);
+            }
+        }
+        if more.is_empty() {
+            let nodes = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
+            let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+            for node in nodes.chain(own.filter(|node| !node.pending)) {
+                unmet(node, &names, problems);
+            }
+            return (names, pending);
+        }
+        pending.extend(more);
+    }
+}
+
+fn names(declared: &Declared, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> Names {
+    let mut names = Names::new();
+    for node in declared.base.values().filter(|node| !pending.contains_key(&node.name())) {
+        for (name, _) in &node.provides {
+            names.entry(name.clone()).or_default().base.push(Arc::clone(node));
+        }
+    }
+    for (_, nodes) in &declared.exact {
+        for node in nodes.values() {
+            for (name, _) in &node.provides {
+                if let Some(providers) = names.get_mut(name) {
+                    providers.exact_count += 1;
+                    providers.exact.get_or_insert_with(|| Arc::clone(node));
+                } else {
+                    let providers = Providers { base: Vec::new(), exact: Some(Arc::clone(node)), exact_count: 1 };
+                    names.insert(name.clone(), providers);
+                }
+            }
+        }
+    }
+    names
+}
+
+/// The streams that a node needs, the gate among them.
+pub(super) fn streams_needed(node: &Node) -> impl Iterator<Item = &StreamName> {
+    let needs = node.needs.iter().filter(|need| need.kind != NeedKind::Attribute).map(|need| &need.name);
+    needs.chain(&node.when)
+}
+
+fn unmet(node: &Node, names: &Names, problems: &mut Vec<Problem>) {
+    for stream in streams_needed(node).filter(|stream| !names.contains_key(*stream)) {
+        let nearest = nearest(stream, names.keys());
+        problems.push(Problem::Unmet { node: node.name(), stream: stream.clone(), nearest });
+    }
+    if let Work::Sink(sink) = &node.work {
+        for ask in &sink.asks {
+            if let Ask::Stream(stream) = ask
+                && !names.contains_key(stream)
+            {
+                let nearest = nearest(stream, names.keys());
+                problems.push(Problem::NothingToSink { node: node.name(), stream: stream.clone(), nearest });
+            }
+        }
+    }
+}
+
+/// Whether a sink takes what `provider` provides as `stream`.
+pub fn asks_for(sink: &Node, stream: &StreamName, provider: &Node) -> bool {
+    let Work::Sink(sink) = &sink.work else { return false };
+    sink.asks.iter().any(|ask| match ask {
+        Ask::Stream(name) => name == stream,
+        Ask::AllModels => provider.kind == super::node::NodeKind::Model,
+        Ask::Pattern(pattern) => pattern.matches(stream),
+    })
+}
+
+/// The names that sinks ask for, and those that their providers need, and so on.
+fn demanded(
+    declared: &Declared,
+    names: &Names,
+    pending: &BTreeMap<NodeId, Vec<StreamName>>,
+) -> BTreeSet<StreamName> {
+    let sinks: Vec<_> = declared.base.values().filter(|node| matches!(node.work, Work::Sink(_))).collect();
+    let asked = |node: &Node| node.provides.iter().any(|(name, _)| sinks.iter().any(|sink| asks_for(sink, name, node)));
+    let mut demanded = BTreeSet::new();
+    let mut open: Vec<&Node> = Vec::new();
+    let running = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
+    open.extend(running.filter(|node| asked(node)).map(Arc::as_ref));
+    let own: Vec<&Arc<Node>> = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values()).collect();
+    open.extend(own.iter().filter(|node| asked(node)).map(|node| node.as_ref()));
+    // Nodes of single keys that provide a demanded name ask for their needs in turn.
+    let mut own_by_name: BTreeMap<&StreamName, Vec<&Node>> = BTreeMap::new();
+    for node in &own {
+        for (name, _) in &node.provides {
+            own_by_name.entry(name).or_default().push(node);
+        }
+    }
+    while let Some(node) = open.pop() {
+        for name in streams_needed(node) {
+            if demanded.insert(name.clone()) {
+                open.extend(names.get(name).into_iter().flat_map(|providers| &providers.base).map(Arc::as_ref));
+                open.extend(own_by_name.get(name).into_iter().flatten());
+            }
+        }
+    }
+    for sink in &sinks {
+        let streams = names.iter().filter(|(name, providers)| providers.all().any(|node| asks_for(sink, name, node)));
+        demanded.extend(streams.map(|(name, _)| name.clone()));
+    }
+    demanded
+}
+
+/// Slot numbers: a name keeps its own as long as plans have it; a number that is free is given again.
+struct Slots {
+    before: BTreeMap<StreamName, SlotNumber>,
+    used: BTreeMap<StreamName, SlotNumber>,
+    taken: BTreeSet<SlotNumber>,
+}
+
+impl Slots {
+    fn from(previous: &ClassPlan) -> Self {
+        let before = previous.base.numbers.clone();
+        Self { taken: before.values().copied().collect(), before, used: BTreeMap::new() }
+    }
+
+    fn of(&mut self, name: &StreamName) -> SlotNumber {
+        if let Some(number) = self.used.get(name) {
+            return *number;
+        }
+        let number = self.before.get(name).copied().unwrap_or_else(|| {
+            // The first number that is missing in the sorted set.
+            let free = self.taken.iter().zip(0..).find(|(taken, number)| *taken != number);
+            free.map_or_else(|| SlotNumber::try_from(self.taken.len()).unwrap_or(OWN_NAMES), |(_, number)| number)
+        });
+        self.taken.insert(number);
+        self.used.insert(name.clone(), number);
+        number
+    }
+}
+
+/// The name under which a sensor's uncleaned column has its slot; no stream can be named so.
+fn raw_name(raw: &StreamName) -> StreamName {
+    StreamName::from(format!("<{raw}"))
+}
+
+struct Builder<'a> {
+    previous: &'a ClassPlan,
+    revision: Revision,
+    labels: &'a Labels,
+    slots: Slots,
+    loops: &'a BTreeMap<NodeId, u16>,
+}
+
+impl Builder<'_> {
+    fn base(
+        &mut self,
+        declared: &Declared,
+        names: &Names,
+        pending: &BTreeMap<NodeId, Vec<StreamName>>,
+        demanded: &BTreeSet<StreamName>,
+    ) -> BasePlan {
+        let mut plan = BasePlan::empty();
+        for (name, providers) in names.iter().filter(|(_, providers)| !providers.base.is_empty()) {
+            let element = element_of(&providers.base[0], name);
+            let info = NameInfo { slot: self.slots.of(name), element, axis: self.labels.of_name(name).clone() };
+            plan.names.insert(name.clone(), info);
+        }
+        let own = self.own_numbers(names);
+        for node in cycles::in_order(declared, names, pending) {
+            let wanted = matches!(node.work, Work::Sink(_))
+                || node.provides.iter().any(|(name, _)| demanded.contains(name));
+            if wanted {
+                let running = self.node(&node, names, &plan, &own);
+                plan.nodes.push(Arc::new(running));
+            } else {
+                plan.unused.push(node.name());
+            }
+        }
+        plan
+    }
+
+    /// Numbers of the names that only nodes of single keys provide.
+    fn own_numbers(&self, names: &Names) -> BTreeMap<StreamName, SlotNumber> {
+        let last = self.previous.own_names.into_iter().map(|(_, own)| own.slot).filter(|slot| *slot >= OWN_NAMES).max();
+        let mut next = last.map_or(OWN_NAMES, |last| last + 1);
+        let only_own = names.iter().filter(|(_, providers)| providers.base.is_empty());
+        let number = only_own.map(|(name, _)| {
+            let known = self.previous.own_names.get(name).map(|own| own.slot).filter(|slot| *slot >= OWN_NAMES);
+            let number = known.unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            });
+            (name.clone(), number)
+        });
+        number.collect()
+    }
+
+    fn own_names(&self, names: &Names, base: &BasePlan) -> MapM<StreamName, OwnName> {
+        let own = self.own_numbers(names);
+        let provided = names.iter().filter_map(|(name, providers)| {
+            let example = providers.exact.as_ref()?;
+            let slot = own.get(name).copied().or_else(|| base.names.get(name).map(|info| info.slot))?;
+            let axis = self.labels.of_name(name).clone();
+            let element = element_of(example, name);
+            Some((name.clone(), OwnName { slot, element, axis, providers: providers.exact_count }))
+        });
+        provided.collect()
+    }
+
+    fn node(
+        &mut self,
+        node: &Arc<Node>,
+        names: &Names,
+        plan: &BasePlan,
+        own: &BTreeMap<StreamName, SlotNumber>,
+    ) -> PlanNode {
+        let input_axis = self.labels.input_of(node).clone();
+        let axis = self.labels.of_node(node);
+        let slot_of = |name: &StreamName| {
+            plan.names.get(name).map(|info| info.slot).or_else(|| own.get(name).copied()).expect("needs are met")
+        };
+        let resolve_need = |need: &Need| {
+            let (from, in_row) = match need.kind {
+                NeedKind::Attribute => (From::Attribute(need.name.clone()), true),
+                _ => {
+                    let same = *self.labels.of_name(&need.name) == input_axis;
+                    (From::Slot(slot_of(&need.name)), same && node.rule == super::node::RowRule::First)
+                }
+            };
+            PlanNeed { from, element: need.element, kind: need.kind.clone(), in_row }
+        };
+        let mut needs: Vec<PlanNeed> = node.needs.iter().map(resolve_need).collect();
+        let when = node.when.as_ref().map(|name| {
+            let gate = Need { name: name.clone(), element: ElementType::Bool, kind: NeedKind::Optional };
+            resolve_need(&gate)
+        });
+        let aligned = !node.own_rows_by_rule()
+            && needs.iter().all(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
+        let mut takes = Vec::new();
+        if let Work::Sensor { raw, .. } = &node.work {
+            let from = From::Slot(self.slots.of(&raw_name(raw)));
+            needs.push(PlanNeed { from, element: node.provides[0].1, kind: NeedKind::Optional, in_row: true });
+        }
+        if let Work::Sink(_) = &node.work {
+            let asked = names.iter().filter(|(name, providers)| {
+                providers.base.iter().any(|provider| asks_for(node, name, provider))
+            });
+            takes.extend(asked.map(|(name, _)| (name.clone(), slot_of(name))));
+        }
+        let provides = node.provides.iter().map(|(name, _)| To::Slot(slot_of(name))).collect();
+        let name = node.name();
+        let before = self.previous.base.node(&name);
+        PlanNode {
+            born: born(before, node, self.revision),
+            operator: operator(node),
+            needs,
+            when,
+            provides,
+            input_axis,
+            axis,
+            aligned,
+            in_loop: self.loops.get(&name).copied(),
+            takes,
+            node: Arc::clone(node),
+            name,
+        }
+    }
+
+    fn raw_slots(
+        &self,
+        axes: &[crate::traits::source::AxisStreams],
+        nodes: &[Arc<PlanNode>],
+    ) -> Vec<Vec<Option<SlotNumber>>> {
+        let read: BTreeSet<&StreamName> = nodes
+            .iter()
+            .filter_map(|node| match &node.node.work {
+                Work::Sensor { raw, .. } => Some(raw),
+                _ => None,
+            })
+            .collect();
+        let slot = |name: &StreamName| read.contains(name).then(|| self.slots.used[&raw_name(name)]);
+        axes.iter().map(|axis| axis.streams.iter().map(|(name, _)| slot(name)).collect()).collect()
+    }
+}
+
+/// The revision in which a node began to run: as before, if what its state depends on is the same.
+pub(super) fn born(before: Option<&Arc<PlanNode>>, node: &Arc<Node>, revision: Revision) -> Revision {
+    match before {
+        Some(before) if Arc::ptr_eq(&before.node, node) || before.node.content() == node.content() => before.born,
+        _ => revision,
+    }
+}
+
+/// What a node runs, families and sinks apart.
+pub(super) fn operator(node: &Node) -> Option<Arc<dyn AnyOperator>> {
+    match &node.work {
+        Work::Operator(operator) | Work::Sensor { clean: operator, .. } => Some(Arc::clone(operator)),
+        Work::Model(model) => Some(Arc::new(Scorer(Arc::clone(model)))),
+        Work::Family(_) | Work::Sink(_) => None,
+    }
+}
+
+/// The type that `node` provides `name` with.
+pub(super) fn element_of(node: &Node, name: &StreamName) -> ElementType {
+    let provided = node.provides.iter().find(|(provided, _)| provided == name);
+    provided.expect("only asked of its providers").1
+}
+
+/// The label of a stream whose axis is not known because the topology is wrong elsewhere.
+pub(super) const NOWHERE: AxisLabel = AxisLabel::Source(u16::MAX);

@@ -1,0 +1,253 @@
+//! The nodes of one key, resolved against those of its class. Work for a key is in proportion to its own nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use immutable_chunkmap::map::MapM;
+
+use super::axes::Labels;
+use super::check::compete;
+use super::cycles::components;
+use super::need::NeedKind;
+use super::node::{Node, RowRule};
+use super::plan::{AxisLabel, BasePlan, From, KeyNode, KeyPlan, OwnName, PlanNeed, PlanNode, SlotNumber, To};
+use super::problem::Problem;
+use super::resolve::{asks_for, born, operator, streams_needed};
+use crate::words::{ElementType, NodeId, Revision, StreamName};
+
+/// Most nodes of one key.
+pub const KEY_NODES_MAX: usize = 10_000;
+
+/// What all keys are resolved against.
+pub(super) struct KeyResolver<'a> {
+    base: &'a BasePlan,
+    own_names: &'a MapM<StreamName, OwnName>,
+    labels: &'a Labels,
+    revision: Revision,
+    sinks: Vec<&'a Arc<PlanNode>>,
+    providers: BTreeMap<SlotNumber, Vec<&'a Arc<PlanNode>>>,
+}
+
+impl<'a> KeyResolver<'a> {
+    pub(super) fn new(
+        base: &'a BasePlan,
+        own_names: &'a MapM<StreamName, OwnName>,
+        labels: &'a Labels,
+        revision: Revision,
+    ) -> Self {
+        let sinks = base.sinks().map(|(_, sink)| sink).collect();
+        let mut providers: BTreeMap<SlotNumber, Vec<&Arc<PlanNode>>> = BTreeMap::new();
+        for node in &base.nodes {
+            for to in &node.provides {
+                if let To::Slot(slot) = to {
+                    providers.entry(*slot).or_default().push(node);
+                }
+            }
+        }
+        Self { base, own_names, labels, revision, sinks, providers }
+    }
+
+    fn slot(&self, name: &StreamName) -> Option<SlotNumber> {
+        let base = self.base.names.get(name).map(|info| info.slot);
+        base.or_else(|| self.own_names.get(name).map(|own| own.slot))
+    }
+}
+
+/// Resolves the nodes of one key.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn resolve_key<'n>(
+    resolver: &KeyResolver<'_>,
+    nodes: impl Iterator<Item = &'n Arc<Node>>,
+    previous: Option<&KeyPlan>,
+) -> Result<KeyPlan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let wanted: Vec<&Arc<Node>> = nodes.filter(|node| wanted(resolver, node)).collect();
+    if wanted.len() > KEY_NODES_MAX {
+        problems.push(Problem::TooMany { what: "nodes of one key", count: wanted.len(), limit: KEY_NODES_MAX });
+        return Err(problems);
+    }
+    let ordered = ordered(resolver, &wanted, &mut problems);
+    let mut locals: BTreeMap<&StreamName, (u16, usize)> = BTreeMap::new();
+    let mut overridden = Vec::new();
+    for (index, node) in ordered.iter().enumerate() {
+        for (name, _) in &node.provides {
+            let local = u16::try_from(locals.len()).unwrap_or(u16::MAX);
+            if let Some((_, other)) = locals.insert(name, (local, index)) {
+                let (first, second) = (ordered[other].name(), node.name());
+                problems.push(Problem::TwoProviders { stream: name.clone(), first, second });
+            }
+            for base in resolver.slot(name).into_iter().flat_map(|slot| resolver.providers.get(&slot)).flatten() {
+                compete(name, &base.node, node, &mut problems);
+                overridden.push(base.name.clone());
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    overridden.sort_unstable();
+    overridden.dedup();
+    let before = |name: &NodeId| previous.and_then(|plan| plan.nodes.iter().find(|node| node.plan.name == *name));
+    let mut nodes: Vec<KeyNode> = Vec::with_capacity(ordered.len());
+    for node in &ordered {
+        let before = before(&node.name()).map(|before| &before.plan);
+        nodes.push(key_node(resolver, node, before, &locals));
+    }
+    for index in 0..nodes.len() {
+        for provider in nodes[index].providers.clone() {
+            nodes[usize::from(provider)].successors.push(u16::try_from(index).unwrap_or(u16::MAX));
+        }
+    }
+    let stands_in = locals.iter().filter_map(|(name, (local, _))| {
+        let demanded = resolver.base.demanded.contains(*name) || resolver.base.names.contains_key(*name);
+        demanded.then(|| resolver.slot(name)).flatten().map(|slot| (slot, *local))
+    });
+    let stands_in = stands_in.collect();
+    Ok(KeyPlan { nodes, locals: u16::try_from(locals.len()).unwrap_or(u16::MAX), stands_in, overridden })
+}
+
+/// Whether somebody asks for what a node provides: a sink, a running class node, or another demanded name.
+fn wanted(resolver: &KeyResolver<'_>, node: &Node) -> bool {
+    node.provides.iter().any(|(name, _)| {
+        resolver.base.demanded.contains(name) || resolver.sinks.iter().any(|sink| asks_for(&sink.node, name, node))
+    })
+}
+
+/// The nodes with providers first; a cycle is a problem, also one that goes through nodes of the class.
+fn ordered<'n>(
+    resolver: &KeyResolver<'_>,
+    nodes: &[&'n Arc<Node>],
+    problems: &mut Vec<Problem>,
+) -> Vec<&'n Arc<Node>> {
+    let own = |name: &StreamName| nodes.iter().position(|node| node.provides.iter().any(|(own, _)| own == name));
+    let through_base = nodes.iter().any(|node| {
+        let read_by_base = |name: &StreamName| {
+            let slot = resolver.slot(name);
+            resolver.base.nodes.iter().any(|base| base.takes.is_empty() && base.slots_read().any(|read| Some(read) == slot))
+        };
+        node.provides.iter().any(|(name, _)| read_by_base(name))
+    });
+    let mut before: Vec<Vec<usize>> = Vec::with_capacity(nodes.len());
+    for (index, node) in nodes.iter().enumerate() {
+        let mut providers = Vec::new();
+        for name in streams_needed(node) {
+            match own(name) {
+                Some(provider) if provider == index && is_previous(node, name) => {}
+                Some(provider) => providers.push(provider),
+                None if through_base => behind(resolver, name, &own, &mut providers),
+                None => {}
+            }
+        }
+        providers.sort_unstable();
+        providers.dedup();
+        before.push(providers);
+    }
+    let mut ordered = Vec::new();
+    for component in components(&before) {
+        let first = component[0];
+        if component.len() > 1 || before[first].contains(&first) {
+            let path = component.iter().chain([&first]).map(|node| nodes[*node].name()).collect();
+            problems.push(Problem::Cycle { path });
+        }
+        ordered.extend(component.into_iter().map(|node| nodes[node]));
+    }
+    ordered
+}
+
+/// The nodes of the key that a stream of the class comes from, through nodes of the class.
+fn behind(
+    resolver: &KeyResolver<'_>,
+    name: &StreamName,
+    own: &impl Fn(&StreamName) -> Option<usize>,
+    found: &mut Vec<usize>,
+) {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut open = vec![name.clone()];
+    while let Some(name) = open.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        if let Some(provider) = own(&name) {
+            found.push(provider);
+            continue;
+        }
+        let slot = resolver.slot(&name);
+        for provider in slot.into_iter().flat_map(|slot| resolver.providers.get(&slot)).flatten() {
+            open.extend(streams_needed(&provider.node).cloned());
+        }
+    }
+}
+
+fn is_previous(node: &Node, name: &StreamName) -> bool {
+    node.needs.iter().filter(|need| need.name == *name).all(|need| matches!(need.kind, NeedKind::Previous { .. }))
+        && node.when.as_ref() != Some(name)
+}
+
+fn key_node(
+    resolver: &KeyResolver<'_>,
+    node: &Arc<Node>,
+    before: Option<&Arc<PlanNode>>,
+    locals: &BTreeMap<&StreamName, (u16, usize)>,
+) -> KeyNode {
+    let input_axis = resolver.labels.input_of(node).clone();
+    let axis = resolver.labels.of_node(node);
+    let need = |name: &StreamName, element: ElementType, kind: NeedKind| {
+        if kind == NeedKind::Attribute {
+            return PlanNeed { from: From::Attribute(name.clone()), element, kind, in_row: true };
+        }
+        let from = locals.get(name).map_or_else(
+            || From::Slot(resolver.slot(name).expect("needs are met")),
+            |(local, _)| From::Local(*local),
+        );
+        let same_axis: &AxisLabel = resolver.labels.of_name(name);
+        PlanNeed { from, element, kind, in_row: *same_axis == input_axis && node.rule == RowRule::First }
+    };
+    let needs: Vec<PlanNeed> =
+        node.needs.iter().map(|wanted| need(&wanted.name, wanted.element, wanted.kind.clone())).collect();
+    let when = node.when.as_ref().map(|gate| need(gate, ElementType::Bool, NeedKind::Optional));
+    let aligned = !node.own_rows_by_rule()
+        && needs.iter().all(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
+    let name = node.name();
+    let mut providers: Vec<u16> = streams_needed(node)
+        .filter_map(|stream| locals.get(stream))
+        .map(|(_, provider)| u16::try_from(*provider).unwrap_or(u16::MAX))
+        .filter(|provider| {
+            // A node that reads its own past does not wait for itself.
+            !node.provides.iter().any(|(own, _)| usize::from(*provider) == locals[own].1)
+        })
+        .collect();
+    providers.sort_unstable();
+    providers.dedup();
+    let provided = |stream: &StreamName| To::Local(locals[stream].0);
+    let plan = PlanNode {
+        born: born(before, node, resolver.revision),
+        operator: operator(node),
+        provides: node.provides.iter().map(|(stream, _)| provided(stream)).collect(),
+        needs,
+        when,
+        input_axis,
+        axis,
+        aligned,
+        in_loop: None,
+        takes: Vec::new(),
+        node: Arc::clone(node),
+        name,
+    };
+    let mut gate: Vec<SlotNumber> = plan.slots_read().collect();
+    gate.sort_unstable();
+    gate.dedup();
+    let sinks = resolver.sinks.iter().zip(0u16..).flat_map(|(sink, place)| {
+        let asked = node.provides.iter().filter(|(stream, _)| asks_for(&sink.node, stream, node));
+        asked.map(|(stream, _)| (place, locals[stream].0)).collect::<Vec<_>>()
+    });
+    KeyNode {
+        gate: gate.into(),
+        providers,
+        successors: Vec::new(),
+        read_as: node.provides.iter().filter_map(|(stream, _)| resolver.slot(stream)).collect(),
+        sinks: sinks.collect(),
+        plan: Arc::new(plan),
+    }
+}
