@@ -2,6 +2,8 @@
 //! newest, so the terms of a sum are added in their order whatever the width of the registers: all instruction sets
 //! give the same bits, and so does every cut of the rows into calls. Nothing is fused.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 
 /// Windows that are gathered at once: six registers of SSE2 or three of AVX2, enough chains of additions to hide the
@@ -9,14 +11,16 @@ use multiversion::multiversion;
 pub(crate) const LANES: usize = 12;
 
 /// What is gathered of a window besides the number of its rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Wanted {
     /// Sum and mean.
     pub(crate) mean: bool,
-    /// Sum of the squared distances from the mean; needs `mean`.
-    pub(crate) deviations: bool,
-    /// Sum of the squares.
-    pub(crate) squares: bool,
+    /// Standard deviation; needs `mean`.
+    pub(crate) std: bool,
+    /// What the standard deviation takes off the number of values.
+    pub(crate) ddof: f64,
+    /// Root of the mean of the squares.
+    pub(crate) rms: bool,
     /// The smallest.
     pub(crate) min: bool,
     /// The largest.
@@ -32,10 +36,10 @@ pub(crate) struct Gathered {
     pub(crate) sum: [f64; LANES],
     /// Their sum by their number.
     pub(crate) mean: [f64; LANES],
-    /// Sum of the squared distances from the mean.
-    pub(crate) deviations: [f64; LANES],
-    /// Sum of the squares.
-    pub(crate) squares: [f64; LANES],
+    /// Standard deviation; NaN where there are no more values than `ddof`.
+    pub(crate) std: [f64; LANES],
+    /// Root of the mean of the squares.
+    pub(crate) rms: [f64; LANES],
     /// The smallest.
     pub(crate) min: [f64; LANES],
     /// The largest.
@@ -91,11 +95,15 @@ fn gather_lanes<const L: usize>(values: &[f64], windows: &Windows, wanted: Wante
         mean = std::array::from_fn(|lane| sum[lane] / rows[lane]);
         put(&mut out.mean, &mean);
     }
-    if wanted.deviations {
-        put(&mut out.deviations, &fold::<Deviations, L>(values, windows, &mean));
+    if wanted.std {
+        let deviations = fold::<Deviations, L>(values, windows, &mean);
+        let free: [f64; L] = std::array::from_fn(|lane| rows[lane] - wanted.ddof);
+        let std: [f64; L] = std::array::from_fn(|lane| (deviations[lane] / free[lane]).sqrt());
+        put(&mut out.std, &std::array::from_fn::<_, L, _>(|lane| if free[lane] > 0.0 { std[lane] } else { f64::NAN }));
     }
-    if wanted.squares {
-        put(&mut out.squares, &fold::<Squares, L>(values, windows, &mean));
+    if wanted.rms {
+        let squares = fold::<Squares, L>(values, windows, &mean);
+        put(&mut out.rms, &std::array::from_fn::<_, L, _>(|lane| (squares[lane] / rows[lane]).sqrt()));
     }
     if wanted.min {
         put(&mut out.min, &fold::<Min, L>(values, windows, &mean));
@@ -166,23 +174,32 @@ fn ragged<F: Fold, const L: usize>(values: &[f64], starts: &[usize], ends: &[usi
     let from: [f64; L] = std::array::from_fn(|lane| starts[lane] as f64);
     let to: [f64; L] = std::array::from_fn(|lane| ends[lane] as f64);
     let mut gathered = [F::START; L];
-    let some = |gathered: &mut [f64; L], rows: std::ops::Range<usize>| {
-        for row in rows {
-            let (value, row) = (values[row], row as f64);
-            for (lane, gathered) in gathered.iter_mut().enumerate() {
-                let with = F::add(*gathered, value, mean[lane]);
-                *gathered = if from[lane] <= row && row < to[lane] { with } else { *gathered };
-            }
-        }
-    };
-    some(&mut gathered, first..common.start);
+    some::<F, L>(&mut gathered, values, first..common.start, (&from, &to), mean);
     for value in &values[common.clone()] {
         for (gathered, mean) in gathered.iter_mut().zip(mean) {
             *gathered = F::add(*gathered, *value, *mean);
         }
     }
-    some(&mut gathered, common.end..last);
+    some::<F, L>(&mut gathered, values, common.end..last, (&from, &to), mean);
     gathered
+}
+
+/// Rows that only the lanes have whose window reaches over them.
+#[inline(always)]
+fn some<F: Fold, const L: usize>(
+    gathered: &mut [f64; L],
+    values: &[f64],
+    rows: Range<usize>,
+    (from, to): (&[f64; L], &[f64; L]),
+    mean: &[f64; L],
+) {
+    for (row, value) in rows.clone().zip(&values[rows]) {
+        let row = row as f64;
+        for (lane, gathered) in gathered.iter_mut().enumerate() {
+            let with = F::add(*gathered, *value, mean[lane]);
+            *gathered = if (from[lane] <= row) & (row < to[lane]) { with } else { *gathered };
+        }
+    }
 }
 
 #[cfg(test)]
@@ -191,11 +208,11 @@ mod tests {
 
     use super::*;
 
-    const ALL: Wanted = Wanted { mean: true, deviations: true, squares: true, min: true, max: true };
+    const ALL: Wanted = Wanted { mean: true, std: true, ddof: 1.0, rms: true, min: true, max: true };
 
     fn bits(gathered: &Gathered, lane: usize) -> [u64; 7] {
-        let Gathered { rows, sum, mean, deviations, squares, min, max } = gathered;
-        [rows, sum, mean, deviations, squares, min, max].map(|lanes| lanes[lane].to_bits())
+        let Gathered { rows, sum, mean, std, rms, min, max } = gathered;
+        [rows, sum, mean, std, rms, min, max].map(|lanes| lanes[lane].to_bits())
     }
 
     /// One window, the way anybody would write it.
@@ -208,7 +225,8 @@ mod tests {
         window.iter().for_each(|value| squares += value * value);
         let min = window.iter().copied().fold(f64::INFINITY, |min, value| if value < min { value } else { min });
         let max = window.iter().copied().fold(f64::NEG_INFINITY, |max, value| if value > max { value } else { max });
-        [rows, sum, mean, deviations, squares, min, max].map(f64::to_bits)
+        let std = if rows > 1.0 { (deviations / (rows - 1.0)).sqrt() } else { f64::NAN };
+        [rows, sum, mean, std, (squares / rows).sqrt(), min, max].map(f64::to_bits)
     }
 
     fn value() -> impl Strategy<Value = f64> {

@@ -90,11 +90,13 @@ impl Summary {
     }
 
     fn wanted(&self) -> Wanted {
-        let has = |stat| self.stats.contains(&stat);
+        let all = self.stats.iter().fold(0, |all, stat| all | 1_u32 << *stat as u32);
+        let has = |stat: Stat| all & 1 << stat as u32 != 0;
         Wanted {
             mean: has(Stat::Mean) || has(Stat::Sum) || has(Stat::Std) || has(Stat::Slope),
-            deviations: has(Stat::Std),
-            squares: has(Stat::Rms),
+            std: has(Stat::Std),
+            ddof: f64::from(self.ddof),
+            rms: has(Stat::Rms),
             min: has(Stat::Min),
             max: has(Stat::Max),
         }
@@ -103,11 +105,11 @@ impl Summary {
     /// Writes rows `rows` of `out`, whose windows are of `length` values each and begin at 0, 1, 2, … of `values`;
     /// behind the last window there is room for [`LANES`] values more. None is missing.
     pub(crate) fn sliding(&self, values: &[f64], length: usize, rows: Range<usize>, out: &mut Outputs<'_>) {
-        let mut gathered = Gathered::default();
+        let (wanted, mut gathered) = (self.wanted(), Gathered::default());
         let axis = Axis { place: |value| value as i64, unit: 1.0 };
         for first in (0..rows.len()).step_by(LANES) {
             let lanes = (rows.len() - first).min(LANES);
-            gather(&values[first..], &Windows::Sliding(length), lanes, self.wanted(), &mut gathered);
+            gather(&values[first..], &Windows::Sliding(length), lanes, wanted, &mut gathered);
             let window = |lane| first + lane..first + lane + length;
             self.write(&gathered, values, window, &axis, rows.start + first..rows.start + first + lanes, out);
         }
@@ -122,14 +124,14 @@ impl Summary {
         rows: Range<usize>,
         out: &mut Outputs<'_>,
     ) {
-        let mut gathered = Gathered::default();
+        let (wanted, mut gathered) = (self.wanted(), Gathered::default());
         for first in (0..rows.len()).step_by(LANES) {
             let lanes = (rows.len() - first).min(LANES);
             // Lanes without a row repeat the last.
             let of = |lane: usize| window(first + lane.min(lanes - 1));
             let starts = std::array::from_fn(|lane| of(lane).start);
             let ends = std::array::from_fn(|lane| of(lane).end);
-            gather(values, &Windows::Ragged { starts, ends }, lanes, self.wanted(), &mut gathered);
+            gather(values, &Windows::Ragged { starts, ends }, lanes, wanted, &mut gathered);
             self.write(&gathered, values, of, axis, rows.start + first..rows.start + first + lanes, out);
         }
     }
@@ -146,10 +148,10 @@ impl Summary {
         for (provided, stat) in self.stats.iter().enumerate() {
             let mut results = match stat {
                 Stat::Mean => gathered.mean,
-                Stat::Std => self.std(gathered),
+                Stat::Std => gathered.std,
                 Stat::Min => gathered.min,
                 Stat::Max => gathered.max,
-                Stat::Rms => std::array::from_fn(|lane| (gathered.squares[lane] / gathered.rows[lane]).sqrt()),
+                Stat::Rms => gathered.rms,
                 Stat::Slope => std::array::from_fn(|lane| match lane < rows.len() {
                     true => slope(values, window(lane), gathered.mean[lane], axis),
                     false => f64::NAN,
@@ -169,14 +171,6 @@ impl Summary {
                 other => panic!("output {provided} is of {}, not f32 or f64", other.as_ref().element_type()),
             }
         }
-    }
-
-    fn std(&self, gathered: &Gathered) -> [f64; LANES] {
-        let ddof = f64::from(self.ddof);
-        std::array::from_fn(|lane| {
-            let rows = gathered.rows[lane];
-            if rows > ddof { (gathered.deviations[lane] / (rows - ddof)).sqrt() } else { f64::NAN }
-        })
     }
 }
 

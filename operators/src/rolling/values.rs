@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// Up to so many values the memory of a window is taken at once, so that it is not larger than it must be.
 const AT_ONCE: usize = 4096;
-/// Up to so many values a buffer lies on the stack.
-const ON_STACK: usize = 128;
+/// Buffers of up to so many values lie on the stack; two sizes, because every buffer is filled with zeros first.
+const SMALL: usize = 32;
+const MEDIUM: usize = 96;
 
 /// Values of a key, oldest first: four bytes each for a stream of `f32`, eight for others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -124,6 +125,11 @@ pub(crate) fn any_missing(values: &[f64]) -> bool {
 }
 
 /// Calls with a buffer of zeros.
-pub(crate) fn with_buffer<R>(length: usize, call: impl FnOnce(&mut [f64]) -> R) -> R {
-    if length <= ON_STACK { call(&mut [0.0; ON_STACK][..length]) } else { call(&mut vec![0.0; length]) }
+#[inline]
+pub(crate) fn with_buffer(length: usize, call: impl FnOnce(&mut [f64])) {
+    match length {
+        0..=SMALL => call(&mut [0.0; SMALL][..length]),
+        0..=MEDIUM => call(&mut [0.0; MEDIUM][..length]),
+        _ => call(&mut vec![0.0; length]),
+    }
 }
