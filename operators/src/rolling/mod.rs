@@ -11,6 +11,8 @@ pub(crate) mod by_span;
 pub(crate) mod kernel;
 mod operator;
 pub(crate) mod stat;
+#[cfg(test)]
+mod tests;
 pub(crate) mod values;
 
 pub use by_span::Recent;

@@ -85,10 +85,6 @@ impl Summary {
         Ok(())
     }
 
-    pub(crate) fn wants_slope(&self) -> bool {
-        self.stats.contains(&Stat::Slope)
-    }
-
     fn wanted(&self) -> Wanted {
         let all = self.stats.iter().fold(0, |all, stat| all | 1_u32 << *stat as u32);
         let has = |stat: Stat| all & 1 << stat as u32 != 0;

@@ -127,9 +127,11 @@ pub(crate) fn any_missing(values: &[f64]) -> bool {
 /// Calls with a buffer of zeros.
 #[inline]
 pub(crate) fn with_buffer(length: usize, call: impl FnOnce(&mut [f64])) {
-    match length {
-        0..=SMALL => call(&mut [0.0; SMALL][..length]),
-        0..=MEDIUM => call(&mut [0.0; MEDIUM][..length]),
-        _ => call(&mut vec![0.0; length]),
+    if length <= SMALL {
+        call(&mut [0.0; SMALL][..length]);
+    } else if length <= MEDIUM {
+        call(&mut [0.0; MEDIUM][..length]);
+    } else {
+        call(&mut vec![0.0; length]);
     }
 }
