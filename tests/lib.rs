@@ -1,1 +1,3 @@
-//! See the files beside this one.
+//! Support for the tests beside this file; each behaviour is a file of its own.
+
+pub mod support;

@@ -1,0 +1,4 @@
+//! What tests share: worlds that a test owns and that end with it.
+
+pub mod kafka;
+mod kafka_tools;
