@@ -18,6 +18,8 @@ step_clippy() {
 }
 
 step_test() {
+  # What failed or interrupted runs left is kept for a day.
+  [[ ! -d target/kafka-runs ]] || find target/kafka-runs -mindepth 1 -maxdepth 1 -mmin +1440 -exec rm -rf {} +
   cargo test "${BUILD[@]}"
 }
 

@@ -78,6 +78,6 @@ step_models() {
   step_python
   rm -rf target/models
   mkdir -p target/models
-  target/venv/bin/python tests/models/export.py target/models
+  PYTHONPYCACHEPREFIX="$PWD/target/venv/pycache" target/venv/bin/python tests/models/export.py target/models
   remember "$stamp" "${sources[@]}"
 }

@@ -116,13 +116,9 @@ impl Broker {
     /// until nothing has come for three seconds; then commits the group's offsets.
     #[must_use]
     pub fn console_consume(&self, topic: &str, group: &str) -> Vec<String> {
-        let arguments = [
-            ["--topic", topic].as_slice(),
-            &["--group", group],
-            &["--isolation-level", "read_committed", "--from-beginning"],
-            &["--property", "print.key=true", "--timeout-ms", "3000"],
-        ];
-        let output = self.tool(kafka_tools::CONSUMER, &arguments.concat(), "");
+        let options = ["--from-beginning", "--isolation-level", "read_committed", "--timeout-ms", "3000"];
+        let arguments = [&["--topic", topic, "--group", group, "--property", "print.key=true"], &options[..]].concat();
+        let output = self.tool(kafka_tools::CONSUMER, &arguments, "");
         let lines: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
         let total = format!("Processed a total of {} messages", lines.len());
         assert!(output.stderr.contains(&total), "reading `{topic}` ended early: {}", output.stderr);

@@ -2,3 +2,4 @@
 
 pub mod kafka;
 mod kafka_tools;
+pub mod source;
