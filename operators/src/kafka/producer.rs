@@ -187,7 +187,8 @@ fn is_purge(error: &KafkaError) -> bool {
 pub(super) struct Core {
     options: Options,
     producer: ThreadedProducer<Reports>,
-    queues: Mutex<Vec<Weak<Overflow<Arc<Word>>>>>,
+    /// Kept beyond their writers, while records wait in them.
+    queues: Mutex<Vec<Arc<Overflow<Arc<Word>>>>>,
     wake: SyncSender<()>,
 }
 
@@ -230,8 +231,8 @@ impl Core {
     pub(super) fn queue(&self) -> Arc<Overflow<Arc<Word>>> {
         let queue = Arc::new(Overflow::default());
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.retain(|queue| queue.strong_count() > 0);
-        queues.push(Arc::downgrade(&queue));
+        queues.retain(|queue| Arc::strong_count(queue) > 1 || !queue.is_empty());
+        queues.push(queue.clone());
         queue
     }
 
@@ -263,7 +264,7 @@ impl Core {
     fn drain(&self) -> bool {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut waiting = false;
-        for queue in queues.iter().filter_map(Weak::upgrade) {
+        for queue in queues {
             waiting |= queue.drain(|key, payload, word| self.offer(key, payload, word));
         }
         waiting
@@ -291,6 +292,18 @@ impl Core {
             } else {
                 left = left.saturating_sub(FLUSH_STEP);
             }
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // As for rows that the client purges.
+        for queue in self.queues.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            queue.drain(|_, _, word| {
+                word.fail();
+                Offered::Taken
+            });
         }
     }
 }
