@@ -22,7 +22,12 @@ fn main() {
 
     let wide = records(|i| {
         let (at, x) = (1_700_000_000_000 + i, i as f32 / 7.0);
-        format!(r#"{{"device":"P{}","ts":{at},"temperature":{x:.2},"vibration":{:.4},"pressure":6.{i},"current":{}}}"#, i % 100, x / 9.0, i % 30)
+        format!(
+            r#"{{"device":"P{}","ts":{at},"temperature":{x:.2},"vibration":{:.4},"pressure":6.{i},"current":{}}}"#,
+            i % 100,
+            x / 9.0,
+            i % 30
+        )
     });
     decode("wide, 4 values", 1, &one, &json(|r| r.key("device").time("ts")), &wide);
 
@@ -34,7 +39,12 @@ fn main() {
 
     let series = records(|i| {
         let values: Vec<String> = (0..100).map(|row| format!("{:.3}", (i + row) as f32 / 7.0)).collect();
-        format!(r#"{{"device":"P{}","start":{},"step":10,"vibration":[{}]}}"#, i % 100, 1_700_000_000_000 + i, values.join(","))
+        format!(
+            r#"{{"device":"P{}","start":{},"step":10,"vibration":[{}]}}"#,
+            i % 100,
+            1_700_000_000_000 + i,
+            values.join(",")
+        )
     });
     decode("series of 100", 100, &each, &json(|r| r.key("device").series("start", "step")), &series);
     encode();

@@ -18,7 +18,10 @@ const LIMITS: PollLimits = PollLimits { records: 1_000, bytes: 1 << 20, wait: Du
 const POLLS_MAX: usize = 300;
 
 fn source(broker: &Broker, topic: &str, group: &str) -> KafkaSource {
-    kafka::source(topic).brokers(&broker.bootstrap()).group(group).json(|r| r.key("key").time("time").reading("stream", "value"))
+    kafka::source(topic)
+        .brokers(&broker.bootstrap())
+        .group(group)
+        .json(|r| r.key("key").time("time").reading("stream", "value"))
 }
 
 /// Polls until `count` records have come: partition, offset, key and payload of each.
@@ -30,7 +33,12 @@ fn read(source: &mut KafkaSource, count: usize) -> Vec<(u32, i64, String, String
             let Records::Raw(raw) = batch.records else { panic!("Kafka's records are raw") };
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
             records.extend(raw.into_iter().map(|record| {
-                (batch.partition, record.offset.0, text(record.key.as_deref().unwrap_or_default()), text(&record.payload))
+                (
+                    batch.partition,
+                    record.offset.0,
+                    text(record.key.as_deref().unwrap_or_default()),
+                    text(&record.payload),
+                )
             }));
         }
         if records.len() >= count {
@@ -99,7 +107,10 @@ fn what_the_sink_writes_the_source_reads_on_from_where_it_committed() {
     let axes = [AxisStreams { streams: vec![(StreamName::from("wear"), ElementType::F32)] }];
     for key in ["P1", "P2", "P3"] {
         let of_key: Vec<_> = records.iter().filter(|(_, _, of, _)| of == key).collect();
-        assert!(of_key.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1), "in order, in one partition");
+        assert!(
+            of_key.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1),
+            "in order, in one partition"
+        );
         for (row, (_, offset, _, payload)) in of_key.iter().enumerate() {
             let record = gristmill::traits::RawRecord {
                 offset: Offset(*offset),
@@ -181,7 +192,10 @@ fn members_of_a_group_share_partitions_and_hand_over_what_is_done() {
     first.close().expect("a close");
     drop(first);
     for _ in 0..50 {
-        assert!(matches!(second.poll(LIMITS), Ok(Polled::Batches(batches)) if batches.is_empty()), "nothing came twice");
+        assert!(
+            matches!(second.poll(LIMITS), Ok(Polled::Batches(batches)) if batches.is_empty()),
+            "nothing came twice"
+        );
     }
     second.close().expect("a close");
     assert_eq!(total_lag(&broker.consumer_group_lag("g")), 0);
@@ -258,7 +272,9 @@ fn rows_wait_for_a_broker_that_is_away() {
     for (key, rows) in [("P1", 510), ("P2", 500)] {
         let of_key: Vec<_> = lines.iter().filter(|line| line.starts_with(key)).collect();
         assert_eq!(of_key.len(), rows);
-        let row = |line: &str| line[line.rfind("\"row\":").expect("a row") + 6..line.len() - 1].parse::<usize>().expect("a number");
+        let row = |line: &str| {
+            line[line.rfind("\"row\":").expect("a row") + 6..line.len() - 1].parse::<usize>().expect("a number")
+        };
         assert!(of_key[rows - 500..].iter().enumerate().all(|(index, line)| row(line) == index), "in order");
     }
 }

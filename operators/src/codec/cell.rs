@@ -1,7 +1,7 @@
 //! The values of one row while a record is decoded, and how they become columns.
 
-use gristmill::traits::source::{ABSENT_F32, ABSENT_F64, AxisStreams, RawRecord};
 use gristmill::traits::RowsRecord;
+use gristmill::traits::source::{ABSENT_F32, ABSENT_F64, AxisStreams, RawRecord};
 use gristmill::words::{Column, ElementType, Key, Time};
 use smol_str::SmolStr;
 
@@ -144,7 +144,11 @@ impl<'a> RowsOut<'a> {
                     return Err(format!("field `{}` is there twice", name(column)));
                 }
                 if cell.rows() != rows {
-                    return Err(format!("field `{}` has {} values where others have {rows}", name(column), cell.rows()));
+                    return Err(format!(
+                        "field `{}` has {} values where others have {rows}",
+                        name(column),
+                        cell.rows()
+                    ));
                 }
                 push(&mut target.columns[column], cell);
             }

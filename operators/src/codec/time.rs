@@ -111,9 +111,9 @@ pub(crate) fn time_of_any_text(text: &str, unit: TimeUnit) -> Result<Nanos, Stri
 
 fn rfc3339(text: &[u8]) -> Option<i128> {
     let digits = |from: usize, count: usize| -> Option<i64> {
-        text.get(from..from + count)?.iter().try_fold(0_i64, |number, byte| {
-            byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'))
-        })
+        text.get(from..from + count)?
+            .iter()
+            .try_fold(0_i64, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
     };
     let is = |at: usize, allowed: &[u8]| text.get(at).is_some_and(|byte| allowed.contains(byte));
     let (year, month, day) = (digits(0, 4)?, digits(5, 2)?, digits(8, 2)?);
@@ -136,8 +136,7 @@ fn rfc3339(text: &[u8]) -> Option<i128> {
         }
         _ => return None,
     };
-    let seconds =
-        days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second - offset;
+    let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second - offset;
     Some(i128::from(seconds) * i128::from(NANOS_PER_SECOND) + i128::from(fraction))
 }
 
@@ -237,8 +236,17 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused_by_name() {
         for bad in [
-            "", "now", "2000-02-30T00:00:00Z", "1999-02-29T00:00:00Z", "2000-13-01T00:00:00Z", "2000-01-01T24:00:00Z",
-            "2000-01-01T00:00:00", "2000-01-01T00:00:00.Z", "2000-01-01T00:00:00+1:00", "2000-01-01T00:00:00Zx", "日本語日本語日本語",
+            "",
+            "now",
+            "2000-02-30T00:00:00Z",
+            "1999-02-29T00:00:00Z",
+            "2000-13-01T00:00:00Z",
+            "2000-01-01T24:00:00Z",
+            "2000-01-01T00:00:00",
+            "2000-01-01T00:00:00.Z",
+            "2000-01-01T00:00:00+1:00",
+            "2000-01-01T00:00:00Zx",
+            "日本語日本語日本語",
         ] {
             assert!(time_of_text(bad).is_err_and(|reason| reason.contains("is not an RFC 3339 time")), "{bad}");
         }

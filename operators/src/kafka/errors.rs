@@ -32,7 +32,9 @@ fn meaning(code: Code) -> (&'static str, Remedy) {
             ("a topic is missing, or this user may not see it; create it or check the name", Remedy::Stop)
         }
         Code::TopicAuthorizationFailed => ("this user may not use the topic; check the broker's ACLs", Remedy::Stop),
-        Code::GroupAuthorizationFailed => ("this user may not use the consumer group; check the broker's ACLs", Remedy::Stop),
+        Code::GroupAuthorizationFailed => {
+            ("this user may not use the consumer group; check the broker's ACLs", Remedy::Stop)
+        }
         Code::ClusterAuthorizationFailed | Code::TransactionalIdAuthorizationFailed => {
             ("this user may not do that; check the broker's ACLs", Remedy::Stop)
         }
@@ -66,7 +68,8 @@ mod tests {
 
     #[test]
     fn errors_say_what_where_and_whether_to_wait() {
-        let (reason, remedy) = explain(&KafkaError::MessageConsumption(Code::TopicAuthorizationFailed), "reading `a`", "b:1");
+        let (reason, remedy) =
+            explain(&KafkaError::MessageConsumption(Code::TopicAuthorizationFailed), "reading `a`", "b:1");
         assert!(reason.starts_with("reading `a` at `b:1`: this user may not use the topic"), "{reason}");
         assert_eq!(remedy, Remedy::Stop);
         let down = KafkaError::MessageConsumption(Code::AllBrokersDown);

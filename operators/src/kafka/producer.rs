@@ -17,6 +17,7 @@ use super::context::log;
 use super::errors::explain;
 use super::overflow::{Offered, Overflow};
 use super::properties::{Properties, creation_reason};
+use crate::failure::{OnFailure, abort};
 
 /// How long a start waits for the brokers to say which topics there are.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,14 +47,6 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("socket.keepalive.enable", "true"),
 ];
 const SET: [(&str, &str); 2] = [("enable.idempotence", "true"), ("acks", "all")];
-
-/// What happens when a record can never be delivered.
-pub(super) type OnFailure = Arc<dyn Fn(&str) + Send + Sync>;
-
-/// Ends the process: what was not committed is read again.
-pub(super) fn abort() -> OnFailure {
-    Arc::new(|_| std::process::abort())
-}
 
 /// What a producer is made of.
 #[derive(Clone)]
@@ -96,7 +89,10 @@ impl Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("topic", &self.topic).field("properties", &self.properties).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("topic", &self.topic)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
     }
 }
 
@@ -148,7 +144,8 @@ impl Reports {
     fn failed(&self, error: &KafkaError, word: &Word) {
         word.fail();
         if !self.failed.swap(true, Ordering::AcqRel) {
-            let (reason, _) = explain(error, &format!("kafka sink `{}`: a record can not be delivered", self.topic), &self.brokers);
+            let (reason, _) =
+                explain(error, &format!("kafka sink `{}`: a record can not be delivered", self.topic), &self.brokers);
             tracing::error!(topic = self.topic, reason, "what was not committed will be read again");
             (self.on_failure)(&reason);
         }
@@ -251,7 +248,9 @@ impl Core {
         let record = if key.is_empty() { record } else { record.key(key) };
         match self.producer.send(record) {
             Ok(()) => Offered::Taken,
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => Offered::Full(record.delivery_opaque),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
+                Offered::Full(record.delivery_opaque)
+            }
             Err((error, record)) => {
                 let reports = self.producer.context();
                 reports.undelivered.fetch_sub(1, Ordering::AcqRel);

@@ -7,7 +7,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 /// Names whose values are never shown.
-const SECRET_WORDS: [&str; 7] = ["password", "secret", ".pem", "token", "sasl.oauthbearer.config", "sasl.jaas", "credential"];
+const SECRET_WORDS: [&str; 7] =
+    ["password", "secret", ".pem", "token", "sasl.oauthbearer.config", "sasl.jaas", "credential"];
 
 /// The properties of a client, as its operator set them.
 #[derive(Clone, Default)]
@@ -76,7 +77,9 @@ fn is_secret(name: &str) -> bool {
 /// Why a client could not be made, without the values of secrets.
 pub(super) fn creation_reason(error: &KafkaError) -> String {
     match error {
-        KafkaError::ClientConfig(_, _, name, _) if is_secret(name) => format!("property `{name}` has no value that can be used"),
+        KafkaError::ClientConfig(_, _, name, _) if is_secret(name) => {
+            format!("property `{name}` has no value that can be used")
+        }
         KafkaError::ClientConfig(_, what, name, value) => format!("property `{name}` = `{value}`: {what}"),
         other => other.to_string(),
     }
@@ -93,7 +96,12 @@ mod tests {
         let mut properties = Properties { brokers: "b:9092".to_owned(), ..Properties::default() };
         for name in ["sasl.password", "ssl.key.password", "ssl.key.pem", "sasl.oauthbearer.client.secret"] {
             properties.set(name, "hush");
-            let error = KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_INVALID, "bad hush".into(), name.into(), "hush".into());
+            let error = KafkaError::ClientConfig(
+                RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+                "bad hush".into(),
+                name.into(),
+                "hush".into(),
+            );
             assert!(!creation_reason(&error).contains("hush"));
         }
         properties.set("client.id", "seen");

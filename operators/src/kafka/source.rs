@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill::traits::source::{Polled, PollLimits};
+use gristmill::traits::source::{PollLimits, Polled};
 use gristmill::traits::{Axes, Batch, Decode, RawRecord, Records, Source, SourceError};
 use gristmill::words::{Offset, Time};
 use rdkafka::Timestamp;
@@ -209,7 +209,8 @@ impl KafkaSource {
             StartAt::Earliest => "earliest",
             StartAt::Latest => "latest",
         };
-        let defaults = [("client.id", "gristmill"), ("isolation.level", "read_committed"), ("socket.keepalive.enable", "true")];
+        let defaults =
+            [("client.id", "gristmill"), ("isolation.level", "read_committed"), ("socket.keepalive.enable", "true")];
         let owned = [
             ("group.id", &*self.group),
             ("enable.auto.commit", "false"),
@@ -228,7 +229,9 @@ impl KafkaSource {
         for name in &self.topics {
             if !metadata.topics().iter().any(|topic| topic.name() == name) {
                 let brokers = &self.properties.brokers;
-                return Err(self.stop(&format!("topic `{name}` is missing at `{brokers}`, or this user may not see it")));
+                return Err(
+                    self.stop(&format!("topic `{name}` is missing at `{brokers}`, or this user may not see it"))
+                );
             }
         }
         let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
@@ -309,7 +312,8 @@ impl KafkaSource {
                     && let Ok((low, high)) = consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT)
                     && !(low..=high).contains(&offset)
                 {
-                    said.reason += &format!("; `{topic}` partition {partition}: committed {offset}, the log has {low} to {high}");
+                    said.reason +=
+                        &format!("; `{topic}` partition {partition}: committed {offset}, the log has {low} to {high}");
                 }
             }
         }

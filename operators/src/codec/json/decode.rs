@@ -36,7 +36,8 @@ impl Json {
     pub(super) fn new(shape: JsonRecord) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let problems = shape.problems();
-        let problem = (!problems.is_empty()).then(|| format!("the JSON records are not described: {}", problems.join("; ")));
+        let problem =
+            (!problems.is_empty()).then(|| format!("the JSON records are not described: {}", problems.join("; ")));
         Self { roles: roles(&shape), shape, problem, number: NUMBERS.fetch_add(1, Ordering::Relaxed) }
     }
 

@@ -68,7 +68,20 @@ impl<'a> Object<'a> {
         out: RowsOut<'a>,
     ) -> Self {
         let cells = Vec::with_capacity(axes.first().map_or(0, |axis| axis.streams.len()).min(16));
-        Self { json, axes, log_time, names, out, key, own_key: false, time: None, start: None, step: None, tag: None, cells }
+        Self {
+            json,
+            axes,
+            log_time,
+            names,
+            out,
+            key,
+            own_key: false,
+            time: None,
+            start: None,
+            step: None,
+            tag: None,
+            cells,
+        }
     }
 
     #[inline]

@@ -90,7 +90,10 @@ fn an_array_is_many_rows_of_one_key() {
     assert_eq!((value(&rows[0], 0, 0), value(&rows[0], 0, 1)), (Some(Value::F32(1.0)), None));
     assert_eq!((value(&rows[0], 1, 1), value(&rows[0], 0, 2)), (Some(Value::F64(2.0)), Some(Value::F32(3.0))));
     let apart = decode_on(&an_axis_each(), &wide(), text).expect("good");
-    assert_eq!(apart.iter().map(|rows| (rows.axis, rows.times[0].0)).collect::<Vec<_>>(), [(0, 1_000), (1, 2_000), (0, 3_000)]);
+    assert_eq!(
+        apart.iter().map(|rows| (rows.axis, rows.times[0].0)).collect::<Vec<_>>(),
+        [(0, 1_000), (1, 2_000), (0, 3_000)]
+    );
     let two = r#"[{"device":"P1","ts":1,"temp":1},{"ts":2,"device":"P2","vib":2}]"#;
     assert!(decode_on(&one_axis(), &wide(), two).expect_err("two keys").contains("rows of `P1` and of `P2`"));
     assert!(decode_on(&one_axis(), &wide(), "[]").is_ok_and(|rows| rows.is_empty()));
@@ -114,7 +117,8 @@ fn narrow_readings_with_the_value_before_or_after_its_tag() {
 
 #[test]
 fn a_tag_is_split_and_renamed() {
-    let decoder = json(|r| r.reading("tag", "value").split_tag('.').rename("VIB", "vib").rename("vib", "temp").time("ts"));
+    let decoder =
+        json(|r| r.reading("tag", "value").split_tag('.').rename("VIB", "vib").rename("vib", "temp").time("ts"));
     let axes = an_axis_each();
     let rows = decode_on(&axes, &decoder, r#"{"tag":"A1.P101.VIB","ts":1,"value":2}"#).expect("good");
     assert_eq!((&*rows[0].key, rows[0].axis), ("A1.P101", 1));
@@ -133,11 +137,10 @@ fn series_wide_and_by_tag() {
     ] {
         let rows = decode_on(&one_axis(), &every_shape(), text).expect(text);
         assert_eq!(rows[0].times, [Time(1_000_000), Time(1_000_500), Time(1_001_000)]);
-        assert_eq!((0..3).map(|row| value(&rows[0], 0, row)).collect::<Vec<_>>(), [
-            Some(Value::F32(1.0)),
-            None,
-            Some(Value::F32(3.0))
-        ]);
+        assert_eq!(
+            (0..3).map(|row| value(&rows[0], 0, row)).collect::<Vec<_>>(),
+            [Some(Value::F32(1.0)), None, Some(Value::F32(3.0))]
+        );
     }
     let empty = r#"{"device":"P1","tag":"temp","values":[],"start":1,"step":1}"#;
     assert!(decode_on(&one_axis(), &every_shape(), empty).is_ok_and(|rows| rows.is_empty()));
@@ -152,7 +155,11 @@ fn key_and_time_from_the_log() {
     let bare = RawRecord { key: None, ..record(b"{}") };
     assert_eq!(decoder.decode(&bare, &one_axis(), &mut Vec::new()), Err("the record has no key in the log".to_owned()));
     let late = RawRecord { log_time: None, ..record(b"{}") };
-    assert!(decoder.decode(&late, &one_axis(), &mut Vec::new()).is_err_and(|reason| reason.contains("the log does not say")));
+    assert!(
+        decoder
+            .decode(&late, &one_axis(), &mut Vec::new())
+            .is_err_and(|reason| reason.contains("the log does not say"))
+    );
 }
 
 #[test]
@@ -193,12 +200,18 @@ fn every_bad_record_says_what_and_where() {
         (r#"{"device":"P1","ts":-1,"temp":1}"#, "field `ts`: the time -1 ms is outside the years 1970 to 2262"),
         (r#"{"device":"P1","ts":99999999999999999,"temp":1}"#, "outside the years 1970 to 2262"),
         (r#"{"device":"P1","ts":"yesterday","temp":1}"#, "field `ts`: `yesterday` is not an RFC 3339 time"),
-        (r#"{"device":"P1","ts":1,"temp":"hot"}"#, r#"field `temp`: invalid type: string "hot", expected f32 at line 1 column 34"#),
+        (
+            r#"{"device":"P1","ts":1,"temp":"hot"}"#,
+            r#"field `temp`: invalid type: string "hot", expected f32 at line 1 column 34"#,
+        ),
         (r#"{"device":"P1","ts":1,"temp":true}"#, "field `temp`: invalid type: boolean `true`, expected f32"),
         (r#"{"device":"P1","ts":1,"temp":1e39}"#, "field `temp`: 1e39 is out of the range of f32"),
         (r#"{"device":"P1","ts":1,"vib":1e999}"#, "field `vib`: number out of range"),
         (r#"{"device":"P1","ts":1,"count":1.5}"#, "field `count`: 1.5 is not a whole number"),
-        (r#"{"device":"P1","ts":1,"count":18446744073709551615}"#, "field `count`: 18446744073709551615 is out of the range of i64"),
+        (
+            r#"{"device":"P1","ts":1,"count":18446744073709551615}"#,
+            "field `count`: 18446744073709551615 is out of the range of i64",
+        ),
         (r#"{"device":"P1","ts":1,"count":-9223372036854775808}"#, "out of the range of i64"),
         (r#"{"device":"P1","ts":1,"on":1}"#, "field `on`: invalid type: integer `1`, expected bool"),
         (r#"{"device":"P1","ts":1,"state":1.5}"#, "field `state`: invalid type: floating point `1.5`, expected str"),
@@ -208,15 +221,22 @@ fn every_bad_record_says_what_and_where() {
         (r#"{"device":"P1","ts":1,"temp":[1,2]}"#, "field `temp` has 2 values and one time"),
         (r#"{"device":"P1","start":1,"temp":[1,2]}"#, "a series without its step: field `step` is missing"),
         (r#"{"device":"P1","start":1,"step":0,"temp":[1,2]}"#, "field `step`: a step of 0 ms is no step forward"),
-        (r#"{"device":"P1","start":1,"step":1,"temp":[1,2],"vib":[1]}"#, "field `vib` has 1 values where others have 2"),
-        (r#"{"device":"P1","start":9223372036854,"step":1000000000000,"temp":[1,2]}"#, "the time of row 1 is after the year 2262"),
+        (
+            r#"{"device":"P1","start":1,"step":1,"temp":[1,2],"vib":[1]}"#,
+            "field `vib` has 1 values where others have 2",
+        ),
+        (
+            r#"{"device":"P1","start":9223372036854,"step":1000000000000,"temp":[1,2]}"#,
+            "the time of row 1 is after the year 2262",
+        ),
         (r#"{"device":"P1","ts":1,"value":2}"#, "a value without a tag"),
         (r#"{"device":"P1","ts":1,"value":"x","tag":"temp"}"#, "field `value`: invalid type"),
         (&many, "more than 65536 values"),
         (&deep, "an array within the array of values"),
         (&deep_top, "expected an object"),
     ] {
-        let reason = decode_on(&one_axis(), &every_shape(), text).expect_err(&text.chars().take(80).collect::<String>());
+        let reason =
+            decode_on(&one_axis(), &every_shape(), text).expect_err(&text.chars().take(80).collect::<String>());
         if !text.starts_with("[[[") && !text.ends_with("[[[") {
             assert!(reason.contains(said), "`{reason}` does not say `{said}`");
         }
@@ -226,7 +246,10 @@ fn every_bad_record_says_what_and_where() {
     let reason = wide().decode(&record(b"{\"device\":\"\xff\"}"), &one_axis(), &mut rows).expect_err("not UTF-8");
     assert_eq!(reason, "the record is not UTF-8 at byte 11");
     let small = json(|r| r.key("device").time("ts").record_bytes_max(10));
-    assert_eq!(decode_on(&one_axis(), &small, "{\"device\":1}").err().as_deref(), Some("the record has 12 bytes; the limit is 10"));
+    assert_eq!(
+        decode_on(&one_axis(), &small, "{\"device\":1}").err().as_deref(),
+        Some("the record has 12 bytes; the limit is 10")
+    );
 }
 
 #[test]
