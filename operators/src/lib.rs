@@ -11,3 +11,11 @@ mod testing;
 pub mod threshold;
 pub mod types;
 pub mod window;
+pub mod codec;
+pub mod console;
+pub mod file;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod simulate;
+
+mod failure;
