@@ -1,1 +1,3 @@
 //! Operators, models, sources and sinks for gristmill.
+
+pub mod model;
