@@ -83,11 +83,17 @@ impl Dense {
         self.rows.len() / (self.inputs + 1)
     }
 
-    /// Adds to the biases.
-    pub(crate) fn add_bias(&mut self, bias: impl Iterator<Item = f32>) {
-        for (row, bias) in self.rows.chunks_exact_mut(self.inputs + 1).zip(bias) {
-            row[self.inputs] = bias;
+    /// Takes biases, one for each output; `false` when it has some already, or an activation.
+    pub(crate) fn take_bias(&mut self, bias: &[f32]) -> bool {
+        let mut rows = self.rows.chunks_exact(self.inputs + 1);
+        let free = self.activation == Activation::Identity && rows.all(|row| row[self.inputs] == 0.0);
+        if !free || bias.len() != self.outputs() {
+            return false;
         }
+        for (row, bias) in self.rows.chunks_exact_mut(self.inputs + 1).zip(bias) {
+            row[self.inputs] = *bias;
+        }
+        true
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -148,7 +154,11 @@ impl Mlp {
                 && before.outputs() != dense.inputs
             {
                 return Err(LoadError {
-                    reason: format!("layer {index} reads {} values, the one before gives {}", dense.inputs, before.outputs()),
+                    reason: format!(
+                        "layer {index} reads {} values, the one before gives {}",
+                        dense.inputs,
+                        before.outputs()
+                    ),
                 });
             }
             content.floats(&layer.weights);

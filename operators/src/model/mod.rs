@@ -11,9 +11,15 @@ pub mod forest;
 pub mod kernels;
 pub mod linear;
 pub(crate) mod math;
+pub mod onnx;
+pub(crate) mod program;
+mod selected;
+pub(crate) mod transform;
 
 pub use cache::Cache;
 pub use dense::{Activation, Layer, Mlp};
 pub use forest::Forest;
 pub use kernels::Kernels;
 pub use linear::Linear;
+pub use onnx::Onnx;
+pub use selected::{Ordered, Selected};

@@ -165,7 +165,9 @@ impl Forest {
     /// When it compares more columns than that.
     pub fn with_inputs(mut self, inputs: usize) -> Result<Self, LoadError> {
         if inputs < self.inputs.len() || inputs > INPUTS_MAX {
-            return Err(LoadError { reason: format!("a forest that compares {} columns was given {inputs}", self.inputs.len()) });
+            return Err(LoadError {
+                reason: format!("a forest that compares {} columns was given {inputs}", self.inputs.len()),
+            });
         }
         self.inputs.resize(inputs, Port { name: None, element: ElementType::F32 });
         let mut content = Content::new("forest with inputs");
