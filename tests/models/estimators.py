@@ -76,7 +76,7 @@ def sklearn_models(rows: int):
               ensemble.HistGradientBoostingClassifier(max_iter=20, random_state=SEED), no_zipmap, missing=0.1, classes=3)
     mlp = dict(hidden_layer_sizes=(16,), max_iter=60, random_state=SEED)
     yield fit("mlp_relu", neural_network.MLPRegressor(**mlp))
-    yield fit("mlp_tanh_targets_2", neural_network.MLPRegressor(activation="tanh", **mlp), targets=2)
+    yield fit("mlp_tanh", neural_network.MLPRegressor(activation="tanh", **mlp))
     yield fit("mlp_logistic", neural_network.MLPRegressor(activation="logistic", **mlp))
     yield fit("mlp_binary", neural_network.MLPClassifier(**mlp), no_zipmap, classes=2)
     yield fit("mlp_3_strings", neural_network.MLPClassifier(**mlp), no_zipmap, labels=["idle", "run", "worn"], classes=3)

@@ -3,7 +3,7 @@
     python export.py FOLDER
 
 writes FOLDER/<name>/model.onnx and FOLDER/<name>/cases.json:
-  inputs   name, columns, values (row by row, null is NaN)
+  inputs   name, columns, values (row by row; null is NaN, infinities are strings)
   outputs  name, type (f32, i64 or str), columns, values
 The training data is seeded and tiny; what counts is what the exporters write.
 """
@@ -45,9 +45,10 @@ def scored(model: bytes, inputs: dict[str, np.ndarray]) -> list[dict]:
 
 
 def plain(values: np.ndarray) -> list:
-    """The values as JSON can say them; NaN is null."""
+    """The values as JSON can say them; NaN is null, infinities are strings."""
     if values.dtype.kind == "f":
-        return [None if np.isnan(value) else float(value) for value in values.ravel()]
+        special = {"nan": None, "inf": "inf", "-inf": "-inf"}
+        return [float(value) if np.isfinite(value) else special[str(value)] for value in values.ravel()]
     if values.dtype.kind in "ib":
         return [int(value) for value in values.ravel()]
     return [str(value) for value in values.ravel()]
