@@ -91,15 +91,19 @@ fn gather(inputs: &[ColumnRef<'_>], start: usize, count: usize, lanes: &mut [Lan
     }
 }
 
-#[inline]
+#[inline(always)]
 fn fill(lane: &mut Lanes, values: &[f32]) {
+    // Copies of known sizes, which may overlap: cheaper than a call for each column.
+    let count = values.len();
     if let Ok(values) = <&Lanes>::try_from(values) {
         *lane = *values;
+    } else if let (Some(first), Some(last)) = (values.first_chunk::<8>(), values.last_chunk::<8>()) {
+        *lane = [0.0; LANES];
+        lane[..8].copy_from_slice(first);
+        lane[count - 8..count].copy_from_slice(last);
     } else {
         *lane = [0.0; LANES];
-        for (to, from) in lane.iter_mut().zip(values) {
-            *to = *from;
-        }
+        lane.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
     }
 }
 

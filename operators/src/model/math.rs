@@ -13,20 +13,23 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Bounded first, so that the exponent below stays in range; written so that NaN passes.
     let bounded = if x > 89.0 { 89.0 } else { x };
     let bounded = if bounded < -105.0 { -105.0 } else { bounded };
-    let whole = (bounded * LOG2_E + ROUND) - ROUND;
+    let shifted = bounded * LOG2_E + ROUND;
+    let whole = shifted - ROUND;
     let rest = (bounded - whole * LN_2_HIGH) - whole * LN_2_LOW;
     let mut sum = 1.0 / 5040.0;
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         sum = sum * rest + coefficient;
     }
+    // The low bits of the shifted number are the integer: cheaper than a conversion, which would check its range.
+    let exponent = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     // In two factors: one alone has no room for the largest and the subnormal results.
-    let half = ((whole as i32) >> 1) as f32;
-    sum * power_of_two(half) * power_of_two(whole - half)
+    let half = exponent >> 1;
+    sum * power_of_two(half) * power_of_two(exponent.wrapping_sub(half))
 }
 
 #[inline(always)]
-fn power_of_two(whole: f32) -> f32 {
-    f32::from_bits((((whole as i32) + 127) as u32) << 23)
+fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits((exponent.wrapping_add(127) as u32) << 23)
 }
 
 /// 1 / (1 + e^-x).

@@ -58,11 +58,6 @@ impl Ensemble {
         Ok(Self { layout, payload, nan_high })
     }
 
-    /// Targets it writes.
-    pub(crate) fn targets(&self) -> usize {
-        self.payload.targets
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.payload.bytes()
             + match &self.layout {

@@ -10,7 +10,8 @@ use crate::model::block::{LANES, Lanes};
 pub(crate) const DEPTH_MAX: usize = 6;
 
 /// Set in a feature when NaN goes high.
-pub(crate) const NAN_HIGH: u16 = 0x8000;
+pub(crate) const NAN_HIGH: u16 = 1 << NAN_HIGH_BIT;
+const NAN_HIGH_BIT: u32 = 15;
 
 /// The trees, in order. Tree by tree, level by level: a feature for each comparison; its thresholds, then its leaves.
 #[derive(Debug)]
@@ -58,10 +59,11 @@ impl Perfect {
                 (features, values) = (rest, rest_values);
                 let mut node = 0;
                 for _ in 0..group.depth {
-                    let feature = own_features[node];
-                    let value = x[usize::from(feature & !NAN_HIGH)][lane];
-                    let high = (value > own_values[node]) | (value.is_nan() & (feature & NAN_HIGH != 0));
-                    node = 2 * node + 1 + usize::from(high);
+                    // Bits, not conditions: a branch here would be guessed wrong half of the time.
+                    let feature = usize::from(own_features[node]);
+                    let value = x[feature & usize::from(!NAN_HIGH)][lane];
+                    let nan_high = usize::from(value.is_nan()) & (feature >> NAN_HIGH_BIT);
+                    node = 2 * node + 1 + (usize::from(value > own_values[node]) | nan_high);
                 }
                 payload.add_row(tree, own_values[node], lane, sums);
                 tree += 1;

@@ -93,8 +93,9 @@ fn down<const N: usize>(walk: &Walk, root: u32, x: &[Lanes], lane: usize) -> [f3
             let node = walk.nodes[at[row] as usize];
             let offset = (node.word as i32) >> walk.shift;
             let value = x[((node.word >> 1) & feature_mask) as usize][lane + row];
-            let high = (value > node.value) | (value.is_nan() & (node.word & 1 != 0));
-            at[row] = at[row].wrapping_add_signed(offset + i32::from(high & (offset != 0)));
+            // Bits, not conditions: a branch here would be guessed wrong half of the time.
+            let high = i32::from(value > node.value) | (i32::from(value.is_nan()) & node.word as i32);
+            at[row] = at[row].wrapping_add_signed(offset + (high & i32::from(offset != 0)));
             values[row] = node.value;
             open |= offset;
         }
