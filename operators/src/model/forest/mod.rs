@@ -5,6 +5,8 @@
 
 mod payload;
 mod perfect;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod walk;
 

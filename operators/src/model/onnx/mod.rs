@@ -10,6 +10,8 @@ mod node;
 mod proto;
 pub mod scan;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod trees;
 
 use std::collections::HashMap;

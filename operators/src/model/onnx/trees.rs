@@ -264,10 +264,24 @@ fn shape(node: Node<'_>, inputs: usize) -> Result<Shape, LoadError> {
         }
         shape.trees[tree as usize].root = place;
     }
-    if rooted.contains(&false) {
+    if rooted.contains(&false) || shape.trees.iter().any(|tree| !is_connected(tree)) {
         return Err(node.refused("a tree runs in a circle"));
     }
     Ok(shape)
+}
+
+/// Whether every node follows from the root. What does not, though it has a parent, is a circle.
+fn is_connected(tree: &Tree) -> bool {
+    let mut seen = vec![false; tree.nodes.len()];
+    let mut stack = vec![tree.root];
+    while let Some(index) = stack.pop() {
+        if !std::mem::replace(&mut seen[index as usize], true)
+            && let forest::Node::Split { low, high, .. } = tree.nodes[index as usize]
+        {
+            stack.extend([low, high]);
+        }
+    }
+    !seen.contains(&false)
 }
 
 /// A comparison of the file.
