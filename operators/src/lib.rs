@@ -19,3 +19,4 @@ pub mod kafka;
 pub mod simulate;
 
 mod failure;
+pub mod model;
