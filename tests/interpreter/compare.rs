@@ -84,7 +84,7 @@ fn show(written: Option<&Written>) -> String {
         || "nothing".to_owned(),
         |written| {
             let Written { cause, time, stream, value, node, artifact, plan } = written;
-            let artifact = artifact.map_or_else(String::new, |digest| format!(" artifact {digest:.8}"));
+            let artifact = artifact.map_or_else(String::new, |digest| format!(" artifact {:02x}", digest.0[0]));
             let bits: String = bits(value).iter().rev().map(|byte| format!("{byte:02x}")).collect();
             format!(
                 "cause {}.{} time {time} {stream} = {value} (0x{bits}) by `{node}`{artifact} plan {plan}",
