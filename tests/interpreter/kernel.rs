@@ -138,8 +138,8 @@ fn catch(call: impl FnOnce() -> Result<(), RowError>) -> Result<(), Failure> {
 /// What panics on purpose begin with.
 pub(crate) const ON_PURPOSE: &str = "on purpose: ";
 
-/// Keeps panics on purpose from filling the output of tests, the engine's runs included.
-pub fn silence_panics() {
+/// Keeps panics on purpose from filling the output of tests: the hook is the process's, so of the engine's runs too.
+fn silence_panics() {
     static SILENCED: Once = Once::new();
     SILENCED.call_once(|| {
         let report = std::panic::take_hook();

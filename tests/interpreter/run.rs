@@ -17,8 +17,14 @@ use super::unit::{Unit, UnitRow};
 /// engine recorded.
 pub fn interpret(case: &Case, switches: &[Switch]) -> Outcome {
     let plans = case.plans.iter().enumerate().map(|(number, version)| Plan::new(number, version, &case.axes)).collect();
-    let mut interpreter =
-        Interpreter { case, switches, plans, partitions: BTreeMap::new(), outcome: Outcome::default() };
+    let mut interpreter = Interpreter {
+        case,
+        switches,
+        plans,
+        key_plans: BTreeMap::new(),
+        partitions: BTreeMap::new(),
+        outcome: Outcome::default(),
+    };
     for entry in &case.log {
         match &entry.what {
             Happening::Record(record) => interpreter.record(entry.partition, record),
@@ -33,6 +39,8 @@ struct Interpreter<'c> {
     case: &'c Case,
     switches: &'c [Switch],
     plans: Vec<Plan<'c>>,
+    /// What the plans mean for the keys that were met.
+    key_plans: BTreeMap<(usize, Key), KeyPlan<'c>>,
     partitions: BTreeMap<u32, Partition>,
     outcome: Outcome,
 }
@@ -182,7 +190,8 @@ impl Interpreter<'_> {
     fn unit(&mut self, about: &About<'_>, released: BTreeMap<u16, Vec<RawRow>>) {
         let partition = self.partitions.get_mut(&about.partition).expect("a unit is of a known partition");
         let plan = &self.plans[partition.plan];
-        let key_plan = plan.for_key(about.key);
+        let known = self.key_plans.entry((plan.number, about.key.clone()));
+        let key_plan: &KeyPlan<'_> = known.or_insert_with(|| plan.for_key(about.key));
         let mut rows: BTreeMap<Axis, Vec<UnitRow>> = BTreeMap::new();
         for (axis, released) in released {
             for row in released {
@@ -196,7 +205,7 @@ impl Interpreter<'_> {
         let mut unit = Unit {
             source: &self.case.axes,
             plan,
-            key_plan: &key_plan,
+            key_plan,
             key: about.key,
             partition: about.partition,
             cause: about.cause,
@@ -209,7 +218,7 @@ impl Interpreter<'_> {
         unit.compute();
         let rows = unit.rows;
         for sink in plan.sinks() {
-            write_sink(plan, &key_plan, sink, about, &rows, &mut self.outcome);
+            write_sink(plan, key_plan, sink, about, &rows, &mut self.outcome);
         }
         if self.partitions.len() > 1 {
             self.outcome.count(Mechanism::Partitions);

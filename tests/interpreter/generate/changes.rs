@@ -11,7 +11,7 @@ use super::maker::Maker;
 pub(super) fn change(maker: &mut Maker, plan: &PlanVersion) -> PlanVersion {
     let mut next = plan.clone();
     for _ in 0..maker.random.between(1, 3) {
-        match maker.random.weighted(&[16, 14, 22, 20, 8, 8, 4, 8]) {
+        match maker.random.weighted(&[16, 14, 20, 34, 8, 8, 4, 6]) {
             0 => add(maker, &mut next),
             1 => remove(maker, &mut next),
             2 => rebirth(maker, &mut next),

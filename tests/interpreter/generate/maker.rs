@@ -80,6 +80,10 @@ impl Maker {
                 self.add(node);
             }
         }
+        if self.random.percent(50) {
+            let model = self.model();
+            self.add(model);
+        }
         for node in self.nodes.clone() {
             if self.random.percent(10) && node.selector == Selector::Class {
                 let over = self.over(&node);
@@ -195,10 +199,10 @@ impl Maker {
     /// One sink, or two.
     pub(super) fn sinks(&mut self) -> Vec<Node> {
         let mut sinks = Vec::new();
-        let asks = if self.random.percent(35) {
+        let asks = if self.random.percent(45) {
             vec![Ask::Pattern(Pattern((*self.random.pick(&["*", "*", "n*", "s*"])).to_owned()))]
         } else {
-            let count = self.random.between(1, 5);
+            let count = self.random.between(2, 7);
             (0..count).map(|_| self.ask()).collect()
         };
         sinks.push(sink_node("out", asks));

@@ -14,7 +14,7 @@ use super::maker::{Known, Maker};
 impl Maker {
     /// A node, or the nodes of a loop, that read what is known.
     pub(super) fn some_nodes(&mut self) -> Vec<Node> {
-        let mut node = match self.random.weighted(&[18, 12, 8, 14, 12, 12, 12, 12]) {
+        let mut node = match self.random.weighted(&[14, 12, 8, 14, 12, 18, 12, 10]) {
             0 => self.operator(|maker| Arc::new(Mix { salt: maker.random.between(-3, 9) })),
             1 => self.operator(|maker| Arc::new(Sum { scale: maker.random.between(1, 4) })),
             2 => self.operator(|maker| Arc::new(Lag { rows: maker.random.below(4) })),
@@ -105,7 +105,7 @@ impl Maker {
     }
 
     /// A model for all keys, or a family.
-    fn model(&mut self) -> Node {
+    pub(super) fn model(&mut self) -> Node {
         let numbers: Vec<Known> = self.known.iter().filter(|known| is_number(known.element)).cloned().collect();
         if numbers.is_empty() {
             return self.operator(|_| Arc::new(Mix { salt: 3 }));
@@ -132,7 +132,7 @@ impl Maker {
 
     pub(super) fn linear(&mut self, inputs: usize, outputs: usize) -> Linear {
         let model = Linear::new(inputs, outputs, self.random.between(1, 200) as u8);
-        if self.random.percent(35) { model.refuses_above(self.random.between(-50, 250) as f32) } else { model }
+        if self.random.percent(50) { model.refuses_above(self.random.between(-100, 100) as f32) } else { model }
     }
 
     pub(super) fn members(&mut self, inputs: usize, outputs: usize) -> Vec<(Key, Linear)> {
@@ -198,10 +198,10 @@ impl Maker {
     /// Which rows and keys, and what a missing value does.
     fn decorate(&mut self, node: &mut Node) {
         if node.needs.iter().filter(|need| need.is_direct()).count() > 1 {
-            node.rule = match self.random.weighted(&[50, 20, 30]) {
+            node.rule = match self.random.weighted(&[45, 20, 35]) {
                 0 => RowRule::First,
                 1 => RowRule::OnAny,
-                _ => RowRule::OnAll { wait: Span::from_millis(*self.random.pick(&[0, 500, 2_000, 20_000])) },
+                _ => RowRule::OnAll { wait: Span::from_millis(*self.random.pick(&[0, 500, 2_000, 20_000, 60_000])) },
             };
         }
         if self.random.percent(12) {
