@@ -138,7 +138,8 @@ impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "case of seed {}: {:?}, {:?}", self.seed, self.intake, self.engine)?;
         for (number, axis) in self.axes.iter().enumerate() {
-            let streams: Vec<String> = axis.streams.iter().map(|(name, element)| format!("{name}: {element}")).collect();
+            let streams: Vec<String> =
+                axis.streams.iter().map(|(name, element)| format!("{name}: {element}")).collect();
             writeln!(f, "  axis {number}: {}", streams.join(", "))?;
         }
         for (number, plan) in self.plans.iter().enumerate() {
@@ -159,7 +160,14 @@ impl fmt::Debug for PlanVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for node in &self.nodes {
             let artifact = node.artifact().map_or_else(String::new, |digest| format!(" artifact {:02x}", digest.0[0]));
-            writeln!(f, "    {} ({}, priority {}){artifact}: {}", node.name(), node.kind, node.priority, node.content())?;
+            writeln!(
+                f,
+                "    {} ({}, priority {}){artifact}: {}",
+                node.name(),
+                node.kind,
+                node.priority,
+                node.content()
+            )?;
         }
         for key in self.attributes.keys() {
             writeln!(f, "    @{key}: {:?}", self.attributes.of(key))?;

@@ -103,9 +103,8 @@ fn surroundings(case: &Case, key: &Key, cause: Option<Cause>) -> String {
     });
     let Some(partition) = of_key else { return String::new() };
     let near: Vec<_> = case.log.iter().enumerate().filter(|(_, entry)| entry.partition == partition).collect();
-    let is_cause = |entry: &super::case::Entry| {
-        matches!(&entry.what, Happening::Record(record) if record.offset >= cause.offset)
-    };
+    let is_cause =
+        |entry: &super::case::Entry| matches!(&entry.what, Happening::Record(record) if record.offset >= cause.offset);
     let at = near.iter().position(|(_, entry)| is_cause(entry)).unwrap_or(near.len());
     let mut text = format!("around the cause {}.{}:\n", cause.offset, cause.row);
     for (number, entry) in near.iter().take(at + AROUND).skip(at.saturating_sub(AROUND)) {

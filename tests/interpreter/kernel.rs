@@ -86,8 +86,7 @@ pub(crate) fn score(
     needs: &[Column],
     provides: &[(StreamName, ElementType)],
 ) -> Result<Values, Failure> {
-    let inputs: Vec<Column> =
-        model.inputs().iter().zip(needs).map(|(port, need)| cast(need, port.element)).collect();
+    let inputs: Vec<Column> = model.inputs().iter().zip(needs).map(|(port, need)| cast(need, port.element)).collect();
     let inputs: Vec<_> = inputs.iter().map(Column::as_ref).collect();
     let mut columns: Vec<Column> = provides.iter().map(|(_, element)| Column::missing(*element, 1)).collect();
     let mut outputs: Vec<_> = columns.iter_mut().map(Column::as_mut).collect();

@@ -58,9 +58,10 @@ fn log_problems(case: &Case) -> Vec<String> {
         }
         let streams = case.axes.get(usize::from(record.axis)).map(|axis| &axis.streams[..]).unwrap_or_default();
         let fits = streams.len() == record.columns.len()
-            && streams.iter().zip(&record.columns).all(|((_, element), column)| {
-                column.element_type() == *element && column.len() == record.times.len()
-            });
+            && streams
+                .iter()
+                .zip(&record.columns)
+                .all(|((_, element), column)| column.element_type() == *element && column.len() == record.times.len());
         if !fits {
             problems.push(format!("the record at {} does not fit its axis", record.offset));
         }
@@ -168,7 +169,9 @@ impl<'c> Checked<'c> {
         let nodes = self.nodes();
         let upstream = |node: &Node, all: bool| -> BTreeSet<usize> {
             let reads: Vec<_> = plan::reads(node).into_iter().filter(|(_, within)| all || *within).collect();
-            (0..nodes.len()).filter(|other| reads.iter().any(|(name, _)| plan::provides(&nodes[*other], name))).collect()
+            (0..nodes.len())
+                .filter(|other| reads.iter().any(|(name, _)| plan::provides(&nodes[*other], name)))
+                .collect()
         };
         let closure = |all: bool| {
             let mut behind: Vec<BTreeSet<usize>> = nodes.iter().map(|node| upstream(node, all)).collect();

@@ -25,7 +25,9 @@ fn number(column: ColumnRef<'_>, row: usize) -> Option<f64> {
     }
     Some(match column {
         ColumnRef::Str(values) => values[row].as_ref().map_or(0.0, |text| text.bytes().map(f64::from).sum()),
-        ColumnRef::Vector { width, values } => values[row * width..(row + 1) * width].iter().copied().map(f64::from).sum(),
+        ColumnRef::Vector { width, values } => {
+            values[row * width..(row + 1) * width].iter().copied().map(f64::from).sum()
+        }
         _ => column.number(row),
     })
 }

@@ -146,8 +146,7 @@ impl Interpreter<'_> {
                 released.iter().for_each(|_| self.outcome.count(Mechanism::TickReleased));
                 rows.insert(axis, released);
             }
-            let about =
-                About { partition: number, key: &key, cause, tick: Some(now), departing: &BTreeSet::new() };
+            let about = About { partition: number, key: &key, cause, tick: Some(now), departing: &BTreeSet::new() };
             self.unit(&about, rows);
         }
     }

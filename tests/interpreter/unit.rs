@@ -212,7 +212,8 @@ impl<'c> Unit<'_, 'c> {
     /// What the operator gets, a column of one row for each need; `None` when the row is skipped (law 8).
     fn needs_of(&mut self, node: &Node, state: &mut NodeState, at: At) -> Option<Vec<Column>> {
         if let Work::Sensor { .. } = &node.work {
-            let (axis, place) = plan::raw_column(node, self.source).expect("a legal plan has only sensors of the source");
+            let (axis, place) =
+                plan::raw_column(node, self.source).expect("a legal plan has only sensors of the source");
             let row = at.row.expect("a sensor has the rows of its axis");
             return Some(vec![self.rows_on(&Axis::Source(axis))[row].raw[place].clone()]);
         }

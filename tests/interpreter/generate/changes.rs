@@ -32,13 +32,17 @@ pub(super) fn change(maker: &mut Maker, plan: &PlanVersion) -> PlanVersion {
             }
         }
     }
+    if maker.random.percent(40) {
+        replace_artifact(maker, &mut next);
+    }
     next
 }
 
 /// New nodes, which read what this plan has.
 fn add(maker: &mut Maker, plan: &mut PlanVersion) {
     let (known, nodes) = (maker.known.clone(), maker.nodes.clone());
-    let provided = |name: &gristmill::words::StreamName| plan.nodes.iter().any(|node| super::super::plan::provides(node, name));
+    let provided =
+        |name: &gristmill::words::StreamName| plan.nodes.iter().any(|node| super::super::plan::provides(node, name));
     maker.known.retain(|known| provided(&known.name));
     let added = if maker.known.is_empty() { Vec::new() } else { maker.some_nodes() };
     (maker.known, maker.nodes) = (known, nodes);
@@ -63,7 +67,8 @@ fn remove(maker: &mut Maker, plan: &mut PlanVersion) {
     for node in &mut plan.nodes {
         if let Work::Sink(sink) = &mut node.work {
             sink.asks.retain(|ask| {
-                !matches!(ask, Ask::Stream(name) if super::super::plan::provides(&removed, name)) || removed.priority != 0
+                !matches!(ask, Ask::Stream(name) if super::super::plan::provides(&removed, name))
+                    || removed.priority != 0
             });
             if sink.asks.is_empty() {
                 sink.asks.push(Ask::AllModels);
@@ -74,9 +79,8 @@ fn remove(maker: &mut Maker, plan: &mut PlanVersion) {
 
 /// Changes what a node's state depends on, so that it is born anew.
 fn rebirth(maker: &mut Maker, plan: &mut PlanVersion) {
-    let waiting: Vec<usize> = (0..plan.nodes.len())
-        .filter(|place| matches!(plan.nodes[*place].rule, RowRule::OnAll { .. }))
-        .collect();
+    let waiting: Vec<usize> =
+        (0..plan.nodes.len()).filter(|place| matches!(plan.nodes[*place].rule, RowRule::OnAll { .. })).collect();
     let place = if !waiting.is_empty() && maker.random.percent(60) {
         *maker.random.pick(&waiting)
     } else {
@@ -110,7 +114,9 @@ fn replace_artifact(maker: &mut Maker, plan: &mut PlanVersion) {
             let mut default = family.default.clone();
             match maker.random.below(3) {
                 0 => default = Some(maker.linear(inputs, outputs).shared()),
-                1 => members.extend(maker.members(inputs, outputs).into_iter().map(|(key, model)| (key, model.shared()))),
+                1 => {
+                    members.extend(maker.members(inputs, outputs).into_iter().map(|(key, model)| (key, model.shared())))
+                }
                 _ => {
                     let key = maker.random.pick(&maker.keys).clone();
                     members.push((key, Linear::new(inputs, outputs, maker.random.between(1, 200) as u8).shared()));

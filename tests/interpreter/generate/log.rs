@@ -117,10 +117,10 @@ fn value(random: &mut Random, element: ElementType) -> Value {
     match element {
         ElementType::I64 => Value::I64(random.between(-100, 1000)),
         ElementType::Bool => Value::Bool(random.percent(60)),
-        ElementType::Str => Value::Str((*random.pick(&["worn", "new", "", "a label that is too long to be inline"])).into()),
-        ElementType::Vector(width) => {
-            Value::Vector((0..width).map(|_| random.between(-10, 10) as f32).collect())
+        ElementType::Str => {
+            Value::Str((*random.pick(&["worn", "new", "", "a label that is too long to be inline"])).into())
         }
+        ElementType::Vector(width) => Value::Vector((0..width).map(|_| random.between(-10, 10) as f32).collect()),
         ElementType::F32 | ElementType::F64 => Value::F64(float(random)),
     }
 }

@@ -1,9 +1,7 @@
 //! Makes plans: sensors, then nodes that read what is there, then overrides and sinks.
 
 use gristmill::Stream;
-use gristmill::topology::{
-    Attributes, Ask, BadReading, Node, NodeKind, Pattern, Selector, SinkNode, Work, sensor,
-};
+use gristmill::topology::{Ask, Attributes, BadReading, Node, NodeKind, Pattern, Selector, SinkNode, Work, sensor};
 use gristmill::traits::source::AxisStreams;
 use gristmill::words::{Binding, ElementType, Key, NodeId, StreamName, Value};
 use smol_str::SmolStr;
@@ -33,7 +31,8 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new(mut random: Random) -> Self {
-        let keys = (0..random.between(1, 6)).map(|number| Key::from(format!("{}{number}", ["P", "M"][number as usize % 2])));
+        let keys =
+            (0..random.between(1, 6)).map(|number| Key::from(format!("{}{number}", ["P", "M"][number as usize % 2])));
         let keys: Vec<Key> = keys.collect();
         let partitions = random.between(1, 3).min(keys.len() as i64) as u32;
         let mut maker =
@@ -108,7 +107,9 @@ impl Maker {
             return Axis::Own(node.provides[0].0.clone());
         }
         match plan::first_direct(node) {
-            Some(first) => self.known.iter().find(|known| known.name == first.name).expect("needs are known").axis.clone(),
+            Some(first) => {
+                self.known.iter().find(|known| known.name == first.name).expect("needs are known").axis.clone()
+            }
             None => Axis::Source(plan::raw_column(node, &self.axes).expect("only sensors need nothing").0),
         }
     }

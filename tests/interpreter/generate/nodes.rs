@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use gristmill::Stream;
-use gristmill::topology::{Missing, Need, NeedKind, Node, NodeKind, RowRule, Selector, Work, optional, previous, provide};
+use gristmill::topology::{
+    Missing, Need, NeedKind, Node, NodeKind, RowRule, Selector, Work, optional, previous, provide,
+};
 use gristmill::words::{ElementType, Key, Span, StreamName, Value};
 
 use super::super::model::{Linear, family_node, model_node};
@@ -132,7 +134,7 @@ impl Maker {
 
     pub(super) fn linear(&mut self, inputs: usize, outputs: usize) -> Linear {
         let model = Linear::new(inputs, outputs, self.random.between(1, 200) as u8);
-        if self.random.percent(50) { model.refuses_above(self.random.between(-100, 100) as f32) } else { model }
+        if self.random.percent(60) { model.refuses_above(self.random.between(-100, 100) as f32) } else { model }
     }
 
     pub(super) fn members(&mut self, inputs: usize, outputs: usize) -> Vec<(Key, Linear)> {
@@ -160,7 +162,8 @@ impl Maker {
                     needs
                 }
                 Some(before) => {
-                    let before = Need { name: names[before].clone(), element: ElementType::F64, kind: NeedKind::Required };
+                    let before =
+                        Need { name: names[before].clone(), element: ElementType::F64, kind: NeedKind::Required };
                     let also = self.random.pick(&self.known).clone();
                     vec![before, self.need(&also)]
                 }
@@ -207,8 +210,7 @@ impl Maker {
         if self.random.percent(12) {
             node.every = Some(Span::from_millis(*self.random.pick(&[200, 500, 1_500])));
         }
-        let gates: Vec<Known> =
-            self.known.iter().filter(|known| known.element == ElementType::Bool).cloned().collect();
+        let gates: Vec<Known> = self.known.iter().filter(|known| known.element == ElementType::Bool).cloned().collect();
         if !gates.is_empty() && self.random.percent(20) {
             node.when = Some(self.random.pick(&gates).name.clone());
         }
@@ -228,7 +230,8 @@ impl Maker {
             let (name, element) = node.provides[0].clone();
             for need in node.needs.iter_mut().filter(|need| matches!(need.kind, NeedKind::Previous { .. })) {
                 if !matches!(self.axis_of(&need.name), None | Some(Axis::Own(_))) || need.name != name {
-                    *need = Need { name: name.clone(), element, kind: NeedKind::Previous { initial: initial(element) } };
+                    *need =
+                        Need { name: name.clone(), element, kind: NeedKind::Previous { initial: initial(element) } };
                 }
             }
         }
@@ -289,11 +292,8 @@ impl Maker {
         match &node.work {
             Work::Sensor { raw, .. } => {
                 let (name, element) = node.provides[0].clone();
-                let cleaning = gristmill::topology::Cleaning {
-                    range: Some((-50.0, 60.0)),
-                    hold_last: true,
-                    ..Default::default()
-                };
+                let cleaning =
+                    gristmill::topology::Cleaning { range: Some((-50.0, 60.0)), hold_last: true, ..Default::default() };
                 let other = gristmill::topology::sensor::sensor_node(name, element, raw.clone(), cleaning);
                 node.work = other.work;
             }

@@ -280,12 +280,7 @@ fn switches() -> Vec<Golden> {
             .plan([waiting(10_000), vec![times("x", "a", 1.0)]].concat())
             .row("P", 1, 3000, &[3.0])
             .row("P", 0, 3000, &[2.0])
-            .writes(&[
-                "P 1.0 @1000 n=99 #1",
-                "P 1.0 @1000 t=99 #1",
-                "P 2.0 @3000 n=203 #1",
-                "P 2.0 @3000 t=302 #1",
-            ]),
+            .writes(&["P 1.0 @1000 n=99 #1", "P 1.0 @1000 t=99 #1", "P 2.0 @3000 n=203 #1", "P 2.0 @3000 t=302 #1"]),
         golden("16: a row is computed by the plan of its cause, and the intake forgets nothing", &[&["a"]])
             .intake(reorder(1000))
             .plan(vec![sense("a"), times("n", "a", 1.0), out(&["n"])])

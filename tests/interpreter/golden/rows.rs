@@ -167,9 +167,7 @@ fn on_any() -> Vec<Golden> {
 }
 
 fn on_all() -> Vec<Golden> {
-    let wires = |wait| {
-        vec![sense("a"), sense("b"), either("n", "a", "b").on_all(Span::from_millis(wait)), out(&["n"])]
-    };
+    let wires = |wait| vec![sense("a"), sense("b"), either("n", "a", "b").on_all(Span::from_millis(wait)), out(&["n"])];
     vec![
         golden("6: on_all waits for the slower need, but not longer than it was told", &[&["a"], &["b"]])
             .plan(wires(2000))

@@ -1,7 +1,7 @@
 //! Short words to write golden cases with.
 
 use gristmill::Stream;
-use gristmill::topology::{Attributes, Ask, Node, NodeKind, SinkNode, Work, optional, provide, sensor};
+use gristmill::topology::{Ask, Attributes, Node, NodeKind, SinkNode, Work, optional, provide, sensor};
 use gristmill::traits::source::{ABSENT_F64, AxisStreams};
 use gristmill::traits::{Operator, Outputs, RowError, Rows, RowsRecord};
 use gristmill::words::{Binding, Column, ElementType, NodeId, Offset, Time};
