@@ -3,10 +3,13 @@
 //! [`interpret`] takes a [`Case`] (plans, where they switch, and the log) and computes the [`Outcome`] one cause at a
 //! time and one row at a time, node by node, as docs/SEMANTICS.md says. It shares nothing with the engine but the
 //! operators. [`case`] makes random cases of a seed, [`golden`] holds cases whose outcome was worked out by hand,
-//! [`compare`] finds the first difference of two outcomes, and [`shrink`] makes a failing case small.
+//! [`compare`] finds the first difference of two outcomes, and [`shrink`] makes a failing case small. [`feed`] and
+//! [`gather`] are the engine's side: a source of the case's log, and a sink for what comes out.
 
 pub mod case;
 pub mod compare;
+pub mod feed;
+pub mod gather;
 pub mod generate;
 pub mod golden;
 mod intake;

@@ -75,10 +75,12 @@ impl Maker {
             }
         }
         if self.random.percent(10) {
-            needs.push(Need { name: "rating".into(), element: ElementType::F64, kind: NeedKind::Attribute });
+            let place = self.random.below(needs.len() + 1);
+            needs.insert(place, Need { name: "rating".into(), element: ElementType::F64, kind: NeedKind::Attribute });
         }
         if self.random.percent(10) {
-            let axis = self.known.iter().find(|known| known.name == needs[0].name).expect("it is known").axis.clone();
+            let first = needs.iter().find(|need| need.is_direct()).expect("it reads a stream").name.clone();
+            let axis = self.axis_of(&first).expect("it is known");
             let beside: Vec<Known> = self.known.iter().filter(|known| known.axis == axis).cloned().collect();
             let known = self.random.pick(&beside).clone();
             let kind = NeedKind::Previous { initial: initial(known.element) };
@@ -168,10 +170,9 @@ impl Maker {
                     vec![before, self.need(&also)]
                 }
             };
-            if needs.len() > 1 && self.random.percent(20) {
-                needs.truncate(needs.len().max(2));
+            if place == 0 && self.random.percent(20) {
                 let last = needs.len() - 1;
-                needs.swap(0, last.min(if place == 0 { last } else { 0 }));
+                needs.swap(0, last); // previous first: the axis is that of the first need read within the row
             }
             let provides = vec![(name.clone(), ElementType::F64)];
             let salt = self.random.between(1, 9);

@@ -242,6 +242,14 @@ fn states() -> Vec<Golden> {
             .plan(vec![sense("a"), total("total", "a"), out(&["total"])])
             .row("P", 0, 3000, &[4.0])
             .writes(&["P 0.0 @1000 total=1", "P 1.0 @2000 a=13 #1", "P 2.0 @3000 total=4 #2"]),
+        golden("4, 15: what a node remembers of its needs begins when it begins to run", &[&["a"], &["b"]])
+            .plan(vec![sense("a"), sense("b"), out(&["b"])])
+            .row("P", 1, 1000, &[7.0])
+            .plan(vec![sense("a"), sense("b"), pair("n", "a", "b"), out(&["n"])])
+            .row("P", 0, 1500, &[1.0])
+            .row("P", 1, 1600, &[8.0])
+            .row("P", 0, 1700, &[2.0])
+            .writes(&["P 0.0 @1000 b=7", "P 1.0 @1500 n=99 #1", "P 3.0 @1700 n=208 #1"]),
         golden("15: a node keeps its state while its content stays", &[&["a"]])
             .plan(vec![sense("a"), total("total", "a"), out(&["total"])])
             .row("P", 0, 1000, &[1.0])
