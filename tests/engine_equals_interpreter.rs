@@ -5,15 +5,10 @@ use std::collections::BTreeMap;
 
 use gristmill_tests::interpreter::compare::{assert_same, difference};
 use gristmill_tests::interpreter::shrink::shrink;
-use gristmill_tests::interpreter::{Case, Mechanism, Outcome, Switch, generate, golden, interpret};
+use gristmill_tests::interpreter::engine::{self, Ran};
+use gristmill_tests::interpreter::{Case, Mechanism, generate, golden, interpret};
 
-/// What a run of the engine gave: what it wrote, and where in each partition each plan but the first began.
-struct Ran {
-    outcome: Outcome,
-    switches: Vec<Switch>,
-}
-
-/// What runs a case: the engine, once it is there.
+/// What runs a case: the engine, or something that stands in for it.
 type Run = fn(&Case) -> Ran;
 
 /// Stands in for the engine: the interpreter over the log in another order of arrival of its partitions.
@@ -24,7 +19,7 @@ fn run_stand_in(case: &Case) -> Ran {
     Ran { outcome: interpret(&by_partition, &switches), switches }
 }
 
-const RUN: Run = run_stand_in;
+const RUN: Run = engine::run;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -8,6 +8,7 @@
 
 pub mod case;
 pub mod compare;
+pub mod engine;
 pub mod feed;
 pub mod gather;
 pub mod generate;
