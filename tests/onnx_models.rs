@@ -2,7 +2,7 @@
 //!
 //! The models and what onnxruntime made of their rows are written by tests/models/export.py.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gristmill::ElementType;
@@ -55,10 +55,10 @@ fn cases() -> Vec<Case> {
         .collect();
     folders.sort();
     folders.retain(|folder| folder.join("model.onnx").is_file());
-    folders.iter().map(read).collect()
+    folders.iter().map(|folder| read(folder)).collect()
 }
 
-fn read(folder: &PathBuf) -> Case {
+fn read(folder: &Path) -> Case {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let model = Onnx.load_file(&folder.join("model.onnx")).unwrap_or_else(|error| panic!("{name}: {error}"));
     let text = std::fs::read_to_string(folder.join("cases.json")).expect("cases.json is readable");

@@ -349,7 +349,7 @@ mod tests {
     fn real_time_lets_come_what_is_due_and_a_pause_lets_it_wait() {
         let clock = Arc::new(Hand(AtomicU64::new(5)));
         let mut plant = plant(1).rate(10.0).realtime(2.0).clock(clock.clone());
-        let mut come = |plant: &mut Plant| match plant.poll(LIMITS) {
+        let come = |plant: &mut Plant| match plant.poll(LIMITS) {
             Ok(Polled::Batches(batches)) => {
                 batches.iter().map(|batch| if let Records::Rows(rows) = &batch.records { rows.len() } else { 0 }).sum()
             }

@@ -52,23 +52,56 @@ impl Perfect {
     pub(crate) fn row(&self, payload: &Payload, x: &[Lanes], lane: usize, sums: &mut [Lanes]) {
         let (mut features, mut values, mut tree) = (&*self.features, &*self.values, 0);
         for group in &self.groups {
+            let count = group.trees as usize;
             let inner = (1_usize << group.depth) - 1;
-            for _ in 0..group.trees {
-                let (own_features, rest) = features.split_at(inner);
-                let (own_values, rest_values) = values.split_at(2 * inner + 1);
-                (features, values) = (rest, rest_values);
-                let mut node = 0;
-                for _ in 0..group.depth {
-                    // Bits, not conditions: a branch here would be guessed wrong half of the time.
-                    let feature = usize::from(own_features[node]);
-                    let value = x[feature & usize::from(!NAN_HIGH)][lane];
-                    let nan_high = usize::from(value.is_nan()) & (feature >> NAN_HIGH_BIT);
-                    node = 2 * node + 1 + (usize::from(value > own_values[node]) | nan_high);
-                }
-                payload.add_row(tree, own_values[node], lane, sums);
-                tree += 1;
+            let (own_features, rest) = features.split_at(count * inner);
+            let (own_values, rest_values) = values.split_at(count * (2 * inner + 1));
+            (features, values) = (rest, rest_values);
+            let mut add = |index: usize, leaf: f32| payload.add_row(tree + index, leaf, lane, sums);
+            match group.depth {
+                1 => rows::<1, 1, 3>(own_features, own_values, x, lane, &mut add),
+                2 => rows::<2, 3, 7>(own_features, own_values, x, lane, &mut add),
+                3 => rows::<3, 7, 15>(own_features, own_values, x, lane, &mut add),
+                4 => rows::<4, 15, 31>(own_features, own_values, x, lane, &mut add),
+                5 => rows::<5, 31, 63>(own_features, own_values, x, lane, &mut add),
+                _ => rows::<6, 63, 127>(own_features, own_values, x, lane, &mut add),
+            }
+            tree += count;
+        }
+    }
+}
+
+/// Walks the trees of a group for one row. Four trees go side by side: one waits for its loads while the others compare.
+#[inline(always)]
+fn rows<const D: usize, const I: usize, const V: usize>(
+    features: &[u16],
+    values: &[f32],
+    x: &[Lanes],
+    lane: usize,
+    add: &mut impl FnMut(usize, f32),
+) {
+    const ABREAST: usize = 4;
+    let (features, values) = (features.as_chunks::<I>().0, values.as_chunks::<V>().0);
+    let step = |tree: usize, node: usize| {
+        // Bits, not conditions: a branch here would be guessed wrong half of the time.
+        let feature = usize::from(features[tree][node]);
+        let value = x[feature & usize::from(!NAN_HIGH)][lane];
+        let nan_high = usize::from(value.is_nan()) & (feature >> NAN_HIGH_BIT);
+        2 * node + 1 + (usize::from(value > values[tree][node]) | nan_high)
+    };
+    let mut first = 0;
+    while first + ABREAST <= features.len() {
+        let mut nodes = [0; ABREAST];
+        for _ in 0..D {
+            for (abreast, node) in nodes.iter_mut().enumerate() {
+                *node = step(first + abreast, *node);
             }
         }
+        nodes.iter().enumerate().for_each(|(abreast, node)| add(first + abreast, values[first + abreast][*node]));
+        first += ABREAST;
+    }
+    for (tree, values) in values.iter().enumerate().skip(first) {
+        add(tree, values[(0..D).fold(0, |node, _| step(tree, node))]);
     }
 }
 

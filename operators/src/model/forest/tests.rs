@@ -21,7 +21,7 @@ fn tree(seed: &mut u64, depth: usize, columns: u16) -> Tree {
         let place = nodes.len();
         let number = next(seed) as f32 / 2.0_f32.powi(30) - 1.0;
         nodes.push(Node::Leaf(number.to_bits()));
-        if depth > 0 && next(seed) % 8 > 0 {
+        if depth > 0 && !next(seed).is_multiple_of(8) {
             let (feature, nan_high) = ((next(seed) % u64::from(columns)) as u16, next(seed).is_multiple_of(2));
             let low = grow(seed, nodes, depth - 1, columns);
             let high = grow(seed, nodes, depth - 1, columns);
