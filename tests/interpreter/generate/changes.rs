@@ -32,7 +32,7 @@ pub(super) fn change(maker: &mut Maker, plan: &PlanVersion) -> PlanVersion {
             }
         }
     }
-    if maker.random.percent(40) {
+    if maker.random.percent(65) {
         replace_artifact(maker, &mut next);
     }
     next

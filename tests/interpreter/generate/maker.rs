@@ -207,7 +207,7 @@ impl Maker {
             (0..count).map(|_| self.ask()).collect()
         };
         sinks.push(sink_node("out", asks));
-        if self.random.percent(35) {
+        if self.random.percent(70) {
             sinks.push(sink_node("models", vec![Ask::AllModels]));
         }
         sinks
