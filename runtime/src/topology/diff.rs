@@ -52,7 +52,9 @@ impl Change {
     pub fn node(&self) -> Option<&NodeId> {
         match self {
             Self::Attributes => None,
-            Self::Add { node, .. } | Self::Replace { node, .. } | Self::Rewire { node, .. } | Self::Remove { node } => Some(node),
+            Self::Add { node, .. } | Self::Replace { node, .. } | Self::Rewire { node, .. } | Self::Remove { node } => {
+                Some(node)
+            }
         }
     }
 }
