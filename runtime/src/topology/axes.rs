@@ -18,7 +18,8 @@ use crate::words::{ElementType, StreamName};
 /// The axes of the source, each with its streams: as it declares them, or as the sensors ask for them.
 pub(super) fn source_axes(declared: &Declared, problems: &mut Vec<Problem>) -> Vec<AxisStreams> {
     let mut sensors: BTreeMap<&StreamName, (ElementType, &Arc<Node>)> = BTreeMap::new();
-    for node in declared.base.values() {
+    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+    for node in declared.base.values().chain(own) {
         if let Work::Sensor { raw, .. } = &node.work {
             let element = node.provides[0].1;
             let (first, other) = sensors.entry(raw).or_insert((element, node));
@@ -146,8 +147,11 @@ impl Labels {
     }
 
     /// Whose rows a node runs on.
-    pub(super) fn input_of(&self, node: &Node) -> &AxisLabel {
-        first_need(node).map_or(&NOWHERE, |first| self.of_name(first))
+    pub(super) fn input_of(&self, node: &Node) -> AxisLabel {
+        if let Work::Sensor { .. } = &node.work {
+            return self.of_node(node);
+        }
+        first_need(node).map_or(NOWHERE, |first| self.of_name(first).clone())
     }
 
     /// Whose rows a node provides.
@@ -157,7 +161,7 @@ impl Labels {
         } else if let Work::Sensor { raw, .. } = &node.work {
             self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
         } else {
-            self.input_of(node).clone()
+            self.input_of(node)
         }
     }
 }

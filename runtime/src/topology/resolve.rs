@@ -75,7 +75,7 @@ pub fn resolve(
     let mut base = builder.base(declared, &names, &pending, &demanded);
     base.revision = revision;
     base.axes = axes;
-    base.raw_slots = builder.raw_slots(&base.axes, &base.nodes);
+    base.raw_slots = builder.raw_slots(&base.axes, &base.nodes, declared);
     base.demanded = demanded;
     base.pending = pending;
     base.attributes = Arc::clone(&declared.attributes);
@@ -172,6 +172,9 @@ pub fn resolve_touched(
             }
         }
         for node in after.values() {
+            if let Work::Sensor { .. } = node.work {
+                return None;
+            }
             let axis = labels.of_node(node);
             for (name, element) in &node.provides {
                 let own = match (own_names.get(name), base.names.get(name)) {
@@ -352,7 +355,7 @@ impl Slots {
 }
 
 /// The name under which a sensor's uncleaned column has its slot; no stream can be named so.
-fn raw_name(raw: &StreamName) -> StreamName {
+pub(super) fn raw_name(raw: &StreamName) -> StreamName {
     StreamName::from(format!("<{raw}"))
 }
 
@@ -427,7 +430,7 @@ impl Builder<'_> {
         plan: &BasePlan,
         own: &BTreeMap<StreamName, SlotNumber>,
     ) -> PlanNode {
-        let input_axis = self.labels.input_of(node).clone();
+        let input_axis = self.labels.input_of(node);
         let axis = self.labels.of_node(node);
         let slot_of = |name: &StreamName| {
             plan.names.get(name).map(|info| info.slot).or_else(|| own.get(name).copied()).expect("needs are met")
@@ -480,18 +483,19 @@ impl Builder<'_> {
     }
 
     fn raw_slots(
-        &self,
+        &mut self,
         axes: &[crate::traits::source::AxisStreams],
         nodes: &[Arc<PlanNode>],
+        declared: &Declared,
     ) -> Vec<Vec<Option<SlotNumber>>> {
-        let read: BTreeSet<&StreamName> = nodes
-            .iter()
-            .filter_map(|node| match &node.node.work {
-                Work::Sensor { raw, .. } => Some(raw),
-                _ => None,
-            })
-            .collect();
-        let slot = |name: &StreamName| read.contains(name).then(|| self.slots.used[&raw_name(name)]);
+        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+        let sensors = nodes.iter().map(|node| &node.node).chain(own);
+        let raw = sensors.filter_map(|node| match &node.work {
+            Work::Sensor { raw, .. } => Some((raw, self.slots.of(&raw_name(raw)))),
+            _ => None,
+        });
+        let read: BTreeMap<&StreamName, SlotNumber> = raw.collect();
+        let slot = |name: &StreamName| read.get(name).copied();
         axes.iter().map(|axis| axis.streams.iter().map(|(name, _)| slot(name)).collect()).collect()
     }
 }
