@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::declared::Declared;
 use super::need::NeedKind;
-use super::node::{Node, RowRule, Work};
+use super::node::{Node, Work};
 use immutable_chunkmap::map::MapM;
 
 use super::plan::{AxisLabel, BasePlan, OwnName};
@@ -19,8 +19,8 @@ use crate::words::{ElementType, StreamName};
 pub(super) fn source_axes(declared: &Declared, problems: &mut Vec<Problem>) -> Vec<AxisStreams> {
     let mut sensors: BTreeMap<&StreamName, (ElementType, &Arc<Node>)> = BTreeMap::new();
     for node in declared.base.values() {
-        if let Work::Sensor { raw, .. } = &node.work {
-            let element = node.provides[0].1;
+        if let (Work::Sensor { raw, .. }, Some((_, element))) = (&node.work, node.provides.first()) {
+            let element = *element;
             let (first, other) = sensors.entry(raw).or_insert((element, node));
             if *first != element {
                 let (stream, provider) = (raw.clone(), other.name());
@@ -130,7 +130,7 @@ impl Labels {
             return NOWHERE;
         };
         let label = if node.own_rows() {
-            AxisLabel::Own(node.provides[0].0.clone())
+            own_label(node)
         } else if let Work::Sensor { raw, .. } = &node.work {
             self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
         } else {
@@ -153,7 +153,7 @@ impl Labels {
     /// Whose rows a node provides.
     pub(super) fn of_node(&self, node: &Node) -> AxisLabel {
         if node.own_rows() {
-            AxisLabel::Own(node.provides[0].0.clone())
+            own_label(node)
         } else if let Work::Sensor { raw, .. } = &node.work {
             self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
         } else {
@@ -162,10 +162,14 @@ impl Labels {
     }
 }
 
+/// Rows of the node's own.
+fn own_label(node: &Node) -> AxisLabel {
+    node.provides.first().map_or(NOWHERE, |(name, _)| AxisLabel::Own(name.clone()))
+}
+
 /// The need whose rows a node has by default: its first stream that is read in the row.
 fn first_need(node: &Node) -> Option<&StreamName> {
     let direct = node.needs.iter().find(|need| need.is_direct());
     let previous = || node.needs.iter().find(|need| matches!(need.kind, NeedKind::Previous { .. }));
-    debug_assert!(node.rule == RowRule::First || direct.is_some() || node.needs.is_empty());
     direct.or_else(previous).map(|need| &need.name)
 }

@@ -17,15 +17,14 @@ use crate::words::id::check_name;
 use crate::words::{ElementType, NodeId, Span, StreamName, Value};
 
 /// Most needs of one node.
-pub const NEEDS_MAX: usize = 4096;
+pub(super) const NEEDS_MAX: usize = 4096;
 /// Most streams that one node provides.
-pub const PROVIDES_MAX: usize = 256;
+pub(super) const PROVIDES_MAX: usize = 256;
 /// Most values of a need from another axis that are kept for a key.
-pub const AS_OF_ROWS_MAX: usize = 1_000_000;
+pub(super) const AS_OF_ROWS_MAX: usize = 1_000_000;
 
 /// Names and parameters of every node.
-pub(super) fn settings(declared: &Declared) -> Vec<Problem> {
-    let mut problems = Vec::new();
+pub(super) fn settings(declared: &Declared, problems: &mut Vec<Problem>) {
     if let Err(error) = check_name("class", &declared.class) {
         problems.push(error.into());
     }
@@ -34,12 +33,11 @@ pub(super) fn settings(declared: &Declared) -> Vec<Problem> {
         problems.push(Problem::TooMany { what: "nodes of the class", count, limit });
     }
     for node in declared.base.values() {
-        node_settings(node, &mut problems);
+        node_settings(node, problems);
     }
     for (_, nodes) in &declared.exact {
-        nodes.values().for_each(|node| node_settings(node, &mut problems));
+        nodes.values().for_each(|node| node_settings(node, problems));
     }
-    problems
 }
 
 /// Names and parameters of one node.

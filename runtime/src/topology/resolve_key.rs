@@ -16,7 +16,7 @@ use super::resolve::{asks_for, born, operator, streams_needed};
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Most nodes of one key.
-pub const KEY_NODES_MAX: usize = 10_000;
+pub(super) const KEY_NODES_MAX: usize = 10_000;
 
 /// What all keys are resolved against.
 pub(super) struct KeyResolver<'a> {
