@@ -323,7 +323,9 @@ struct JsonNode<'p> {
 struct JsonNeed<'p> {
     name: &'p StreamName,
     element: ElementType,
-    how: &'p NeedKind,
+    how: &'static str,
+    /// Of `previous`: what it reads before there is any value.
+    initial: Option<String>,
     same_row: bool,
 }
 
@@ -350,7 +352,16 @@ impl<'p> JsonNode<'p> {
         let need = |(need, resolved): (&'p Need, &'p super::plan::PlanNeed)| JsonNeed {
             name: &need.name,
             element: need.element,
-            how: &need.kind,
+            how: match need.kind {
+                NeedKind::Required => "required",
+                NeedKind::Optional => "optional",
+                NeedKind::Previous { .. } => "previous",
+                NeedKind::Attribute => "attribute",
+            },
+            initial: match &need.kind {
+                NeedKind::Previous { initial } => Some(initial.to_string()),
+                _ => None,
+            },
             same_row: resolved.in_row,
         };
         Self {
