@@ -13,7 +13,7 @@ use crate::supervisor::{Applied, DeployError, Deployment};
 use crate::topology::plan::ClassPlan;
 use crate::topology::{Topology, Work, matching, sink};
 use crate::traits::sink::DeadLetter;
-use crate::traits::source::{ABSENT_F32, ABSENT_F64, AxisStreams, PollLimits, Polled};
+use crate::traits::source::{AxisStreams, PollLimits, Polled, absent};
 use crate::traits::{Axes, Batch, Decode, RawRecord, Records, RowsRecord, Source, SourceError};
 use crate::words::{Column, Element, ElementType, Key, NodeId, Offset, Revision, Stream, StreamName, Time, Value};
 
@@ -394,7 +394,7 @@ impl Decode for Rowwise {
                     column.push(value.as_ref());
                     column
                 }
-                None => absent(*element),
+                None => absent(*element, 1),
             });
             rows.push(RowsRecord {
                 offset: record.offset,
@@ -406,15 +406,6 @@ impl Decode for Rowwise {
             });
         }
         Ok(())
-    }
-}
-
-/// One row in which a reading is not there.
-fn absent(element: ElementType) -> Column {
-    match element {
-        ElementType::F32 => Column::F32(vec![ABSENT_F32]),
-        ElementType::F64 => Column::F64(vec![ABSENT_F64]),
-        element => Column::missing(element, 1),
     }
 }
 

@@ -11,7 +11,7 @@ use immutable_chunkmap::map::MapM;
 
 use super::plan::{BasePlan, OwnName, PlanNode};
 use super::problem::Problem;
-use super::resolve::{BASE_NODES_MAX, Names, element_of};
+use super::resolve::{BASE_NODES_MAX, Names, element_of, waits};
 use super::scorer::check_model;
 use crate::words::id::check_name;
 use crate::words::{ElementType, NodeId, Span, StreamName, Value};
@@ -53,6 +53,9 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
     if node.needs.len() > NEEDS_MAX || node.provides.len() > PROVIDES_MAX {
         let (needs, provides) = (node.needs.len(), node.provides.len());
         wrong(format!("{needs} needs and {provides} provided streams; the limits are {NEEDS_MAX} and {PROVIDES_MAX}"));
+    }
+    if node.only_key().is_some() && matches!(node.work, Work::Sensor { .. } | Work::Sink(_)) {
+        wrong("a sensor or sink cannot be limited to one key; use a pattern".to_owned());
     }
     if node.rule != RowRule::First && !node.needs.iter().any(super::need::Need::is_direct) {
         wrong("rows on any or all needs want at least one need that is read in the row".to_owned());
@@ -173,7 +176,8 @@ pub(super) fn needs(
         node_needs(node, declared, names, problems);
     }
     for (_, nodes) in &declared.exact {
-        nodes.values().for_each(|node| node_needs(node, declared, names, problems));
+        let running = nodes.values().filter(|node| !waits(node, pending));
+        running.for_each(|node| node_needs(node, declared, names, problems));
     }
 }
 
@@ -262,7 +266,7 @@ pub(super) fn previous(
 ) {
     let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
     let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    for node in base.chain(own) {
+    for node in base.chain(own.filter(|node| !waits(node, pending))) {
         for need in node.needs.iter().filter(|need| matches!(need.kind, NeedKind::Previous { .. })) {
             let (is, own) = (labels.of_name(&need.name), labels.of_node(node));
             if *is != own {

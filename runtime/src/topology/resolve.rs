@@ -70,7 +70,7 @@ fn resolve_after(
     check::providers(&names, &mut problems);
     check::needs(declared, &names, &pending, &mut problems);
     cycles::direct(declared, &names, &pending, &mut problems);
-    let axes = source_axes(declared, &mut problems);
+    let axes = source_axes(declared, &previous.base.axes, &mut problems);
     if problems.iter().any(hides_rows) {
         return Err(ResolveErrors(problems));
     }
@@ -97,7 +97,8 @@ fn resolve_after(
     let base = Arc::new(base);
     let resolver = KeyResolver::new(&base, &own_names, &labels, revision);
     let touched = touched.filter(|_| same_for_keys(previous, &base, &own_names));
-    let keys = keys(declared, previous, &resolver, touched, &mut problems);
+    let touched = touched.map(|touched| touched.iter().cloned().chain(woken(&previous.base, &base)).collect());
+    let keys = keys(declared, previous, &resolver, touched.as_ref(), &mut problems);
     if problems.is_empty() {
         Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_names })
     } else {
@@ -167,6 +168,15 @@ fn same_for_keys(previous: &ClassPlan, base: &BasePlan, own_names: &MapM<StreamN
     names && own_same && sinks(before) == sinks(base)
 }
 
+/// The keys that have a node which waited for a provider and does not now, or the other way round.
+fn woken(before: &BasePlan, after: &BasePlan) -> Vec<Key> {
+    let one_of = |a: &BasePlan, b: &BasePlan| -> Vec<Key> {
+        let only = a.pending.keys().filter(|name| !b.pending.contains_key(*name));
+        only.filter_map(|name| Some(Key::from(name.split_once('@')?.1))).collect()
+    };
+    [one_of(before, after), one_of(after, before)].concat()
+}
+
 /// Resolves the nodes of each key, or of those that were touched; the others are taken over.
 fn keys(
     declared: &Declared,
@@ -209,6 +219,10 @@ pub fn resolve_touched(
 ) -> Option<Result<ClassPlan, ResolveErrors>> {
     let mut own_names = previous.own_names.clone();
     let base = &previous.base;
+    let of_touched = |name: &NodeId| name.split_once('@').is_some_and(|(_, key)| touched.contains(key));
+    if base.pending.keys().any(of_touched) {
+        return None;
+    }
     let labels = Labels::known(base, &previous.own_names);
     let next = (&own_names).into_iter().map(|(_, own)| own.slot + 1).max().unwrap_or(0).max(OWN_NAMES);
     let mut next = next;
@@ -268,7 +282,9 @@ fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>) -> (Names
     loop {
         let names = names(declared, &pending);
         let mut more = BTreeMap::new();
-        for node in declared.base.values().filter(|node| node.pending && !pending.contains_key(&node.name())) {
+        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+        let may_wait = declared.base.values().chain(own).filter(|node| node.pending && !waits(node, &pending));
+        for node in may_wait {
             let lacks: Vec<_> = streams_needed(node).filter(|name| !names.contains_key(*name)).cloned().collect();
             if !lacks.is_empty() {
                 more.insert(node.name(), lacks);
@@ -277,7 +293,7 @@ fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>) -> (Names
         if more.is_empty() {
             let nodes = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
             let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-            for node in nodes.chain(own.filter(|node| !node.pending)) {
+            for node in nodes.chain(own.filter(|node| !waits(node, &pending))) {
                 unmet(node, &names, problems);
             }
             return (names, pending);
@@ -294,7 +310,7 @@ fn names(declared: &Declared, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> Na
         }
     }
     for (_, nodes) in &declared.exact {
-        for node in nodes.values() {
+        for node in nodes.values().filter(|node| !waits(node, pending)) {
             for (name, _) in &node.provides {
                 if let Some(providers) = names.get_mut(name) {
                     providers.exact_count += 1;
@@ -307,6 +323,11 @@ fn names(declared: &Declared, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> Na
         }
     }
     names
+}
+
+/// Whether a node waits for a provider.
+pub(super) fn waits(node: &Node, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> bool {
+    node.pending && pending.contains_key(&node.name())
 }
 
 /// The streams that a node needs, the gate among them.
@@ -350,7 +371,8 @@ fn demanded(declared: &Declared, names: &Names, pending: &BTreeMap<NodeId, Vec<S
     let mut open: Vec<&Node> = Vec::new();
     let running = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
     open.extend(running.filter(|node| asked(node)).map(Arc::as_ref));
-    let own: Vec<&Arc<Node>> = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values()).collect();
+    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+    let own: Vec<&Arc<Node>> = own.filter(|node| !waits(node, pending)).collect();
     open.extend(own.iter().filter(|node| asked(node)).map(|node| node.as_ref()));
     // Nodes of single keys that provide a demanded name ask for their needs in turn.
     let mut own_by_name: BTreeMap<&StreamName, Vec<&Node>> = BTreeMap::new();

@@ -118,8 +118,9 @@ impl Builder<'_> {
         plan: &BasePlan,
         own: &BTreeMap<StreamName, SlotNumber>,
     ) -> PlanNode {
-        let input_axis = self.labels.input_of(node).clone();
         let axis = self.labels.of_node(node);
+        let is_sensor = matches!(node.work, Work::Sensor { .. });
+        let input_axis = if is_sensor { axis.clone() } else { self.labels.input_of(node).clone() };
         let slot_of = |name: &StreamName| {
             plan.names.get(name).map(|info| info.slot).or_else(|| own.get(name).copied()).expect("needs are met")
         };
