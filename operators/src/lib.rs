@@ -1,1 +1,21 @@
 //! Operators, models, sources and sinks for gristmill.
+
+pub mod codec;
+pub mod console;
+pub mod ewma;
+mod failure;
+pub mod file;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod lag;
+pub mod model;
+mod parameters;
+pub mod registry;
+pub mod rolling;
+pub mod simulate;
+pub mod span_text;
+#[cfg(test)]
+mod testing;
+pub mod threshold;
+pub mod types;
+pub mod window;

@@ -8,7 +8,6 @@ use rustc_hash::FxHashMap;
 
 use super::align::KeyAlign;
 use super::guard::Health;
-use crate::topology::KeyAttributes;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};
@@ -79,14 +78,8 @@ impl Cell {
 pub(crate) struct Shared {
     /// The states of all nodes, by place.
     pub(crate) cells: RefCell<Vec<Option<Rc<RefCell<Cell>>>>>,
-    /// The keys of each class that the shard has met.
-    pub(crate) keys: RefCell<Vec<KeyFacts>>,
-}
-
-/// What is known of a key.
-pub(crate) struct KeyFacts {
-    pub(crate) key: Key,
-    pub(crate) attributes: Arc<KeyAttributes>,
+    /// The keys that the shard has met.
+    pub(crate) keys: RefCell<Vec<Key>>,
 }
 
 impl Shared {

@@ -9,6 +9,7 @@ use actix::Addr;
 
 use super::ledger::Part;
 use super::node::NodeActor;
+use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
 use crate::topology::plan::{ClassPlan, KeyPlan, SlotNumber};
 use crate::topology::variant::Variant;
@@ -134,6 +135,8 @@ pub(crate) struct Frame {
     pub(crate) chain: u32,
     pub(crate) keys: Vec<KeyIndex>,
     pub(crate) names: Vec<Key>,
+    /// What is known of each key under this plan.
+    pub(crate) attributes: Vec<Arc<KeyAttributes>>,
     /// The rows of each axis of the source.
     pub(crate) axes: Vec<Option<Arc<Axis>>>,
     pub(crate) slots: Box<[OnceLock<Written>]>,

@@ -126,7 +126,7 @@ impl Installer {
     fn member(&self, plan: &PlanNode, key: KeyIndex, revision: Revision) {
         let Work::Family(family) = &plan.node.work else { return };
         let Some(node) = self.class_nodes.get(&(plan.name.clone(), plan.born)) else { return };
-        let model = family.model(&self.shared.keys.borrow()[key.0 as usize].key).cloned();
+        let model = family.model(&self.shared.keys.borrow()[key.0 as usize]).cloned();
         let cell = self.shared.cell(node.cell);
         let members = &mut cell.borrow_mut().members;
         if members.len() <= key.0 as usize {

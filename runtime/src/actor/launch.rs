@@ -53,6 +53,11 @@ impl Shard {
         if left == 0 {
             return;
         }
+        let attributes = if plan.base.attributes.types().is_empty() {
+            Vec::new()
+        } else {
+            gathering.keys.iter().map(|key| self.attributes(plan, *key)).collect()
+        };
         let slots: Box<[OnceLock<_>]> = (0..plan.base.slots).map(|_| OnceLock::new()).collect();
         for (slot, written) in columns {
             let complete = written.column.as_ref().is_complete();
@@ -65,6 +70,7 @@ impl Shard {
             chain: delivery.chain,
             keys: std::mem::take(&mut gathering.keys),
             names: std::mem::take(&mut gathering.names),
+            attributes,
             axes,
             slots,
             waits: waits.into_iter().map(Waits::new).collect(),

@@ -75,10 +75,8 @@ fn pick(needs: &[PlanNeed], rows: &KeyRows<'_>, filled: &Filled, count: usize) -
 
 /// An attribute, the same in every row.
 pub(super) fn attribute(work: &NodeRun<'_>, run: usize, need: &PlanNeed, count: usize) -> Column {
-    let keys = work.shared.keys.borrow();
-    let facts = &keys[work.frame.keys[run].0 as usize];
     let From::Attribute(name) = &need.from else { unreachable!("attributes are read from attributes") };
-    match facts.attributes.get(name) {
+    match work.frame.attributes[run].get(name) {
         Some(value) if value.element_type() == need.element => constant(value, count),
         _ => Column::missing(need.element, count),
     }

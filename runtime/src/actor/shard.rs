@@ -8,13 +8,14 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::cell::{KeyFacts, Shared};
+use super::cell::Shared;
 use super::frame::{Flush, InstalledKey};
 use super::gather::Gathering;
 use super::install::Installer;
 use super::intake::{AxisClock, BadRow, IntakeCounts, IntakePolicy, Piece, Refused};
 use super::ledger::Part;
 use super::node::AbortOnPanic;
+use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
 use crate::topology::plan::ClassPlan;
 use crate::topology::variant;
@@ -67,6 +68,8 @@ pub(super) struct KeyEntry {
     pub(super) own: Vec<(Revision, Option<Arc<InstalledKey>>)>,
     /// Tickets of its own nodes, by the place of their state.
     pub(super) own_tickets: SmallVec<[(u32, u64); 4]>,
+    /// What is known of it under a base plan.
+    attributes: (Revision, Arc<KeyAttributes>),
     /// Its class nodes under a base plan; only kept where selectors differ by key.
     mask: Option<(Revision, Arc<Bits>)>,
     /// The axes and streams of its last record, for what is let go by a tick.
@@ -257,15 +260,25 @@ impl Shard {
         {
             return Arc::clone(mask);
         }
-        let keys = self.shared.keys.borrow();
-        let facts = &keys[key.0 as usize];
-        let mask = Arc::new(variant::mask(&plan.base, &facts.key, &facts.attributes));
+        let attributes = self.attributes(plan, key);
+        let entry = &mut self.keys[key.0 as usize];
+        let mask = Arc::new(variant::mask(&plan.base, &self.shared.keys.borrow()[key.0 as usize], &attributes));
         if variant::only_one(&plan.base) {
             self.uniform = Some((base, Arc::clone(&mask)));
         } else {
             entry.mask = Some((base, Arc::clone(&mask)));
         }
         mask
+    }
+
+    /// What is known of a key under a plan.
+    pub(super) fn attributes(&mut self, plan: &ClassPlan, key: KeyIndex) -> Arc<KeyAttributes> {
+        let entry = &mut self.keys[key.0 as usize];
+        if entry.attributes.0 != plan.base.revision {
+            let name = &self.shared.keys.borrow()[key.0 as usize];
+            entry.attributes = (plan.base.revision, plan.base.attributes.of(name));
+        }
+        Arc::clone(&entry.attributes.1)
     }
 
     /// The number of a record's first row: a record in the log may come in several parts.
@@ -311,13 +324,13 @@ impl Shard {
     fn meet(&mut self, delivery: &Delivery, name: &Key) -> KeyIndex {
         let key = KeyIndex(u32::try_from(self.keys.len()).expect("fewer than 2^32 keys"));
         self.index.insert(name.clone(), key);
-        let attributes = delivery.plan.base.attributes.of(name);
-        self.shared.keys.borrow_mut().push(KeyFacts { key: name.clone(), attributes });
+        self.shared.keys.borrow_mut().push(name.clone());
         self.keys.push(KeyEntry {
             partition: delivery.chain,
             axes: SmallVec::new(),
             own: Vec::new(),
             own_tickets: SmallVec::new(),
+            attributes: (delivery.plan.base.revision, delivery.plan.base.attributes.of(name)),
             mask: None,
             like: None,
         });
@@ -410,7 +423,7 @@ impl Shard {
                 continue;
             }
             let key = KeyIndex(u32::try_from(index).expect("fewer than 2^32 keys"));
-            let name = self.shared.keys.borrow()[index].key.clone();
+            let name = self.shared.keys.borrow()[index].clone();
             let place = self.place(delivery, key, &name, axes, &mut gathering);
             if let Some((now, cause)) = tick {
                 let run = self.run_of[index].1;

@@ -13,6 +13,7 @@ use crate::actor::Flush;
 use crate::actor::control::{Retire, Stage, Unstage};
 use crate::actor::driver::{Control, SwitchPosition};
 use crate::actor::shard::Shard;
+use crate::topology::Attributes;
 use crate::topology::declared::Declared;
 use crate::topology::diff::{Changes, diff};
 use crate::topology::node::{Node, Work};
@@ -29,6 +30,8 @@ pub struct Deployment {
     pub(crate) put: Vec<Node>,
     pub(crate) remove: Vec<NodeId>,
     pub(crate) back_to: Option<Revision>,
+    pub(crate) attributes: Option<Attributes>,
+    pub(crate) members: Vec<(NodeId, Key, Option<Arc<dyn Model>>)>,
 }
 
 impl Deployment {
@@ -53,6 +56,20 @@ impl Deployment {
     #[must_use]
     pub fn put_all(mut self, nodes: impl IntoIterator<Item = Node>) -> Self {
         self.put.extend(nodes);
+        self
+    }
+
+    /// Gives a key its artifact in a family, or takes it away.
+    #[must_use]
+    pub fn member(mut self, family: impl Into<NodeId>, key: impl Into<Key>, model: Option<Arc<dyn Model>>) -> Self {
+        self.members.push((family.into(), key.into(), model));
+        self
+    }
+
+    /// What is known of the keys from then on.
+    #[must_use]
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = Some(attributes);
         self
     }
 
@@ -88,7 +105,7 @@ pub(crate) struct Staged {
     pub(crate) changes: Changes,
     keys: Arc<Vec<Key>>,
     members: Arc<Vec<(NodeId, Vec<Key>)>>,
-    trial: Vec<Arc<Node>>,
+    trial: Vec<Trial>,
 }
 
 /// Validates a deployment: the plan that it would make.
@@ -110,7 +127,13 @@ pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Rev
             None => only_own = false,
         }
     }
+    if let Some(attributes) = &deployment.attributes {
+        declared.attributes = Arc::new(attributes.clone());
+        only_own = false;
+    }
     let mut trial = Vec::with_capacity(deployment.put.len());
+    members(&mut declared, &deployment.members, &mut trial)?;
+    only_own &= deployment.members.is_empty();
     let mut names = BTreeSet::new();
     let mut twice = Vec::new();
     for node in &deployment.put {
@@ -126,7 +149,7 @@ pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Rev
         if declared.get(&node.name()).is_none_or(|before| !before.same(&node)) {
             declared.put(Arc::clone(&node));
         }
-        trial.push(node);
+        trial.push(Trial::Node(node));
     }
     if !twice.is_empty() {
         return Err(crate::topology::problem::ResolveErrors(twice).into());
@@ -141,6 +164,38 @@ pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Rev
     let members = changed_members(&state.plan, &plan);
     let changes = diff(&state.plan, &plan);
     Ok(Staged { declared, plan: Arc::new(plan), changes, keys: Arc::new(keys), members: Arc::new(members), trial })
+}
+
+/// What is tried out before it is staged.
+enum Trial {
+    /// Every artifact of a node.
+    Node(Arc<Node>),
+    /// One artifact for a node.
+    Member(Arc<Node>, Arc<dyn Model>),
+}
+
+/// Puts artifacts of single keys into their families.
+fn members(
+    declared: &mut Declared,
+    members: &[(NodeId, Key, Option<Arc<dyn Model>>)],
+    trial: &mut Vec<Trial>,
+) -> Result<(), DeployError> {
+    for (name, key, model) in members {
+        let before = declared.get(name).ok_or_else(|| unknown(name, declared))?;
+        let mut node = (**before).clone();
+        let Work::Family(family) = &mut node.work else {
+            let reason = "it is not a family, so it has no members".to_owned();
+            return Err(DeployError::Trial { node: name.clone(), reason });
+        };
+        match model {
+            Some(model) => _ = family.members.insert_cow(key.clone(), Arc::clone(model)),
+            None => _ = family.members.remove_cow(key),
+        }
+        let node = Arc::new(node);
+        trial.extend(model.iter().map(|model| Trial::Member(Arc::clone(&node), Arc::clone(model))));
+        declared.put(node);
+    }
+    Ok(())
 }
 
 fn unknown(name: &NodeId, declared: &Declared) -> DeployError {
@@ -187,8 +242,12 @@ fn changed_members(old: &ClassPlan, new: &ClassPlan) -> Vec<(NodeId, Vec<Key>)> 
 
 /// Stages a prepared deployment, switches to it, and lets what departed drain in the background.
 pub(crate) async fn apply(state: &mut ClassState, staged: Staged) -> Result<Applied, DeployError> {
-    for node in &staged.trial {
-        try_out(node).map_err(|reason| DeployError::Trial { node: node.name(), reason })?;
+    for trial in &staged.trial {
+        let (node, result) = match trial {
+            Trial::Node(node) => (node, try_out(node)),
+            Trial::Member(node, model) => (node, try_model(node, model)),
+        };
+        result.map_err(|reason| DeployError::Trial { node: node.name(), reason })?;
     }
     if staged.changes.0.is_empty() {
         let revision = state.plan.revision;

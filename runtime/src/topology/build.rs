@@ -8,6 +8,25 @@ use super::node::{Ask, Missing, Node, NodeKind, RowRule, SinkNode, Work};
 use super::selector::{Pattern, Selector};
 use crate::words::{Binding, Element, ElementType, Key, NodeId, Span, Stream, StreamName, Value};
 
+/// What is a node, or becomes one as it stands.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a whole node",
+    label = "not a node yet",
+    note = "provide(…) becomes a node by `.needs(…).by(…)`, sink(…) by `.needs(…)`",
+    note = "a stream alone is no node: write sensor(stream), or provide(stream).needs(…).by(…)"
+)]
+pub trait IntoNode {
+    /// The node.
+    fn into_node(self) -> Node;
+}
+
+#[diagnostic::do_not_recommend]
+impl<N: Into<Node>> IntoNode for N {
+    fn into_node(self) -> Node {
+        self.into()
+    }
+}
+
 /// A node that has no needs yet: call [`Provide::needs`].
 #[must_use = "a node without needs does nothing: call `.needs(…)`"]
 #[derive(Debug)]
@@ -181,6 +200,11 @@ pub fn sink(binding: impl Into<Binding>) -> SinkBuilder {
 }
 
 /// What a sink can ask for: a stream, [`all_models`], or [`matching`] a pattern.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not something a sink can take",
+    label = "not a stream",
+    note = "a sink takes a Stream<T>, all_models() or matching(\"pattern\"); further ones by `.and(…)`"
+)]
 pub trait IntoAsk {
     /// As plain data.
     fn ask(self) -> Ask;

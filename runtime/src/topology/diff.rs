@@ -38,6 +38,8 @@ pub enum Change {
         /// The revision it was born in.
         born: Revision,
     },
+    /// Other facts about keys hold.
+    Attributes,
     /// A node ends.
     Remove {
         /// Its name.
@@ -46,11 +48,12 @@ pub enum Change {
 }
 
 impl Change {
-    /// The node it is about.
-    pub fn node(&self) -> &NodeId {
+    /// The node it is about, if it is about one.
+    pub fn node(&self) -> Option<&NodeId> {
         match self {
+            Self::Attributes => None,
             Self::Add { node, .. } | Self::Replace { node, .. } | Self::Rewire { node, .. } | Self::Remove { node } => {
-                node
+                Some(node)
             }
         }
     }
@@ -63,6 +66,7 @@ impl fmt::Display for Change {
             Self::Replace { node, state_kept: true, .. } => write!(f, "~ {node}: replaced, its state stays"),
             Self::Replace { node, state_kept: false, .. } => write!(f, "~ {node}: replaced, its state begins anew"),
             Self::Rewire { node, .. } => write!(f, "~ {node}: rewired"),
+            Self::Attributes => f.write_str("~ attributes of keys"),
             Self::Remove { node } => write!(f, "- {node}"),
         }
     }
@@ -116,6 +120,9 @@ pub fn diff(old: &ClassPlan, new: &ClassPlan) -> Changes {
             pairs(&[], &of(Some(plan)), &mut removed, &mut added, &mut changed);
         }
     }
+    if !Arc::ptr_eq(&old.base.attributes, &new.base.attributes) {
+        changed.push(Change::Attributes);
+    }
     changes.extend(removed);
     changes.extend(added);
     changes.extend(changed);
@@ -168,6 +175,7 @@ pub fn replay(before: &Identities, changes: &Changes) -> Identities {
     let mut after = before.clone();
     for change in &changes.0 {
         match change {
+            Change::Attributes => {}
             Change::Remove { node } => {
                 after.remove(node);
             }

@@ -12,9 +12,11 @@ use crate::words::ElementType;
 /// What `by(…)` takes for a node that reads `A` and provides `V`: a closure over the needs, an operator that accepts
 /// these types, or a model. `M` keeps the three apart and is always inferred.
 #[diagnostic::on_unimplemented(
-    message = "this node gives its function `{A}` and wants `{V}` back, which `{Self}` does not do",
-    note = "a closure takes the needs in their order, with their types (Option<T> for optional ones), and returns the provided values",
-    note = "an operator says with `impl Accepts<Needs, Provides>` which types it works on"
+    message = "the logic of this node must take `{A}` and give `{V}`, which `{Self}` does not",
+    label = "does not take `{A}` and give `{V}`",
+    note = "a closure takes the needs in their order, with their types written out (Option<T> for an optional need): `|wear: f32, temperature: Option<f32>| …`",
+    note = "it returns what is provided (a tuple where several streams are), an Option of it, or a Result of it",
+    note = "an operator works on the types of its `impl Accepts<Needs, Provides>`"
 )]
 pub trait Logic<A, V, M> {
     /// What the node runs.
@@ -34,24 +36,28 @@ pub struct ByOperator;
 #[derive(Debug)]
 pub struct ByModel;
 
+#[diagnostic::do_not_recommend]
 impl<A, V, O: Accepts<A, V>> Logic<A, V, ByOperator> for O {
     fn work(self) -> Work {
         Work::Operator(Arc::new(self))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<A, V> Logic<A, V, ByModel> for Arc<dyn Model> {
     fn work(self) -> Work {
         Work::Model(self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<A, V> Logic<A, V, ByModel> for Work {
     fn work(self) -> Work {
         self
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<A, V> Logic<A, V, ByModel> for Arc<dyn AnyOperator> {
     fn work(self) -> Work {
         Work::Operator(self)

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::attributes::Attributes;
+use super::build::IntoNode;
 use super::node::Node;
 use crate::words::Class;
 
@@ -28,8 +29,8 @@ impl Topology {
 
     /// Adds a node.
     #[must_use]
-    pub fn with(mut self, node: impl Into<Node>) -> Self {
-        self.nodes.push(node.into());
+    pub fn with(mut self, node: impl IntoNode) -> Self {
+        self.nodes.push(node.into_node());
         self
     }
 

@@ -1,6 +1,7 @@
 //! From what the user wants to what runs: nodes, their resolution, plans and their differences. Pure functions over
 //! plain data.
 
+pub mod attribute_file;
 pub mod attributes;
 mod axes;
 pub mod bits;
@@ -11,11 +12,13 @@ pub mod declared;
 pub mod diff;
 pub mod function;
 pub mod graph;
+pub mod manifest;
 pub mod need;
 pub mod node;
 pub mod plan;
 mod print;
 pub mod problem;
+pub mod registry;
 pub mod resolve;
 mod resolve_base;
 mod resolve_key;
@@ -24,11 +27,14 @@ pub mod selector;
 pub mod sensor;
 pub mod variant;
 
+pub use attribute_file::read_attributes;
 pub use attributes::{AttributeError, Attributes, KeyAttributes};
-pub use build::{all_models, matching, provide, sink};
+pub use build::{IntoNode, all_models, matching, provide, sink};
 pub use function::{Accepts, Logic};
 pub use graph::Topology;
+pub use manifest::{Manifest, ManifestErrors, TopologyFile};
 pub use need::{Need, NeedKind, optional, previous};
 pub use node::{Ask, Family, Missing, Node, NodeKind, RowRule, SinkNode, Work};
+pub use registry::{Factory, Registry};
 pub use selector::{Pattern, Selector};
 pub use sensor::{BadReading, Cleaning, sensor};

@@ -86,6 +86,11 @@ pub fn previous<T: Element>(stream: Stream<T>, initial: T) -> Previous<T> {
 }
 
 /// Something that can stand in `needs(…)`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not something a node can need",
+    label = "one of these is not a need",
+    note = "a need is a Stream<T>, optional(stream), previous(stream, initial) or an Attribute<T>"
+)]
 pub trait NeedItem {
     /// What a closure gets for it.
     type Arg: Arg;
@@ -124,6 +129,7 @@ impl<T: Element> NeedItem for Attribute<T> {
 /// Everything that `needs(…)` takes: one stream, a tuple of up to twelve, or a slice of streams of one type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not something a node can need",
+    label = "not a need",
     note = "a need is a Stream<T>, optional(stream), previous(stream, initial) or an Attribute<T>; a tuple of up to 12 of these; or a slice of streams of one type"
 )]
 pub trait Needs {

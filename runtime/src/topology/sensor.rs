@@ -42,7 +42,7 @@ pub struct Cleaning {
 
 /// A sensor that is being described; it is a node as it stands.
 #[derive(Clone, Debug)]
-#[must_use]
+#[must_use = "a sensor does nothing outside a topology: call `.with(sensor(…))`"]
 pub struct Sensor<T> {
     stream: Stream<T>,
     raw: Option<StreamName>,
@@ -212,7 +212,8 @@ impl<T: Reading> Operator for Clean<T> {
     }
 
     fn parameters(&self) -> String {
-        format!("{:?}", self.cleaning)
+        // As manifests have it, so that a sensor can be written as one. Text and numbers: nothing JSON could not say.
+        serde_json::to_string(&self.cleaning).unwrap_or_default()
     }
 
     fn check(&self, _needs: &[ElementType], _provides: &[ElementType]) -> Result<(), String> {

@@ -24,6 +24,16 @@ pub trait Sink: Send + Sync + 'static {
     }
 }
 
+impl<S: Sink + ?Sized> Sink for Arc<S> {
+    fn open(&self, shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
+        (**self).open(shard)
+    }
+
+    fn flush(&self) -> Result<(), SinkError> {
+        (**self).flush()
+    }
+}
+
 /// A sink on one shard.
 pub trait SinkWriter: 'static {
     /// Writes a frame's values; never blocks. `done` is said when they are durable, at once or later, on any thread.
@@ -190,4 +200,10 @@ pub struct DeadLetter {
 pub trait DeadLetters: Send + Sync + 'static {
     /// Writes letters; never blocks. `done` is said when they are durable.
     fn write(&self, letters: Vec<DeadLetter>, done: Done);
+}
+
+impl<D: DeadLetters + ?Sized> DeadLetters for Arc<D> {
+    fn write(&self, letters: Vec<DeadLetter>, done: Done) {
+        (**self).write(letters, done);
+    }
 }

@@ -1,0 +1,79 @@
+//! A file that all shards write to, whole frames at a time.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use gristmill::traits::{Done, SinkError};
+
+use crate::failure::OnFailure;
+
+/// An open file.
+pub(super) struct Output {
+    path: PathBuf,
+    file: Mutex<State>,
+    on_failure: OnFailure,
+}
+
+struct State {
+    file: File,
+    failed: bool,
+}
+
+impl Output {
+    /// Opens the file; a new or empty one begins with `header`.
+    pub(super) fn open(path: &Path, truncate: bool, header: &[u8], on_failure: OnFailure) -> Result<Self, SinkError> {
+        let error = |error: std::io::Error| SinkError { reason: format!("file `{}`: {error}", path.display()) };
+        let mut options = OpenOptions::new();
+        options.create(true);
+        if truncate {
+            options.write(true).truncate(true)
+        } else {
+            options.append(true)
+        };
+        let mut file = options.open(path).map_err(error)?;
+        if file.metadata().map_err(error)?.len() == 0 {
+            file.write_all(header).map_err(error)?;
+        }
+        Ok(Self { path: path.to_owned(), file: Mutex::new(State { file, failed: false }), on_failure })
+    }
+
+    /// Writes whole lines and says `done` once the system has them. After a failure nothing is written any more, and
+    /// nothing is said to be done.
+    pub(super) fn write(&self, lines: &[u8], done: Done) {
+        let mut state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = if state.failed { None } else { Some(state.file.write_all(lines)) };
+        match written {
+            Some(Ok(())) => {
+                drop(state);
+                done.done();
+            }
+            Some(Err(error)) => {
+                state.failed = true;
+                drop(state);
+                // The failure is told here; the word's own alarm would be a second one.
+                std::mem::forget(done);
+                let reason = format!("file `{}` cannot be written: {error}", self.path.display());
+                tracing::error!(reason, "what was not committed will be read again");
+                (self.on_failure)(&reason);
+            }
+            None => std::mem::forget(done),
+        }
+    }
+
+    /// Waits until the disk has everything.
+    pub(super) fn sync(&self) -> Result<(), SinkError> {
+        let state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let error =
+            |reason: &dyn std::fmt::Display| SinkError { reason: format!("file `{}`: {reason}", self.path.display()) };
+        if state.failed {
+            return Err(error(&"rows could not be written; see the log"));
+        }
+        match state.file.sync_data() {
+            // A pipe or a terminal has no disk.
+            Err(problem) if problem.kind() != std::io::ErrorKind::InvalidInput => Err(error(&problem)),
+            _ => Ok(()),
+        }
+    }
+}

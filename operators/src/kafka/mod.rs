@@ -1,0 +1,25 @@
+//! Kafka: records in through a consumer group, predictions and dead letters out.
+//!
+//! ```no_run
+//! use gristmill_operators::kafka;
+//!
+//! let source = kafka::source("sensors")
+//!     .brokers("localhost:9092")
+//!     .group("wear")
+//!     .json(|r| r.key("device").time("ts"));
+//! let sink = kafka::sink("predictions").brokers("localhost:9092");
+//! # let _ = (source, sink);
+//! ```
+
+mod context;
+mod errors;
+mod letters;
+mod overflow;
+mod producer;
+mod properties;
+mod sink;
+mod source;
+
+pub use letters::{KafkaLetters, KafkaLettersOptions, dead_letters};
+pub use sink::{KafkaSink, sink};
+pub use source::{KafkaSource, StartAt, source};

@@ -1,0 +1,348 @@
+//! One idempotent producer for all shards, and the words that wait for its delivery reports.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use gristmill::traits::{Done, SinkError};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+
+use super::context::log;
+use super::errors::explain;
+use super::overflow::{Offered, Overflow};
+use super::properties::{Properties, creation_reason};
+use crate::failure::{OnFailure, abort};
+
+/// How long a start waits for the brokers to say which topics there are.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often waiting records are offered again.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
+const FLUSH_STEP: Duration = Duration::from_millis(50);
+/// Shorter than this, a restart of a broker would count as a failure.
+const MESSAGE_TIMEOUT_MS_MIN: u64 = 10_000;
+
+const OWNED: [(&str, &str); 5] = [
+    ("bootstrap.servers", "say `brokers`"),
+    ("enable.idempotence", "a retry must neither double nor reorder"),
+    ("acks", "what counts as written is what all replicas have"),
+    ("request.required.acks", "what counts as written is what all replicas have"),
+    ("transactional.id", "this sink is at-least-once"),
+];
+/// No time-out for messages: when brokers are away rows wait and sources pause. Java's partitioner: keys lie where other
+/// clients look for them.
+const DEFAULTS: [(&str, &str); 8] = [
+    ("client.id", "gristmill"),
+    ("linger.ms", "5"),
+    ("compression.type", "lz4"),
+    ("message.timeout.ms", "0"),
+    ("queue.buffering.max.messages", "200000"),
+    ("queue.buffering.max.kbytes", "131072"),
+    ("partitioner", "murmur2_random"),
+    ("socket.keepalive.enable", "true"),
+];
+const SET: [(&str, &str); 2] = [("enable.idempotence", "true"), ("acks", "all")];
+
+/// What a producer is made of.
+#[derive(Clone)]
+pub(super) struct Options {
+    pub(super) topic: String,
+    pub(super) properties: Properties,
+    pub(super) flush_timeout: Duration,
+    pub(super) on_failure: OnFailure,
+}
+
+impl Options {
+    pub(super) fn new(topic: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            properties: Properties::default(),
+            flush_timeout: Duration::from_secs(30),
+            on_failure: abort(),
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = self.properties.problems(&OWNED);
+        if self.topic.is_empty() {
+            problems.push("no topic".to_owned());
+        }
+        if let Some(timeout) = self.properties.get("message.timeout.ms")
+            && timeout.parse::<u64>().map_or(true, |millis| (1..MESSAGE_TIMEOUT_MS_MIN).contains(&millis))
+        {
+            problems.push(format!(
+                "property `message.timeout.ms` = `{timeout}`: 0 (wait for the brokers) or at least {MESSAGE_TIMEOUT_MS_MIN}"
+            ));
+        }
+        problems
+    }
+
+    fn error(&self, reason: &str) -> SinkError {
+        SinkError { reason: format!("kafka topic `{}`: {reason}", self.topic) }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("topic", &self.topic)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Counts the rows of a frame that are not delivered; says `done` at the last. It is born with one for whoever writes.
+pub(super) struct Word {
+    left: AtomicUsize,
+    done: Mutex<Option<Done>>,
+}
+
+impl Word {
+    pub(super) fn new(done: Done) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(1), done: Mutex::new(Some(done)) })
+    }
+
+    fn one_more(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn one_less(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(done) = self.take()
+        {
+            done.done();
+        }
+    }
+
+    fn take(&self) -> Option<Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Never said, and kept from the alarm of a word that is dropped: the failure has been told already.
+    fn fail(&self) {
+        if let Some(done) = self.take() {
+            std::mem::forget(done);
+        }
+    }
+}
+
+/// The context of the producer: takes delivery reports.
+pub(super) struct Reports {
+    topic: String,
+    brokers: String,
+    on_failure: OnFailure,
+    failed: AtomicBool,
+    undelivered: AtomicUsize,
+}
+
+impl Reports {
+    fn failed(&self, error: &KafkaError, word: &Word) {
+        word.fail();
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            let (reason, _) =
+                explain(error, &format!("kafka sink `{}`: a record can not be delivered", self.topic), &self.brokers);
+            tracing::error!(topic = self.topic, reason, "what was not committed will be read again");
+            (self.on_failure)(&reason);
+        }
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "librdkafka", topic = self.topic, %error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Word>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, word: Arc<Word>) {
+        match result {
+            Ok(_) => word.one_less(),
+            // The producer goes away with rows in it: its owner has given up waiting, and commits nothing.
+            Err((error, _)) if is_purge(error) => word.fail(),
+            Err((error, _)) => self.failed(error, &word),
+        }
+        self.undelivered.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn is_purge(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight))
+}
+
+/// The producer with the queues before it.
+pub(super) struct Core {
+    options: Options,
+    producer: ThreadedProducer<Reports>,
+    /// Kept beyond their writers, while records wait in them.
+    queues: Mutex<Vec<Arc<Overflow<Arc<Word>>>>>,
+    wake: SyncSender<()>,
+}
+
+impl Core {
+    /// Connects, and checks that the topic is there.
+    pub(super) fn open(options: &Options) -> Result<Arc<Self>, SinkError> {
+        let problems = options.problems();
+        if !problems.is_empty() {
+            return Err(options.error(&problems.join("; ")));
+        }
+        let brokers = options.properties.brokers.clone();
+        let reports = Reports {
+            topic: options.topic.clone(),
+            brokers: brokers.clone(),
+            on_failure: options.on_failure.clone(),
+            failed: AtomicBool::new(false),
+            undelivered: AtomicUsize::new(0),
+        };
+        let config = options.properties.config(&DEFAULTS, &SET);
+        let producer: ThreadedProducer<Reports> =
+            config.create_with_context(reports).map_err(|error| options.error(&creation_reason(&error)))?;
+        let metadata = producer
+            .client()
+            .fetch_metadata(None, METADATA_TIMEOUT)
+            .map_err(|error| options.error(&explain(&error, "connecting", &brokers).0))?;
+        if !metadata.topics().iter().any(|topic| topic.name() == options.topic) {
+            return Err(options.error(&format!("the topic is missing at `{brokers}`, or this user may not see it")));
+        }
+        let (wake, woken) = sync_channel(1);
+        let core = Arc::new(Self { options: options.clone(), producer, queues: Mutex::default(), wake });
+        let weak = Arc::downgrade(&core);
+        std::thread::Builder::new()
+            .name("kafka-overflow".to_owned())
+            .spawn(move || drain_forever(&weak, &woken))
+            .map_err(|error| options.error(&format!("no thread for waiting records: {error}")))?;
+        Ok(core)
+    }
+
+    /// A queue of its own for one writer.
+    pub(super) fn queue(&self) -> Arc<Overflow<Arc<Word>>> {
+        let queue = Arc::new(Overflow::default());
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|queue| Arc::strong_count(queue) > 1 || !queue.is_empty());
+        queues.push(queue.clone());
+        queue
+    }
+
+    /// Sends a record, or lets it wait; never blocks.
+    pub(super) fn send(&self, queue: &Overflow<Arc<Word>>, key: &[u8], payload: &[u8], word: &Arc<Word>) {
+        word.one_more();
+        self.producer.context().undelivered.fetch_add(1, Ordering::AcqRel);
+        if queue.offer(key, payload, word.clone(), |key, payload, word| self.offer(key, payload, word)) {
+            // Full means that it will be woken anyway.
+            let _ = self.wake.try_send(());
+        }
+    }
+
+    fn offer(&self, key: &[u8], payload: &[u8], word: Arc<Word>) -> Offered<Arc<Word>> {
+        let record = BaseRecord::with_opaque_to(&self.options.topic, word).payload(payload);
+        let record = if key.is_empty() { record } else { record.key(key) };
+        match self.producer.send(record) {
+            Ok(()) => Offered::Taken,
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
+                Offered::Full(record.delivery_opaque)
+            }
+            Err((error, record)) => {
+                let reports = self.producer.context();
+                reports.undelivered.fetch_sub(1, Ordering::AcqRel);
+                reports.failed(&error, &record.delivery_opaque);
+                Offered::Taken
+            }
+        }
+    }
+
+    fn drain(&self) -> bool {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut waiting = false;
+        for queue in queues {
+            waiting |= queue.drain(|key, payload, word| self.offer(key, payload, word));
+        }
+        waiting
+    }
+
+    /// Waits until everything is delivered.
+    pub(super) fn flush(&self) -> Result<(), SinkError> {
+        let reports = self.producer.context();
+        let mut left = self.options.flush_timeout;
+        loop {
+            let undelivered = reports.undelivered.load(Ordering::Acquire);
+            if reports.failed.load(Ordering::Acquire) {
+                return Err(self.options.error("a record could not be delivered; see the log"));
+            } else if undelivered == 0 {
+                return Ok(());
+            } else if left.is_zero() {
+                let waited = self.options.flush_timeout;
+                return Err(self.options.error(&format!("{undelivered} records were not delivered within {waited:?}")));
+            }
+            self.drain();
+            // Returns early when all is sent; tells the client not to linger.
+            if self.producer.flush(FLUSH_STEP).is_ok() && reports.undelivered.load(Ordering::Acquire) > 0 {
+                std::thread::sleep(Duration::from_millis(1));
+                left = left.saturating_sub(Duration::from_millis(1));
+            } else {
+                left = left.saturating_sub(FLUSH_STEP);
+            }
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // As for rows that the client purges.
+        for queue in self.queues.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            queue.drain(|_, _, word| {
+                word.fail();
+                Offered::Taken
+            });
+        }
+    }
+}
+
+/// The queue's last records would wait for ever if no frame came after them.
+fn drain_forever(core: &Weak<Core>, woken: &Receiver<()>) {
+    while woken.recv().is_ok() {
+        while core.upgrade().is_some_and(|core| core.drain()) {
+            std::thread::sleep(DRAIN_INTERVAL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_said_once_all_rows_are_delivered() {
+        let said = Arc::new(AtomicBool::new(false));
+        let saying = said.clone();
+        let word = Word::new(Done::new(move || saying.store(true, Ordering::Release)));
+        (0..3).for_each(|_| word.one_more());
+        word.one_less();
+        (0..2).for_each(|_| word.one_less());
+        assert!(!said.load(Ordering::Acquire));
+        word.one_less();
+        assert!(said.load(Ordering::Acquire));
+        Word::new(Done::new(|| panic!("a failed word was said"))).fail();
+    }
+
+    #[test]
+    fn what_would_lose_or_double_rows_is_refused() {
+        let mut options = Options::new("");
+        for (name, value) in [("acks", "1"), ("enable.idempotence", "false"), ("message.timeout.ms", "500")] {
+            options.properties.set(name, value);
+        }
+        let Err(error) = Core::open(&options) else { panic!("opened") };
+        for said in ["no brokers", "no topic", "`acks`", "`enable.idempotence`", "`message.timeout.ms` = `500`"] {
+            assert!(error.reason.contains(said), "{}", error.reason);
+        }
+    }
+}

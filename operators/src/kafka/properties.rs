@@ -1,0 +1,120 @@
+//! Properties that are handed through to the client; what gristmill decides itself cannot be set, secrets are not shown.
+
+use std::fmt;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+/// Names whose values are never shown.
+const SECRET_WORDS: [&str; 7] =
+    ["password", "secret", ".pem", "token", "sasl.oauthbearer.config", "sasl.jaas", "credential"];
+
+/// The properties of a client, as its operator set them.
+#[derive(Clone, Default)]
+pub(super) struct Properties {
+    pub(super) brokers: String,
+    set: Vec<(String, String)>,
+}
+
+impl Properties {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.set.retain(|(other, _)| other != name);
+        self.set.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.set.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Everything that is wrong with the properties. `owned`: names that are not the operator's to set, and what sets
+    /// them.
+    pub(super) fn problems(&self, owned: &[(&str, &str)]) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.brokers.trim().is_empty() {
+            problems.push("no brokers: say `brokers(\"host:9092\")`".to_owned());
+        }
+        for (name, why) in owned {
+            if self.get(name).is_some() {
+                problems.push(format!("property `{name}` is not to be set: {why}"));
+            }
+        }
+        problems
+    }
+
+    /// The client's configuration: `defaults`, then what was set, then `owned`.
+    pub(super) fn config(&self, defaults: &[(&str, &str)], owned: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
+        for (name, value) in &self.set {
+            config.set(name, value);
+        }
+        for (name, value) in owned {
+            config.set(*name, *value);
+        }
+        config.set("bootstrap.servers", &self.brokers).set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        map.entry(&"bootstrap.servers", &self.brokers);
+        for (name, value) in &self.set {
+            map.entry(name, if is_secret(name) { &"(hidden)" } else { value });
+        }
+        map.finish()
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+/// Why a client could not be made, without the values of secrets.
+pub(super) fn creation_reason(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, _, name, _) if is_secret(name) => {
+            format!("property `{name}` has no value that can be used")
+        }
+        KafkaError::ClientConfig(_, what, name, value) => format!("property `{name}` = `{value}`: {what}"),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::types::RDKafkaConfRes;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut properties = Properties { brokers: "b:9092".to_owned(), ..Properties::default() };
+        for name in ["sasl.password", "ssl.key.password", "ssl.key.pem", "sasl.oauthbearer.client.secret"] {
+            properties.set(name, "hush");
+            let error = KafkaError::ClientConfig(
+                RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+                "bad hush".into(),
+                name.into(),
+                "hush".into(),
+            );
+            assert!(!creation_reason(&error).contains("hush"));
+        }
+        properties.set("client.id", "seen");
+        let shown = format!("{properties:?}");
+        assert!(shown.contains("seen") && shown.contains("sasl.password") && !shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_owned_is_refused_with_the_reason() {
+        let mut properties = Properties::default();
+        properties.set("enable.auto.commit", "true");
+        let problems = properties.problems(&[("enable.auto.commit", "positions are committed when rows are done")]);
+        assert_eq!(problems.len(), 2);
+        assert!(problems[1].contains("enable.auto.commit") && problems[1].contains("when rows are done"));
+    }
+}

@@ -1,0 +1,449 @@
+//! Records of topics, read as a member of a consumer group.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill::traits::source::{PollLimits, Polled};
+use gristmill::traits::{Axes, Batch, Decode, RawRecord, Records, Source, SourceError};
+use gristmill::words::{Offset, Time};
+use rdkafka::Timestamp;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+
+use super::context::{Context, TopicPartition};
+use super::errors::source_error;
+use super::properties::{Properties, creation_reason};
+use crate::codec::json::{Json, JsonRecord, json};
+
+/// How long a start waits for the brokers to say which topics there are.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// A pause that is shorter costs nothing: what the client has fetched stays with it.
+const PAUSE_UNSAID_MAX: Duration = Duration::from_millis(500);
+const OFFSETS_TIMEOUT: Duration = Duration::from_secs(3);
+
+const OWNED: [(&str, &str); 9] = [
+    ("bootstrap.servers", "say `brokers`"),
+    ("group.id", "say `group`"),
+    ("enable.auto.commit", "positions are committed when everything before them is done"),
+    ("enable.auto.offset.store", "positions are committed when everything before them is done"),
+    ("auto.offset.reset", "say `start_at`"),
+    ("partition.assignment.strategy", "rebalances are cooperative"),
+    ("group.protocol", "rebalances are cooperative-sticky"),
+    ("enable.partition.eof", "a topic has no end"),
+    ("allow.auto.create.topics", "a misspelt topic must fail"),
+];
+
+/// Where reading starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the group's committed position; at the beginning of a partition in which the group has never committed (the
+    /// log says so). A position that the log has already dropped is an error, not a silent jump.
+    #[default]
+    Committed,
+    /// At the group's committed position; where there is none, or the log has dropped it, at the oldest record.
+    Earliest,
+    /// At the group's committed position; where there is none, or the log has dropped it, after the newest record.
+    Latest,
+}
+
+/// A source of Kafka records; made by [`source`]. It connects with the first poll.
+pub struct KafkaSource {
+    topics: Vec<String>,
+    properties: Properties,
+    group: String,
+    start_at: StartAt,
+    axes: Axes,
+    decoder: Option<Arc<dyn Decode>>,
+    decoder_problem: Option<String>,
+    consumer: Option<BaseConsumer<Context>>,
+    paused: bool,
+    /// How long polls have been held back without telling the client; `None` when it was told.
+    unsaid: Option<Duration>,
+}
+
+/// Topics that a source reads: one, or several.
+pub trait Topics {
+    /// Their names, in the order that numbers their partitions.
+    fn names(self) -> Vec<String>;
+}
+
+impl Topics for &str {
+    fn names(self) -> Vec<String> {
+        vec![self.to_owned()]
+    }
+}
+
+impl<const N: usize> Topics for [&str; N] {
+    fn names(self) -> Vec<String> {
+        self.iter().map(|&name| name.to_owned()).collect()
+    }
+}
+
+impl Topics for Vec<String> {
+    fn names(self) -> Vec<String> {
+        self
+    }
+}
+
+/// Begins a source that reads `topics` as a member of a consumer group. The group's committed positions are true: lag
+/// tools can be believed.
+///
+/// With one topic the source's partitions have Kafka's numbers. With several they take turns: partition p of the i-th
+/// of n topics is number p·n + i, whatever is added later; [`KafkaSource::partition_name`] tells them apart.
+pub fn source(topics: impl Topics) -> KafkaSource {
+    KafkaSource {
+        topics: topics.names(),
+        properties: Properties::default(),
+        group: "gristmill".to_owned(),
+        start_at: StartAt::default(),
+        axes: Axes::default(),
+        decoder: None,
+        decoder_problem: None,
+        consumer: None,
+        paused: false,
+        unsaid: None,
+    }
+}
+
+impl KafkaSource {
+    /// The addresses to connect to first: `"host:9092,other:9092"`.
+    #[must_use]
+    pub fn brokers(mut self, brokers: &str) -> Self {
+        brokers.clone_into(&mut self.properties.brokers);
+        self
+    }
+
+    /// The consumer group; `gristmill` unless said.
+    #[must_use]
+    pub fn group(mut self, group: &str) -> Self {
+        group.clone_into(&mut self.group);
+        self
+    }
+
+    /// Where reading starts.
+    #[must_use]
+    pub fn start_at(mut self, start_at: StartAt) -> Self {
+        self.start_at = start_at;
+        self
+    }
+
+    /// Sets a property of librdkafka, from the operator's own configuration only: properties name files and addresses.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.properties.set(name, value);
+        self
+    }
+
+    /// Records are JSON.
+    #[must_use]
+    pub fn json(mut self, describe: impl FnOnce(JsonRecord) -> JsonRecord) -> Self {
+        let decoder: Json = json(describe);
+        self.decoder_problem = decoder.check().err();
+        let axes = decoder.axes();
+        self.decoded_by(decoder, axes)
+    }
+
+    /// Records are read by `decoder`, and bring the streams of `axes`.
+    #[must_use]
+    pub fn decoded_by(mut self, decoder: impl Decode, axes: Axes) -> Self {
+        self.decoder = Some(Arc::new(decoder));
+        self.axes = axes;
+        self
+    }
+
+    /// The name of the source's partition `number`: `topic/partition`.
+    pub fn partition_name(&self, number: u32) -> String {
+        let (topic, partition) = self.partition(number);
+        format!("{topic}/{partition}")
+    }
+
+    fn partition(&self, number: u32) -> TopicPartition {
+        let topics = u32::try_from(self.topics.len()).unwrap_or(u32::MAX).max(1);
+        let topic = self.topics.get((number % topics) as usize).cloned().unwrap_or_default();
+        (topic, i32::try_from(number / topics).unwrap_or(i32::MAX))
+    }
+
+    fn number(&self, topic: &str, partition: i32) -> Option<u32> {
+        let place = self.topics.iter().position(|name| name == topic)?;
+        u32::try_from(partition).ok()?.checked_mul(u32::try_from(self.topics.len()).ok()?)?.checked_add(place as u32)
+    }
+
+    /// Whether the description makes sense. Nothing is connected.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn check(&self) -> Result<(), SourceError> {
+        let mut problems = self.properties.problems(&OWNED);
+        if self.topics.is_empty() || self.topics.iter().any(String::is_empty) {
+            problems.push("no topic".to_owned());
+        }
+        if self.group.is_empty() {
+            problems.push("the group's name is empty".to_owned());
+        }
+        match (&self.decoder, &self.decoder_problem) {
+            (_, Some(problem)) => problems.push(problem.clone()),
+            (None, None) => problems.push("no decoder: say `json(|r| ..)` or `decoded_by(..)`".to_owned()),
+            _ => {}
+        }
+        if problems.is_empty() { Ok(()) } else { Err(self.stop(&problems.join("; "))) }
+    }
+
+    fn stop(&self, reason: &str) -> SourceError {
+        SourceError { reason: format!("{}: {reason}", self.what()), retry: false }
+    }
+
+    fn what(&self) -> String {
+        format!("kafka source `{}`, group `{}`", self.topics.join(", "), self.group)
+    }
+
+    fn error(&self, error: &KafkaError) -> SourceError {
+        source_error(error, &self.what(), &self.properties.brokers)
+    }
+
+    fn connect(&self) -> Result<BaseConsumer<Context>, SourceError> {
+        self.check()?;
+        let reset = match self.start_at {
+            StartAt::Committed => "error",
+            StartAt::Earliest => "earliest",
+            StartAt::Latest => "latest",
+        };
+        let defaults =
+            [("client.id", "gristmill"), ("isolation.level", "read_committed"), ("socket.keepalive.enable", "true")];
+        let owned = [
+            ("group.id", &*self.group),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", reset),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("allow.auto.create.topics", "false"),
+        ];
+        let context = Context::new(&self.group, self.start_at == StartAt::Committed);
+        context.pause(self.paused && self.unsaid.is_none());
+        let config = self.properties.config(&defaults, &owned);
+        let consumer: BaseConsumer<Context> =
+            config.create_with_context(context).map_err(|error| self.stop(&creation_reason(&error)))?;
+        // All topics, not the ones by name: a broker may create those it is asked for.
+        let metadata = consumer.fetch_metadata(None, METADATA_TIMEOUT).map_err(|error| self.error(&error))?;
+        for name in &self.topics {
+            if !metadata.topics().iter().any(|topic| topic.name() == name) {
+                let brokers = &self.properties.brokers;
+                return Err(
+                    self.stop(&format!("topic `{name}` is missing at `{brokers}`, or this user may not see it"))
+                );
+            }
+        }
+        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|error| self.error(&error))?;
+        Ok(consumer)
+    }
+
+    /// Waits for records on a connected consumer, and gathers what is there already.
+    fn gather(&self, consumer: &BaseConsumer<Context>, limits: PollLimits) -> Result<Vec<Batch>, SourceError> {
+        let context = consumer.context();
+        let rebalances = context.rebalances();
+        let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0);
+        let mut wait = limits.wait;
+        while count < limits.records && bytes < limits.bytes {
+            match consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    count += 1;
+                    bytes += message.payload_len() + message.key_len();
+                    self.put(&message, &mut batches);
+                }
+                // What was gathered goes on; an error that lasts comes again.
+                Some(Err(_)) if !batches.is_empty() => break,
+                Some(Err(error)) => return Err(self.diagnosed(consumer, &error)),
+                None => break,
+            }
+            if context.rebalances() != rebalances {
+                break;
+            }
+            wait = Duration::ZERO;
+        }
+        if context.rebalances() != rebalances {
+            // Records of a partition that was given away while they were gathered are its next owner's.
+            batches.retain(|batch| {
+                let (topic, partition) = self.partition(batch.partition);
+                context.owns(&topic, partition)
+            });
+        }
+        for batch in &batches {
+            let (topic, partition) = self.partition(batch.partition);
+            if let Records::Raw(records) = &batch.records
+                && let Some(first) = records.first()
+            {
+                context.came(&topic, partition, first.offset.0);
+            }
+        }
+        Ok(batches)
+    }
+
+    fn put(&self, message: &BorrowedMessage<'_>, batches: &mut Vec<Batch>) {
+        let Some(number) = self.number(message.topic(), message.partition()) else { return };
+        let record = RawRecord {
+            offset: Offset(message.offset()),
+            log_time: match message.timestamp() {
+                Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => Some(Time::from_millis(millis)),
+                Timestamp::NotAvailable => None,
+            },
+            key: message.key().map(Into::into),
+            payload: message.payload().unwrap_or_default().into(),
+        };
+        // Messages of a partition come in runs: its batch is near the end.
+        match batches.iter_mut().rev().find(|batch| batch.partition == number) {
+            Some(Batch { records: Records::Raw(records), .. }) => records.push(record),
+            _ => batches.push(Batch { partition: number, records: Records::Raw(vec![record]) }),
+        }
+    }
+
+    /// What an error means; for a lost position, of which partitions.
+    fn diagnosed(&self, consumer: &BaseConsumer<Context>, error: &KafkaError) -> SourceError {
+        let lost = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+        );
+        let mut said = self.error(error);
+        if lost && let Ok(committed) = consumer.committed(OFFSETS_TIMEOUT) {
+            for element in committed.elements() {
+                let (topic, partition) = (element.topic(), element.partition());
+                if let rdkafka::Offset::Offset(offset) = element.offset()
+                    && let Ok((low, high)) = consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT)
+                    && !(low..=high).contains(&offset)
+                {
+                    said.reason +=
+                        &format!("; `{topic}` partition {partition}: committed {offset}, the log has {low} to {high}");
+                }
+            }
+        }
+        said
+    }
+
+    fn poll_connected(&mut self, consumer: &BaseConsumer<Context>, limits: PollLimits) -> Result<Polled, SourceError> {
+        self.send_done(consumer, CommitMode::Async)?;
+        if let Some(error) = consumer.context().take_commit_error() {
+            let said = self.error(&error);
+            if !said.retry {
+                return Err(said);
+            }
+        }
+        if self.paused {
+            if let Some(unsaid) = self.unsaid
+                && unsaid < PAUSE_UNSAID_MAX
+            {
+                std::thread::sleep(limits.wait);
+                self.unsaid = Some(unsaid + limits.wait.max(Duration::from_micros(1)));
+                return Ok(Polled::Batches(Vec::new()));
+            }
+            if self.unsaid.take().is_some() {
+                consumer.context().pause(true);
+                let assigned = consumer.assignment().map_err(|error| self.error(&error))?;
+                consumer.pause(&assigned).map_err(|error| self.error(&error))?;
+            }
+        }
+        self.gather(consumer, limits).map(Polled::Batches)
+    }
+
+    fn send_done(&self, consumer: &BaseConsumer<Context>, mode: CommitMode) -> Result<(), SourceError> {
+        let done = consumer.context().take_done(None);
+        if done.count() == 0 {
+            return Ok(());
+        }
+        consumer.commit(&done, mode).map_err(|error| self.error(&error))
+    }
+}
+
+impl Source for KafkaSource {
+    fn axes(&self) -> Axes {
+        self.axes.clone()
+    }
+
+    fn decoder(&self) -> Option<Arc<dyn Decode>> {
+        self.decoder.clone()
+    }
+
+    fn poll(&mut self, limits: PollLimits) -> Result<Polled, SourceError> {
+        let consumer = match self.consumer.take() {
+            Some(consumer) => consumer,
+            None => self.connect()?,
+        };
+        let polled = self.poll_connected(&consumer, limits);
+        if let Some(error) = consumer.context().take_assign_error() {
+            // Where the new partitions go on is not known: the group is left and joined again.
+            return Err(SourceError { retry: true, ..self.error(&error) });
+        }
+        // After an error that does not pass the next poll, if there is one, begins anew.
+        if polled.as_ref().map_or_else(|error| error.retry, |_| true) {
+            self.consumer = Some(consumer);
+        }
+        polled
+    }
+
+    fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
+        // Sent with the next poll, all partitions in one request.
+        if let Some(consumer) = &self.consumer {
+            consumer.context().done(&self.partition(partition), next.0);
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, paused: bool) {
+        if paused == self.paused {
+            return;
+        }
+        let said = self.paused && self.unsaid.is_none();
+        self.paused = paused;
+        self.unsaid = paused.then_some(Duration::ZERO);
+        if said && let Some(consumer) = &self.consumer {
+            consumer.context().pause(false);
+            let resumed = consumer.assignment().and_then(|assigned| consumer.resume(&assigned));
+            if let Err(error) = resumed {
+                tracing::warn!(%error, "partitions cannot be resumed");
+            }
+        }
+    }
+
+    fn close(&mut self) -> Result<(), SourceError> {
+        let Some(consumer) = self.consumer.take() else { return Ok(()) };
+        self.send_done(&consumer, CommitMode::Sync)
+        // The consumer goes: it leaves the group, so that others need not wait for its session to time out.
+    }
+}
+
+impl fmt::Debug for KafkaSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSource")
+            .field("topics", &self.topics)
+            .field("group", &self.group)
+            .field("start_at", &self.start_at)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_of_several_topics_are_numbered_for_good() {
+        let source = source(["a", "b"]);
+        assert_eq!(["a", "b"].map(|topic| source.number(topic, 3)), [Some(6), Some(7)]);
+        assert_eq!(source.partition_name(7), "b/3");
+        assert_eq!(super::source("a").partition_name(7), "a/7");
+        assert_eq!(source.number("c", 0), None);
+    }
+
+    #[test]
+    fn a_description_without_sense_is_refused_with_all_that_is_wrong() {
+        let source = source("").group("").set("enable.auto.commit", "true").set("sasl.password", "hush");
+        let error = source.check().expect_err("nonsense");
+        for said in ["no brokers", "enable.auto.commit", "no topic", "the group's name is empty", "no decoder"] {
+            assert!(error.reason.contains(said), "{}", error.reason);
+        }
+        assert!(!error.retry && !format!("{source:?}{error}").contains("hush"));
+        let described = super::source("t").brokers("b").json(|r| r.key("k"));
+        assert!(described.check().expect_err("no time").reason.contains("no time"));
+    }
+}

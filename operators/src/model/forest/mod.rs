@@ -1,0 +1,203 @@
+//! Forests: ensembles of decision trees.
+//!
+//! Shallow trees are padded to perfect ones and scored comparison by comparison for a block of rows; others are walked.
+//! Both go high on `x > threshold`; every comparison of ONNX is brought to that form when a model is read.
+
+mod payload;
+mod perfect;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+
+use gristmill::traits::{Digest, LoadError, Model, Port, ScoreError};
+use gristmill::words::{ColumnMut, ColumnRef, ElementType};
+
+pub(crate) use payload::{Leaves, Payload, Rule};
+pub(crate) use tree::{Node, Tree};
+
+use super::block::{self, LANES, Lanes};
+use super::digest::Content;
+use super::kernels::Kernels;
+use perfect::Perfect;
+use walk::Walk;
+
+/// The most input columns of a forest.
+pub const INPUTS_MAX: usize = 0x7fff;
+
+/// Up to so many rows, the plain walk beats a block with empty lanes.
+const ROWS_BY_WALK_MAX: usize = 3;
+
+/// Trees laid out for scoring, from registers to registers.
+#[derive(Debug)]
+pub(crate) struct Ensemble {
+    layout: Layout,
+    payload: Payload,
+    /// Any comparison sends NaN high: only then does a block with NaN need the slower kernel.
+    nan_high: bool,
+}
+
+#[derive(Debug)]
+enum Layout {
+    Perfect(Perfect),
+    Walk(Walk),
+}
+
+impl Ensemble {
+    /// Lays out trees over `inputs` columns.
+    pub(crate) fn new(trees: &[Tree], payload: Payload, inputs: usize) -> Result<Self, LoadError> {
+        if inputs == 0 || inputs > INPUTS_MAX {
+            return Err(LoadError { reason: format!("a forest of {inputs} columns; 1 to {INPUTS_MAX} are allowed") });
+        }
+        let depths = trees.iter().map(Tree::depth).collect::<Result<Vec<_>, _>>()?;
+        let layout = if depths.iter().all(|depth| *depth <= perfect::DEPTH_MAX) {
+            Layout::Perfect(Perfect::new(trees, &depths))
+        } else {
+            Layout::Walk(Walk::new(trees, inputs)?)
+        };
+        let nan_high =
+            trees.iter().flat_map(|tree| &tree.nodes).any(|node| matches!(node, Node::Split { nan_high: true, .. }));
+        Ok(Self { layout, payload, nan_high })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.bytes()
+            + match &self.layout {
+                Layout::Perfect(perfect) => perfect.bytes(),
+                Layout::Walk(walk) => walk.bytes(),
+            }
+    }
+
+    /// Scores the first `rows` lanes of `x`, a column each, into `sums`, a target each.
+    pub(crate) fn run(&self, rows: usize, x: &[Lanes], sums: &mut [Lanes]) {
+        sums.fill([self.payload.start(); LANES]);
+        let scalar = Kernels::current() == Kernels::Scalar;
+        match &self.layout {
+            Layout::Perfect(perfect) if scalar || rows <= ROWS_BY_WALK_MAX => {
+                (0..rows).for_each(|row| perfect.row(&self.payload, x, row, sums));
+            }
+            Layout::Perfect(perfect) => {
+                let nan = self.nan_high && x.iter().flatten().fold(false, |any, value| any | value.is_nan());
+                perfect::block(perfect, &self.payload, x, sums, rows <= LANES / 2, nan);
+            }
+            Layout::Walk(walk) if scalar => (0..rows).for_each(|row| walk.row(&self.payload, x, row, sums)),
+            Layout::Walk(walk) => walk::block(walk, &self.payload, x, rows, sums),
+        }
+    }
+}
+
+/// A model that is one forest with one output: the sum of its trees.
+#[derive(Debug)]
+pub struct Forest {
+    ensemble: Ensemble,
+    inputs: Vec<Port>,
+    outputs: [Port; 1],
+    digest: Digest,
+}
+
+impl Forest {
+    /// A forest of `trees` perfect trees of one `depth` (1 to 6), the sum of which is the output.
+    ///
+    /// Tree by tree and level by level: `features` and `thresholds` have `2^depth - 1` entries a tree, `leaves` has
+    /// `2^depth`, from all low to all high. A row goes high when its feature is above the threshold; NaN goes low. The
+    /// forest has as many input columns as the largest feature asks for; see [`Forest::with_inputs`].
+    ///
+    /// # Errors
+    /// When the lengths do not fit, the depth is out of range, or a feature is 32,767 or above.
+    pub fn perfect(
+        trees: usize,
+        depth: usize,
+        features: &[u16],
+        thresholds: &[f32],
+        leaves: &[f32],
+    ) -> Result<Self, LoadError> {
+        let refused = |reason: String| Err(LoadError { reason });
+        if !(1..=perfect::DEPTH_MAX).contains(&depth) {
+            return refused(format!("trees of depth {depth}; 1 to {} are allowed", perfect::DEPTH_MAX));
+        }
+        let inner = (1 << depth) - 1;
+        let wanted = (trees.checked_mul(inner), trees.checked_mul(inner + 1));
+        if wanted != (Some(features.len()), Some(leaves.len())) || thresholds.len() != features.len() {
+            return refused(format!(
+                "{trees} trees of depth {depth} have {inner} comparisons and {} leaves each; {} features, {} thresholds \
+                 and {} leaves were given",
+                inner + 1,
+                features.len(),
+                thresholds.len(),
+                leaves.len()
+            ));
+        }
+        let built: Vec<Tree> = (0..trees)
+            .map(|tree| {
+                let splits = (0..inner).map(|node| Node::Split {
+                    feature: features[tree * inner + node],
+                    threshold: thresholds[tree * inner + node],
+                    nan_high: false,
+                    low: 2 * node as u32 + 1,
+                    high: 2 * node as u32 + 2,
+                });
+                let leaves = leaves[tree * (inner + 1)..(tree + 1) * (inner + 1)].iter();
+                Tree { nodes: splits.chain(leaves.map(|leaf| Node::Leaf(leaf.to_bits()))).collect(), root: 0 }
+            })
+            .collect();
+        let inputs = features.iter().max().map_or(1, |largest| usize::from(*largest) + 1);
+        let mut content = Content::new("forest");
+        content.number(trees);
+        content.number(depth);
+        features.iter().for_each(|feature| content.number(usize::from(*feature)));
+        content.floats(thresholds);
+        content.floats(leaves);
+        let payload = Payload { leaves: Leaves::Single, rule: Rule::Sum, targets: 1 };
+        Ok(Self {
+            ensemble: Ensemble::new(&built, payload, inputs)?,
+            inputs: vec![Port { name: None, element: ElementType::F32 }; inputs],
+            outputs: [Port { name: None, element: ElementType::F32 }],
+            digest: content.finish(),
+        })
+    }
+
+    /// The same forest over `inputs` columns, of which the last ones may be unused.
+    ///
+    /// # Errors
+    /// When it compares more columns than that.
+    pub fn with_inputs(mut self, inputs: usize) -> Result<Self, LoadError> {
+        if inputs < self.inputs.len() || inputs > INPUTS_MAX {
+            return Err(LoadError {
+                reason: format!("a forest that compares {} columns was given {inputs}", self.inputs.len()),
+            });
+        }
+        self.inputs.resize(inputs, Port { name: None, element: ElementType::F32 });
+        let mut content = Content::new("forest with inputs");
+        content.bytes(&self.digest.0);
+        content.number(inputs);
+        self.digest = content.finish();
+        Ok(self)
+    }
+}
+
+impl Model for Forest {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn score(&self, inputs: &[ColumnRef<'_>], outputs: &mut [ColumnMut<'_>]) -> Result<(), ScoreError> {
+        block::check(inputs, outputs, (self.inputs.len(), 1))?;
+        block::each_block(inputs, inputs.len(), |start, rows, x| {
+            let mut sums = [[0.0; LANES]];
+            self.ensemble.run(rows, x, &mut sums);
+            block::scatter(&sums[0], start, rows, &mut outputs[0]);
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.ensemble.bytes()
+    }
+
+    fn digest(&self) -> Digest {
+        self.digest
+    }
+}

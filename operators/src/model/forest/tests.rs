@@ -1,0 +1,140 @@
+//! Every path gives the same bits, and the bits of the plainest walk.
+
+use std::sync::Mutex;
+
+use gristmill::traits::Model;
+use gristmill::words::{ColumnMut, ColumnRef};
+use proptest::prelude::*;
+
+use super::*;
+
+/// The kernels are a switch of the whole process.
+static SWITCH: Mutex<()> = Mutex::new(());
+
+/// A tree of random shape over `columns`, from a seed.
+fn tree(seed: &mut u64, depth: usize, columns: u16) -> Tree {
+    fn next(seed: &mut u64) -> u64 {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed >> 33
+    }
+    fn grow(seed: &mut u64, nodes: &mut Vec<Node>, depth: usize, columns: u16) -> u32 {
+        let place = nodes.len();
+        let number = next(seed) as f32 / 2.0_f32.powi(30) - 1.0;
+        nodes.push(Node::Leaf(number.to_bits()));
+        if depth > 0 && !next(seed).is_multiple_of(8) {
+            let (feature, nan_high) = ((next(seed) % u64::from(columns)) as u16, next(seed).is_multiple_of(2));
+            let low = grow(seed, nodes, depth - 1, columns);
+            let high = grow(seed, nodes, depth - 1, columns);
+            nodes[place] = Node::Split { feature, threshold: (number * 4.0).round() / 2.0, nan_high, low, high };
+        }
+        place as u32
+    }
+    let mut nodes = Vec::new();
+    let root = grow(seed, &mut nodes, depth, columns);
+    Tree { nodes, root }
+}
+
+/// The plainest walk there is.
+fn walk(tree: &Tree, row: &[f32]) -> f32 {
+    let mut at = tree.root;
+    loop {
+        match tree.nodes[at as usize] {
+            Node::Leaf(bits) => return f32::from_bits(bits),
+            Node::Split { feature, threshold, nan_high, low, high } => {
+                let value = row[usize::from(feature)];
+                at = if value > threshold || (value.is_nan() && nan_high) { high } else { low };
+            }
+        }
+    }
+}
+
+fn forest(trees: &[Tree], columns: u16) -> Forest {
+    let payload = Payload { leaves: Leaves::Single, rule: Rule::Sum, targets: 1 };
+    let port = Port { name: None, element: ElementType::F32 };
+    Forest {
+        ensemble: Ensemble::new(trees, payload, usize::from(columns)).expect("the trees are sound"),
+        inputs: vec![port.clone(); usize::from(columns)],
+        outputs: [port],
+        digest: Digest([0; 32]),
+    }
+}
+
+fn score(forest: &Forest, rows: &[Vec<f32>], block: usize) -> Vec<u32> {
+    let mut scores = vec![0.0; rows.len()];
+    for (rows, scores) in rows.chunks(block).zip(scores.chunks_mut(block)) {
+        let columns: Vec<Vec<f32>> =
+            (0..forest.inputs.len()).map(|column| rows.iter().map(|row| row[column]).collect()).collect();
+        let inputs: Vec<ColumnRef<'_>> = columns.iter().map(|column| ColumnRef::F32(column)).collect();
+        forest.score(&inputs, &mut [ColumnMut::F32(scores)]).expect("it scores");
+    }
+    scores.iter().map(|score| score.to_bits()).collect()
+}
+
+fn value() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        4 => (-6_i8..=6).prop_map(|half| f32::from(half) / 2.0),
+        4 => -3.0_f32..3.0,
+        1 => Just(f32::NAN),
+        1 => prop::sample::select(vec![f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::MIN_POSITIVE]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn all_kernels_and_all_blocks_give_the_same_bits(
+        mut seed in any::<u64>(),
+        depths in proptest::collection::vec(0_usize..=6, 1..12),
+        deep in proptest::option::of(7_usize..12),
+        rows in proptest::collection::vec(proptest::collection::vec(value(), 5), 1..40),
+        block in 1_usize..40,
+    ) {
+        let trees: Vec<Tree> = depths.into_iter().chain(deep).map(|depth| tree(&mut seed, depth, 5)).collect();
+        let forest = forest(&trees, 5);
+        let plain: Vec<u32> = rows
+            .iter()
+            .map(|row| trees.iter().fold(0.0, |sum, tree| sum + walk(tree, row)).to_bits())
+            .collect();
+        let guard = SWITCH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for kernels in [Kernels::Scalar, Kernels::Best] {
+            kernels.set();
+            prop_assert_eq!(&score(&forest, &rows, block), &plain, "{:?}, blocks of {}", kernels, block);
+            prop_assert_eq!(&score(&forest, &rows, rows.len()), &plain, "{:?}, one block", kernels);
+        }
+        drop(guard);
+    }
+}
+
+#[test]
+fn a_perfect_forest_goes_high_above_the_threshold_and_low_on_nan() {
+    let forest = Forest::perfect(
+        2,
+        2,
+        &[0, 1, 1, 0, 0, 0],
+        &[0.0, 1.0, 2.0, 5.0, 0.0, 0.0],
+        &[1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0],
+    )
+    .expect("the lengths fit");
+    let rows = [[0.0, 1.0], [0.0, 1.5], [0.1, 1.5], [0.1, 2.5], [f32::NAN, f32::NAN], [6.0, 0.0]].map(Vec::from);
+    let scores: Vec<f32> = score(&forest, &rows, 6).into_iter().map(f32::from_bits).collect();
+    assert_eq!(scores, [11.0, 12.0, 23.0, 24.0, 11.0, 43.0]);
+    assert_eq!(forest.inputs().len(), 2);
+}
+
+#[test]
+fn forests_that_do_not_fit_are_refused() {
+    assert!(Forest::perfect(1, 7, &[], &[], &[]).is_err());
+    assert!(Forest::perfect(1, 0, &[], &[], &[0.0]).is_err());
+    assert!(Forest::perfect(1, 1, &[0], &[0.0], &[1.0]).is_err());
+    assert!(Forest::perfect(1, 1, &[u16::MAX], &[0.0], &[1.0, 2.0]).is_err());
+    assert!(Forest::perfect(usize::MAX, 6, &[], &[], &[]).is_err());
+}
+
+#[test]
+fn a_small_forest_is_small() {
+    let (features, thresholds, leaves) = (vec![9; 50 * 15], vec![0.5; 50 * 15], vec![1.0; 50 * 16]);
+    let forest = Forest::perfect(50, 4, &features, &thresholds, &leaves).expect("the lengths fit");
+    assert!(forest.bytes() < 8_000, "{} bytes", forest.bytes());
+    assert_eq!(forest.inputs().len(), 10);
+}

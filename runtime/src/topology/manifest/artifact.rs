@@ -1,0 +1,188 @@
+//! From the names of artifacts to loaded models. Names are the operator's own, and still may not leave the folder of
+//! the manifest that has them.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::{ERRORS_SHOWN_MAX, Refusal};
+use super::tree::shorten;
+use super::words;
+use crate::topology::node::Family;
+use crate::traits::{Digest, Format, Model};
+use crate::words::Key;
+
+/// The largest artifact, in bytes.
+pub const ARTIFACT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Most members of a family.
+pub const MEMBERS_MAX: usize = 1_000_000;
+
+/// What stands for the key in the path of a family.
+const KEY: &str = "{key}";
+
+/// Loads the artifacts of one manifest, each once.
+pub(super) struct Artifacts<'a> {
+    /// `None` where the manifest came without a folder.
+    folder: Option<&'a Path>,
+    loaded: BTreeMap<(String, PathBuf), Result<Arc<dyn Model>, String>>,
+    by_digest: BTreeMap<Digest, Arc<dyn Model>>,
+}
+
+impl<'a> Artifacts<'a> {
+    pub(super) fn of(folder: Option<&'a Path>) -> Self {
+        Self { folder, loaded: BTreeMap::new(), by_digest: BTreeMap::new() }
+    }
+
+    /// The model in a file.
+    pub(super) fn model(&mut self, format: &dyn Format, path: &str) -> Result<Arc<dyn Model>, Refusal> {
+        let file = self.file(path)?;
+        self.load(format, &file).map_err(|reason| refused(path, &reason))
+    }
+
+    /// The models of all files whose names match `path`, in which `{key}` stands for the key, all bad ones reported.
+    pub(super) fn family(
+        &mut self,
+        format: &dyn Format,
+        path: &str,
+        default: Option<&str>,
+    ) -> Result<Family, Vec<Refusal>> {
+        let mut refusals = Vec::new();
+        let default = match default.map(|default| (self.model(format, default), self.file(default))) {
+            Some((Ok(model), Ok(file))) => Some((model, file)),
+            Some((Err(refusal), _) | (_, Err(refusal))) => {
+                refusals.push(refusal);
+                None
+            }
+            None => None,
+        };
+        let files = match self.members(path) {
+            Ok(files) => files,
+            Err(refusal) => {
+                refusals.push(refusal);
+                return Err(refusals);
+            }
+        };
+        let mut members = Vec::with_capacity(files.len());
+        let default_file = default.as_ref().map(|(_, file)| file.clone());
+        for (name, key) in files {
+            let file = match self.file(&name) {
+                Ok(file) if Some(&file) == default_file.as_ref() => continue,
+                file => file,
+            };
+            let key = words::named("key", &key).map(Key::from).map_err(|error| refused(&name, &error.problem));
+            let model = file.and_then(|file| self.load(format, &file).map_err(|reason| refused(&name, &reason)));
+            match (key, model) {
+                (Ok(key), Ok(model)) => members.push((key, model)),
+                (key, model) => refusals.extend(key.err().into_iter().chain(model.err())),
+            }
+        }
+        if members.is_empty() && default.is_none() && refusals.is_empty() {
+            let advice = "put a file for each key there, or name a `default`";
+            refusals.push(Refusal::new(format!("no file matches `{}`", shorten(path)), advice));
+        }
+        if let Some(more) = refusals.len().checked_sub(ERRORS_SHOWN_MAX).filter(|more| *more > 0) {
+            refusals.truncate(ERRORS_SHOWN_MAX);
+            let problem = format!("{more} more artifacts of `{}` are refused", shorten(path));
+            refusals.push(Refusal::new(problem, "mend these first"));
+        }
+        if !refusals.is_empty() {
+            return Err(refusals);
+        }
+        let mut family: Family = members.into_iter().collect();
+        family.default = default.map(|(model, _)| model);
+        Ok(family)
+    }
+
+    fn load(&mut self, format: &dyn Format, file: &Path) -> Result<Arc<dyn Model>, String> {
+        let place = (format.name().to_owned(), file.to_owned());
+        if let Some(loaded) = self.loaded.get(&place) {
+            return loaded.clone();
+        }
+        let loaded = check_size(file).and_then(|()| format.load_file(file).map_err(|error| error.reason));
+        let loaded = loaded.map(|model| Arc::clone(self.by_digest.entry(model.digest()).or_insert(model)));
+        self.loaded.insert(place, loaded.clone());
+        loaded
+    }
+
+    /// The file that a path names, inside the folder even after links were followed.
+    fn file(&self, path: &str) -> Result<PathBuf, Refusal> {
+        let folder = self.folder.ok_or_else(|| {
+            let problem = format!("the artifact `{}` is named, but this manifest has no folder", shorten(path));
+            Refusal::new(problem, "deploy it from a file beside its artifacts")
+        })?;
+        inside(folder, path)
+    }
+
+    /// The files that a family's path names, by name, each with the text in place of `{key}`.
+    fn members(&self, path: &str) -> Result<Vec<(String, String)>, Refusal> {
+        let (parent, name) = path.rsplit_once('/').map_or(("", path), |(parent, name)| (parent, name));
+        let advice = "write it once, in the name of the file: \"models/wear/{key}.onnx\"";
+        let Some((before, after)) = name.split_once(KEY) else {
+            return Err(Refusal::new(format!("`{KEY}` in `{}` is not in the name of a file", shorten(path)), advice));
+        };
+        if after.contains(KEY) || parent.contains(KEY) {
+            return Err(Refusal::new(format!("`{KEY}` stands twice in `{}`", shorten(path)), advice));
+        }
+        let folder = self.file(if parent.is_empty() { "." } else { parent })?;
+        let unreadable = |error: std::io::Error| {
+            Refusal::new(format!("the folder `{}` cannot be read: {error}", shorten(parent)), "make it readable")
+        };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            // A name that is not UTF-8 keeps its place, and is refused as the name of a key.
+            let name = name.to_string_lossy().into_owned();
+            let Some(key) = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else { continue };
+            let key = key.to_owned();
+            files.push((if parent.is_empty() { name } else { format!("{parent}/{name}") }, key));
+            if files.len() > MEMBERS_MAX {
+                let problem = format!("`{}` has more than {MEMBERS_MAX} members, the limit", shorten(path));
+                return Err(Refusal::new(problem, "split the family by a selector"));
+            }
+        }
+        files.sort_unstable();
+        Ok(files)
+    }
+}
+
+/// Whether a path names a family.
+pub(super) fn is_family(path: &str) -> bool {
+    path.contains(KEY)
+}
+
+fn refused(path: &str, reason: &str) -> Refusal {
+    Refusal::new(format!("the artifact `{}` is refused: {reason}", shorten(path)), "")
+}
+
+fn check_size(file: &Path) -> Result<(), String> {
+    let metadata = std::fs::metadata(file).map_err(|error| format!("it cannot be read: {error}"))?;
+    match (metadata.is_file(), metadata.len()) {
+        (false, _) => Err("it is not a file".to_owned()),
+        (true, bytes) if bytes > ARTIFACT_BYTES_MAX => {
+            Err(format!("it has {bytes} bytes; the limit is {ARTIFACT_BYTES_MAX}"))
+        }
+        (true, _) => Ok(()),
+    }
+}
+
+/// The place of a relative path inside `folder`, with links followed.
+pub(in crate::topology) fn inside(folder: &Path, path: &str) -> Result<PathBuf, Refusal> {
+    let shown = shorten(path);
+    let relative = Path::new(path);
+    let strange = path.contains(['\\', '\0'])
+        || !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if path.is_empty() || strange {
+        let problem = format!("the path `{shown}` is not inside the manifest's folder");
+        return Err(Refusal::new(problem, "write a relative path without `..`"));
+    }
+    let unreadable =
+        |path: &str, error| Refusal::new(format!("`{path}` cannot be read: {error}"), "check the path and its rights");
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = folder.canonicalize().map_err(|error| unreadable(&folder.display().to_string(), error))?;
+    let file = folder.join(relative).canonicalize().map_err(|error| unreadable(&shown, error))?;
+    if !file.starts_with(&folder) {
+        let problem = format!("the path `{shown}` leads out of the manifest's folder by a link");
+        return Err(Refusal::new(problem, "put a copy of the file into the folder"));
+    }
+    Ok(file)
+}

@@ -1,0 +1,11 @@
+//! A closure that returns another type than the node provides.
+
+use gristmill::Stream;
+use gristmill::topology::provide;
+
+const WEAR: Stream<f32> = Stream::new("wear");
+const ALARM: Stream<bool> = Stream::new("alarm");
+
+fn main() {
+    let _ = provide(ALARM).needs(WEAR).by(|wear: f32| wear * 2.0);
+}

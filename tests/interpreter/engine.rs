@@ -1,0 +1,103 @@
+//! Runs a case through the engine.
+
+use std::collections::BTreeMap;
+
+use gristmill::topology::node::Node;
+use gristmill::words::{NodeId, Revision};
+use gristmill::{BadRow, DeployError, Deployment, IntakePolicy, Runtime, Topology};
+
+use super::case::{self, CLASS, Case, PlanVersion, Switch};
+use super::feed::Feed;
+use super::gather::Gather;
+use super::outcome::Outcome;
+
+/// What a run of the engine gave: what it wrote, and where in each partition each plan but the first began.
+#[derive(Debug)]
+pub struct Ran {
+    /// What it wrote.
+    pub outcome: Outcome,
+    /// Where the plans switched.
+    pub switches: Vec<Switch>,
+}
+
+/// Runs a case: its log in its micro-batches, its plans deployed where it says, all at once or one by one.
+///
+/// # Panics
+/// When the engine refuses what the laws allow, or does not get on.
+pub fn run(case: &Case) -> Ran {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("a test can have a thread").block_on(run_case(case))
+}
+
+async fn run_case(case: &Case) -> Ran {
+    let gather = Gather::default();
+    let (feed, source) = Feed::new(case);
+    let first = &case.plans[0];
+    let topology = Topology::new(CLASS).with_all(first.nodes.iter().cloned()).attributes(first.attributes.clone());
+    let mut builder = Runtime::builder().topology(topology).source(source).dead_letters(gather.dead_letters());
+    for binding in bindings(case) {
+        builder = builder.sink(binding.as_str(), gather.sink(&binding));
+    }
+    let options = builder.options_mut();
+    options.shards = case.engine.shards;
+    options.frame_keys = case.engine.frame_keys;
+    options.drive.commit_interval = std::time::Duration::ZERO;
+    options.drive.batch_age = std::time::Duration::from_micros(200);
+    options.intake = policy(&case.intake);
+    let handle = builder.start().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
+    let mut revisions = vec![Revision(1)];
+    let mut before = first;
+    for (number, plan) in case.plans.iter().enumerate().skip(1) {
+        let waiting = feed.clone();
+        tokio::task::spawn_blocking(move || waiting.wait_until_taken()).await.expect("the feed is taken");
+        let applied = handle.apply(deployment(before, plan)).await;
+        let applied = applied.unwrap_or_else(|error: DeployError| panic!("seed {}, plan {number}: {error}", case.seed));
+        revisions.push(applied.revision);
+        before = plan;
+        feed.go_on();
+    }
+    handle.finished().await.expect("the feed does not fail");
+    Ran { outcome: gather.outcome(&revisions), switches: case.switches() }
+}
+
+fn bindings(case: &Case) -> std::collections::BTreeSet<String> {
+    let nodes = case.plans.iter().flat_map(|plan| &plan.nodes);
+    let bound = nodes.filter_map(|node| match &node.work {
+        gristmill::topology::Work::Sink(sink) => Some(sink.binding.to_string()),
+        _ => None,
+    });
+    bound.collect()
+}
+
+fn policy(intake: &case::Intake) -> IntakePolicy {
+    let bad = |policy| match policy {
+        case::BadRow::Drop => BadRow::Drop,
+        case::BadRow::DeadLetter => BadRow::DeadLetter,
+    };
+    IntakePolicy {
+        reorder: intake.reorder,
+        late: bad(intake.late),
+        duplicate: bad(intake.duplicate),
+        max_ahead: intake.max_ahead,
+        ..IntakePolicy::default()
+    }
+}
+
+/// What leads from one version to the next: removed, added and changed nodes, and other attributes.
+fn deployment(before: &PlanVersion, after: &PlanVersion) -> Deployment {
+    let by_name = |plan: &PlanVersion| -> BTreeMap<NodeId, Node> {
+        plan.nodes.iter().map(|node| (node.name(), node.clone())).collect()
+    };
+    let (old, new) = (by_name(before), by_name(after));
+    let mut deployment = Deployment::new().attributes(after.attributes.clone());
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        deployment = deployment.remove(name.clone());
+    }
+    for (name, node) in new {
+        if old.get(&name).is_none_or(|before| !before.same(&node)) {
+            deployment = deployment.put(node);
+        }
+    }
+    deployment
+}
+

@@ -1,0 +1,91 @@
+//! Random cases, each a function of its seed.
+
+mod changes;
+mod log;
+mod maker;
+mod nodes;
+
+use super::case::{BadRow, Case, EngineOptions, Intake, PlanVersion};
+use super::random::Random;
+use gristmill::words::Span;
+use maker::Maker;
+
+/// The case of a seed.
+///
+/// # Panics
+/// When no legal case comes of the seed, which is a defect of the generator.
+pub fn case(seed: u64) -> Case {
+    for attempt in 0..ATTEMPTS_MAX {
+        let case = attempt_case(seed, attempt);
+        if case.problems().is_empty() {
+            return case;
+        }
+    }
+    let last = attempt_case(seed, 0);
+    panic!("seed {seed} makes no legal case: {:?}\n{last:?}", last.problems());
+}
+
+/// So many tries until a case is legal.
+const ATTEMPTS_MAX: u64 = 50;
+
+fn attempt_case(seed: u64, attempt: u64) -> Case {
+    let mut random = Random::new(seed.wrapping_mul(1009).wrapping_add(attempt << 48));
+    random.next();
+    let mut maker = Maker::new(random.clone());
+    let first = maker.plan();
+    let mut plans = vec![first];
+    let changes = random.weighted(&[25, 40, 25, 10]);
+    for _ in 0..changes {
+        if let Some(next) = changed(&mut maker, plans.last().expect("there is a first")) {
+            plans.push(next);
+        }
+    }
+    let intake = intake(&mut random);
+    let mut log = log::log(&mut random, &maker, intake);
+    let mut case = Case {
+        seed,
+        axes: maker.axes.clone(),
+        intake,
+        deploy_before: Vec::new(),
+        log: std::mem::take(&mut log),
+        plans,
+        engine: EngineOptions::default(),
+    };
+    case.deploy_before = (1..case.plans.len()).map(|_| random.below(case.log.len() * 4 / 5) + 1).collect();
+    case.deploy_before.sort_unstable();
+    case.engine = EngineOptions {
+        shards: random.between(1, 4) as u16,
+        frame_keys: *random.pick(&[1, 2, 64]),
+        frame_rows: *random.pick(&[1, 3, 16, 1024]),
+        cuts: (0..random.below(40)).map(|_| random.below(case.log.len())).collect(),
+    };
+    case.engine.cuts.sort_unstable();
+    case
+}
+
+/// Another plan that the resolver takes.
+fn changed(maker: &mut Maker, plan: &PlanVersion) -> Option<PlanVersion> {
+    (0..ATTEMPTS_MAX).find_map(|_| {
+        let next = changes::change(maker, plan);
+        let alone = Case {
+            seed: 0,
+            axes: maker.axes.clone(),
+            intake: Intake::default(),
+            plans: vec![plan.clone(), next.clone()],
+            deploy_before: vec![0],
+            log: Vec::new(),
+            engine: EngineOptions::default(),
+        };
+        alone.problems().is_empty().then_some(next)
+    })
+}
+
+fn intake(random: &mut Random) -> Intake {
+    let policy = |random: &mut Random| if random.percent(30) { BadRow::DeadLetter } else { BadRow::Drop };
+    Intake {
+        reorder: Span::from_millis(*random.pick(&[0, 0, 0, 300, 800, 2_000])),
+        max_ahead: Span::from_millis(*random.pick(&[1_000, 60_000])),
+        late: policy(random),
+        duplicate: policy(random),
+    }
+}

@@ -1,0 +1,321 @@
+//! Kafka in and out, without the runtime: what is committed is done, what is done is there, and errors have names.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gristmill::traits::sink::{DeadLetter, DeadLetters, SinkColumn};
+use gristmill::traits::source::{AxisStreams, PollLimits, Polled};
+use gristmill::traits::{Done, Records, Sink, SinkFrame, Source, SourceError};
+use gristmill::words::{
+    Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName, Time,
+};
+use gristmill_operators::kafka::{self, KafkaSource};
+use gristmill_tests::support::kafka::{Broker, total_lag};
+
+const LIMITS: PollLimits = PollLimits { records: 1_000, bytes: 1 << 20, wait: Duration::from_millis(100) };
+/// Polls of 100 ms until a test gives up.
+const POLLS_MAX: usize = 300;
+
+fn source(broker: &Broker, topic: &str, group: &str) -> KafkaSource {
+    kafka::source(topic)
+        .brokers(&broker.bootstrap())
+        .group(group)
+        .json(|r| r.key("key").time("time").reading("stream", "value"))
+}
+
+/// Polls until `count` records have come: partition, offset, key and payload of each.
+fn read(source: &mut KafkaSource, count: usize) -> Vec<(u32, i64, String, String)> {
+    let mut records = Vec::new();
+    for _ in 0..POLLS_MAX {
+        let Polled::Batches(batches) = source.poll(LIMITS).expect("a poll") else { panic!("a topic has no end") };
+        for batch in batches {
+            let Records::Raw(raw) = batch.records else { panic!("Kafka's records are raw") };
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+            records.extend(raw.into_iter().map(|record| {
+                (
+                    batch.partition,
+                    record.offset.0,
+                    text(record.key.as_deref().unwrap_or_default()),
+                    text(&record.payload),
+                )
+            }));
+        }
+        if records.len() >= count {
+            assert_eq!(records.len(), count);
+            return records;
+        }
+    }
+    panic!("{} of {count} records came", records.len());
+}
+
+/// The error that the source ends with.
+fn error_of(mut source: KafkaSource) -> SourceError {
+    (0..POLLS_MAX).find_map(|_| source.poll(LIMITS).err()).expect("an error")
+}
+
+/// A word that is counted when it is said.
+fn counting(done: &Arc<AtomicUsize>) -> Done {
+    let done = done.clone();
+    Done::new(move || {
+        done.fetch_add(1, Ordering::AcqRel);
+    })
+}
+
+/// Writes `rows` values of each key; counts frames that are done.
+fn write(sink: &dyn Sink, keys: &[&str], rows: usize, done: &Arc<AtomicUsize>) {
+    let mut writer = sink.open(ShardIndex(0)).expect("the sink opens");
+    let (stream, node) = (StreamName::from("wear"), NodeId::from("wear"));
+    for (offset, key) in keys.iter().enumerate() {
+        let key = Key::from(*key);
+        let values = Column::F32((0..rows).map(|row| row as f32 / 2.0).collect());
+        let times: Vec<Time> = (0..rows as i64).map(|row| Time::from_millis(1_700_000_000_000 + row)).collect();
+        let causes: Vec<Cause> = (0..rows as u32).map(|row| Cause { offset: Offset(offset as i64), row }).collect();
+        let column = SinkColumn {
+            key: &key,
+            stream: &stream,
+            node: &node,
+            artifact: None,
+            times: &times,
+            causes: &causes,
+            values: values.as_ref(),
+        };
+        let frame = SinkFrame {
+            revision: Revision(3),
+            source: "sensors",
+            partition: PartitionIndex(0),
+            source_partition: 0,
+            columns: &[column],
+        };
+        writer.write(&frame, counting(done));
+    }
+}
+
+#[test]
+fn what_the_sink_writes_the_source_reads_on_from_where_it_committed() {
+    let broker = Broker::start();
+    broker.create_topic("wear", 2);
+    let (sink, done) = (kafka::sink("wear").brokers(&broker.bootstrap()), Arc::default());
+    write(&sink, &["P1", "P2", "P3"], 100, &done);
+    sink.flush().expect("all is delivered");
+    assert_eq!(done.load(Ordering::Acquire), 3);
+    assert_eq!(broker.console_consume("wear", "console").len(), 300);
+
+    let mut first = source(&broker, "wear", "readers");
+    let records = read(&mut first, 300);
+    let decoder = first.decoder().expect("JSON");
+    let axes = [AxisStreams { streams: vec![(StreamName::from("wear"), ElementType::F32)] }];
+    for key in ["P1", "P2", "P3"] {
+        let of_key: Vec<_> = records.iter().filter(|(_, _, of, _)| of == key).collect();
+        assert!(
+            of_key.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1),
+            "in order, in one partition"
+        );
+        for (row, (_, offset, _, payload)) in of_key.iter().enumerate() {
+            let record = gristmill::traits::RawRecord {
+                offset: Offset(*offset),
+                log_time: None,
+                key: None,
+                payload: payload.as_bytes().into(),
+            };
+            let mut rows = Vec::new();
+            decoder.decode(&record, &axes, &mut rows).expect("our own rows are read");
+            assert_eq!((&*rows[0].key, rows[0].times[0]), (key, Time::from_millis(1_700_000_000_000 + row as i64)));
+        }
+    }
+
+    // Half of each partition is done.
+    let mut left = 300;
+    for partition in 0..2 {
+        let end = records.iter().filter(|record| record.0 == partition).count() as i64;
+        first.commit(partition, Offset(end / 2)).expect("a commit");
+        left -= (end / 2) as usize;
+    }
+    first.close().expect("a close");
+    assert_eq!(total_lag(&broker.consumer_group_lag("readers")), left as u64);
+
+    let mut second = source(&broker, "wear", "readers");
+    let rest = read(&mut second, left);
+    for partition in 0..2 {
+        let end = records.iter().filter(|record| record.0 == partition).count() as i64;
+        if let Some(first) = rest.iter().find(|record| record.0 == partition) {
+            assert_eq!(first.1, end / 2);
+        }
+        second.commit(partition, Offset(end)).expect("a commit");
+    }
+    // The next poll sends it, without a close.
+    for _ in 0..10 {
+        second.poll(LIMITS).expect("a poll");
+    }
+    assert_eq!(total_lag(&broker.consumer_group_lag("readers")), 0);
+}
+
+#[test]
+fn members_of_a_group_share_partitions_and_hand_over_what_is_done() {
+    let broker = Broker::start();
+    broker.create_topic("a", 2);
+    broker.create_topic("b", 1);
+    broker.console_produce("b", &[("k", "b0")]);
+    let both = || {
+        let described = kafka::source(["a", "b"]).brokers(&broker.bootstrap()).group("g");
+        described.json(|r| r.key("key").time("time"))
+    };
+    let mut first = both();
+    let records = read(&mut first, 1);
+    assert_eq!((first.partition_name(records[0].0), records[0].3.as_str()), ("b/0".to_owned(), "b0"));
+    first.commit(records[0].0, Offset(1)).expect("a commit");
+
+    let mut second = both();
+    for _ in 0..60 {
+        assert!(matches!(first.poll(LIMITS), Ok(Polled::Batches(batches)) if batches.is_empty()));
+        assert!(matches!(second.poll(LIMITS), Ok(Polled::Batches(batches)) if batches.is_empty()));
+    }
+    let many: Vec<(String, String)> = (0..40).map(|number| (format!("k{number}"), number.to_string())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(key, value)| (&**key, &**value)).collect();
+    broker.console_produce("a", &many);
+    broker.console_produce("b", &many);
+    let (mut of_first, mut of_second) = (0, 0);
+    for _ in 0..POLLS_MAX {
+        for (source, count) in [(&mut first, &mut of_first), (&mut second, &mut of_second)] {
+            let Ok(Polled::Batches(batches)) = source.poll(LIMITS) else { panic!("a poll failed") };
+            for batch in batches {
+                let Records::Raw(records) = batch.records else { panic!("raw") };
+                *count += records.len();
+                source.commit(batch.partition, Offset(records[records.len() - 1].offset.0 + 1)).expect("a commit");
+            }
+        }
+        if of_first + of_second >= 80 {
+            break;
+        }
+    }
+    assert!(of_first > 0 && of_second > 0 && of_first + of_second == 80, "{of_first} and {of_second}");
+    first.close().expect("a close");
+    drop(first);
+    for _ in 0..50 {
+        assert!(
+            matches!(second.poll(LIMITS), Ok(Polled::Batches(batches)) if batches.is_empty()),
+            "nothing came twice"
+        );
+    }
+    second.close().expect("a close");
+    assert_eq!(total_lag(&broker.consumer_group_lag("g")), 0);
+}
+
+#[test]
+fn a_paused_source_keeps_its_place_and_goes_on() {
+    let broker = Broker::start();
+    broker.create_topic("t", 1);
+    broker.console_produce("t", &[("k", "0")]);
+    let mut source = source(&broker, "t", "g");
+    read(&mut source, 1);
+    for polls in [2, 12] {
+        source.pause(true);
+        broker.console_produce("t", &[("k", "more")]);
+        for _ in 0..polls {
+            assert!(matches!(source.poll(LIMITS), Ok(Polled::Batches(batches)) if batches.is_empty()));
+        }
+        source.pause(false);
+        assert_eq!(read(&mut source, 1)[0].3, "more");
+    }
+}
+
+#[test]
+fn errors_have_names() {
+    let broker = Broker::start();
+    broker.create_topic("t", 1);
+    let missing = error_of(source(&broker, "sensor", "g"));
+    assert!(!missing.retry && missing.reason.contains("topic `sensor` is missing"), "{missing}");
+    let Err(missing) = kafka::sink("wears").brokers(&broker.bootstrap()).open(ShardIndex(0)) else { panic!("opened") };
+    assert!(missing.reason.contains("kafka topic `wears`: the topic is missing"), "{missing}");
+
+    // The group has committed what the log never had.
+    broker.console_produce("t", &[("k", "0"), ("k", "1")]);
+    let mut ahead = source(&broker, "t", "lost");
+    read(&mut ahead, 2);
+    ahead.commit(0, Offset(100)).expect("a commit");
+    ahead.close().expect("a close");
+    let lost = error_of(source(&broker, "t", "lost"));
+    let said = "`t` partition 0: committed 100, the log has 0 to 2";
+    assert!(!lost.retry && lost.reason.contains(said), "{lost}");
+    let mut again = source(&broker, "t", "lost").start_at(kafka::StartAt::Earliest);
+    read(&mut again, 2);
+
+    let nowhere = kafka::source("t").brokers("127.0.0.1:9").set("sasl.password", "hush").json(|r| r.key("k").time("t"));
+    let down = error_of(nowhere);
+    assert!(down.retry && down.reason.contains("no broker can be reached") && !down.reason.contains("hush"), "{down}");
+}
+
+#[test]
+fn rows_wait_for_a_broker_that_is_away() {
+    let mut broker = Broker::start();
+    broker.create_topic("wear", 1);
+    let sink = kafka::sink("wear").brokers(&broker.bootstrap()).set("queue.buffering.max.messages", "100");
+    let sink = sink.flush_timeout(Duration::from_secs(1)).on_failure(|reason| eprintln!("FAILED: {reason}"));
+    let done = Arc::default();
+    write(&sink, &["P1"], 10, &done);
+    sink.flush().expect("all is delivered");
+    broker.kill();
+    // Ten times what the client's queue takes: the rest waits before it, in order.
+    write(&sink, &["P1", "P2"], 500, &done);
+    let error = sink.flush().expect_err("the broker is away");
+    assert!(error.reason.contains("1000 records were not delivered within 1s"), "{error}");
+    assert_eq!(done.load(Ordering::Acquire), 1);
+    broker.start_again();
+    for attempt in 0.. {
+        if sink.flush().is_ok() {
+            break;
+        }
+        assert!(attempt < 60, "rows still wait");
+    }
+    assert_eq!(done.load(Ordering::Acquire), 3);
+    // The topic has one partition: the order of its records is the order of each key's rows.
+    let lines = read(&mut source(&broker, "wear", "g"), 1_010);
+    for (key, rows) in [("P1", 510), ("P2", 500)] {
+        let of_key: Vec<&str> =
+            lines.iter().filter(|(_, _, of, _)| of == key).map(|(_, _, _, line)| line.as_str()).collect();
+        assert_eq!(of_key.len(), rows);
+        let row = |line: &str| {
+            line[line.rfind("\"row\":").expect("a row") + 6..line.len() - 1].parse::<usize>().expect("a number")
+        };
+        assert!(of_key[rows - 500..].iter().enumerate().all(|(index, line)| row(line) == index), "in order");
+    }
+}
+
+#[test]
+fn a_record_that_can_never_be_delivered_is_told_and_its_frame_not_done() {
+    let broker = Broker::start();
+    broker.create_topic("wear", 1);
+    let told: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let telling = told.clone();
+    let sink = kafka::sink("wear").brokers(&broker.bootstrap()).set("message.max.bytes", "1000");
+    let sink = sink.on_failure(move |reason| telling.lock().expect("a lock").push(reason.to_owned()));
+    let done = Arc::default();
+    write(&sink, &[&"x".repeat(2_000)], 1, &done);
+    assert!(sink.flush().is_err());
+    let told = told.lock().expect("a lock");
+    assert!(told.len() == 1 && told[0].contains("a record is larger than the broker takes"), "{told:?}");
+    assert_eq!(done.load(Ordering::Acquire), 0);
+}
+
+#[test]
+fn dead_letters_go_to_a_topic() {
+    let broker = Broker::start();
+    broker.create_topic("dead", 1);
+    let letters = kafka::dead_letters("dead").brokers(&broker.bootstrap()).open().expect("a topic");
+    let letter = DeadLetter {
+        source: "sensors".into(),
+        source_partition: 1,
+        cause: Cause { offset: Offset(5), row: 0 },
+        key: Some("P1".into()),
+        node: None,
+        time: None,
+        reason: "no time".to_owned(),
+        record: Some(b"{}"[..].into()),
+    };
+    let done: Arc<AtomicUsize> = Arc::default();
+    letters.write(vec![letter], counting(&done));
+    letters.flush().expect("all is delivered");
+    assert_eq!(done.load(Ordering::Acquire), 1);
+    let lines = broker.console_consume("dead", "g");
+    assert!(lines[0].starts_with("P1\t{\"source\":\"sensors\"") && lines[0].contains("\"record\":\"{}\""), "{lines:?}");
+}
