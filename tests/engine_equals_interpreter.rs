@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use gristmill_tests::interpreter::compare::{assert_same, difference};
-use gristmill_tests::interpreter::shrink::shrink;
 use gristmill_tests::interpreter::engine::{self, Ran};
+use gristmill_tests::interpreter::shrink::shrink;
 use gristmill_tests::interpreter::{Case, Mechanism, generate, golden, interpret};
 
 /// What runs a case: the engine, or something that stands in for it.

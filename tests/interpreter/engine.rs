@@ -100,4 +100,3 @@ fn deployment(before: &PlanVersion, after: &PlanVersion) -> Deployment {
     }
     deployment
 }
-
