@@ -193,10 +193,10 @@ fn cases() -> Vec<Case> {
             &["`b`: it needs no stream, so it has no rows"],
         ),
         (
-            "a sensor of one key",
-            machine().with(Node::from(sensor(B)).for_key("P1")),
+            "a sink of one key",
+            machine().with(sink("out").needs(A).for_key("P1")),
             open(),
-            &["`b@P1`: a sensor or sink cannot be limited to one key; use a pattern"],
+            &["`out@P1`: a sink cannot be limited to one key; use a pattern"],
         ),
         (
             "an attribute to select by",
