@@ -140,7 +140,8 @@ pub fn diff(old: &ClassPlan, new: &ClassPlan) -> Changes {
             pairs(&[], &of(Some(plan)), &mut removed, &mut added, &mut changed);
         }
     }
-    if !Arc::ptr_eq(&old.base.attributes, &new.base.attributes) {
+    let (before, after) = (&old.base.attributes, &new.base.attributes);
+    if !Arc::ptr_eq(before, after) && before != after {
         changed.push(Change::Attributes);
     }
     changes.extend(removed);
