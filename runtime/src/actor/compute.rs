@@ -12,7 +12,8 @@ use super::frame::{Axis, Frame, KeyFrame, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
-use crate::topology::node::Work;
+use crate::topology::need::NeedKind;
+use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
 use crate::traits::Rows;
 use crate::traits::sink::DeadLetter;
@@ -153,8 +154,22 @@ impl<'f> NodeRun<'f> {
             first = first.or(view);
             views.push(view);
         }
-        let first = first?;
-        Some(KeyRows::InPlace { times: first.times, causes: first.causes, views })
+        let (times, causes) = match first {
+            Some(view) => (view.times, view.causes),
+            None => self.axis_rows(run)?,
+        };
+        Some(KeyRows::InPlace { times, causes, views })
+    }
+
+    /// The rows of the source's axis that the node is on, if somebody provides one of its needs on it for the key.
+    pub(super) fn axis_rows(&self, run: usize) -> Option<(&'f [Time], &'f [Cause])> {
+        let AxisLabel::Source(axis) = &self.plan.input_axis else { return None };
+        let axis = self.frame.axes.get(usize::from(*axis))?.as_ref()?;
+        let rows = axis.run(run);
+        let on_axis = |need: &&PlanNeed| need.in_row || matches!(need.kind, NeedKind::Previous { .. });
+        let provided = || self.plan.needs.iter().filter(on_axis).any(|need| self.provided(run, need));
+        (self.plan.node.rule == RowRule::First && !rows.is_empty() && provided())
+            .then(|| (&axis.times[rows.clone()], &axis.causes[rows]))
     }
 
     fn aligned_rows(
@@ -167,6 +182,7 @@ impl<'f> NodeRun<'f> {
         let incoming: SmallVec<[Incoming<'_>; NEEDS_ON_STACK]> = needs
             .map(|need| Incoming { need, view: self.view(run, need), provided: self.provided(run, need) })
             .collect();
+        let base = base.or_else(|| self.axis_rows(run));
         let flush = self.frame.flush.as_ref().filter(|flush| flush.ends(&self.plan.name, self.plan.born));
         let after = After { tick: self.frame.tick, flush: flush.map(|flush| flush.cause) };
         let nothing = base.is_none() && incoming.iter().all(|incoming| incoming.view.is_none());
