@@ -319,7 +319,7 @@ impl<'f> NodeRun<'f> {
     pub(super) fn check_artifact(&self, key: KeyIndex, cell: &mut Cell) {
         let Cell { health, members, .. } = cell;
         health.with_artifact(key, || match &self.plan.node.work {
-            Work::Family(_) => {
+            Work::Family(_) if self.only_run.is_none() => {
                 let revision = self.frame.plan.revision;
                 let artifacts = members.get(key.0 as usize)?;
                 Some(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.digest())
