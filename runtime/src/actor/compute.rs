@@ -30,6 +30,7 @@ pub(super) struct NodeRun<'f> {
 }
 
 /// A key's rows for a node: in place in the frame, or put together.
+#[expect(clippy::large_enum_variant, reason = "one at a time lives on the stack; a box would cost each key")]
 pub(super) enum KeyRows<'f> {
     InPlace { times: &'f [Time], causes: &'f [Cause], views: SmallVec<[Option<View<'f>>; NEEDS_ON_STACK]> },
     Aligned(Aligned),
@@ -137,12 +138,7 @@ impl<'f> NodeRun<'f> {
     }
 
     /// The rows that the node has for a key; `None` when there are none.
-    pub(super) fn rows(
-        &self,
-        run: usize,
-        cell: &mut Cell,
-        base: Option<(&[Time], &[Cause])>,
-    ) -> Option<KeyRows<'f>> {
+    pub(super) fn rows(&self, run: usize, cell: &mut Cell, base: Option<(&[Time], &[Cause])>) -> Option<KeyRows<'f>> {
         let plan = self.plan;
         if !plan.aligned {
             return self.aligned_rows(run, cell, base);
@@ -172,12 +168,7 @@ impl<'f> NodeRun<'f> {
             .then(|| (&axis.times[rows.clone()], &axis.causes[rows]))
     }
 
-    fn aligned_rows(
-        &self,
-        run: usize,
-        cell: &mut Cell,
-        base: Option<(&[Time], &[Cause])>,
-    ) -> Option<KeyRows<'f>> {
+    fn aligned_rows(&self, run: usize, cell: &mut Cell, base: Option<(&[Time], &[Cause])>) -> Option<KeyRows<'f>> {
         let needs = self.plan.needs.iter().chain(&self.plan.when);
         let incoming: SmallVec<[Incoming<'_>; NEEDS_ON_STACK]> = needs
             .map(|need| Incoming { need, view: self.view(run, need), provided: self.provided(run, need) })

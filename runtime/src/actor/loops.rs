@@ -76,13 +76,13 @@ fn run_key(run: usize, members: &mut [Member<'_>], inside: &[Vec<Inside>]) {
     };
     let starts: Vec<usize> = members.iter_mut().map(|member| member.out.begin(run, &times, &causes, false)).collect();
     for row in 0..times.len() {
-        for number in 0..members.len() {
+        for (number, inside) in inside.iter().enumerate() {
             if members[number].work.applies(run) {
-                run_row(run, row, number, members, &inside[number], &rows, (&times, &causes), &starts);
+                run_row(run, row, number, members, inside, &rows, (&times, &causes), &starts);
             }
         }
-        for number in 0..members.len() {
-            remember_row(run, row, number, members, &inside[number], &rows, &starts);
+        for (number, inside) in inside.iter().enumerate() {
+            remember_row(run, row, number, members, inside, &rows, &starts);
         }
     }
 }
@@ -94,7 +94,8 @@ fn base<'f>(run: usize, members: &[Member<'f>]) -> Option<(&'f [Time], &'f [Caus
         if let Some(rows) = work.axis_rows(run) {
             return Some(rows);
         }
-        let in_row = work.plan.needs.iter().filter(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
+        let in_row =
+            work.plan.needs.iter().filter(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
         in_row.filter_map(|need| work.view(run, need)).map(|view| (view.times, view.causes)).next()
     })
 }
