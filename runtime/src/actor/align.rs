@@ -205,11 +205,6 @@ impl KeyAlign {
             rows.push(Candidate { time, cause, index: None });
         }
     }
-
-    /// Whether rows wait.
-    pub(crate) fn waits(&self) -> bool {
-        !self.waiting.is_empty()
-    }
 }
 
 /// A row that a node may have; `index` is its row on the node's input axis, if it has one.

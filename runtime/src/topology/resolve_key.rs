@@ -12,11 +12,11 @@ use super::need::NeedKind;
 use super::node::{Node, RowRule};
 use super::plan::{AxisLabel, BasePlan, From, KeyNode, KeyPlan, OwnName, PlanNeed, PlanNode, SlotNumber, To};
 use super::problem::Problem;
-use super::resolve::{asks_for, born, operator, streams_needed};
+use super::resolve::{asks_for, born, operator, streams_needed, waits};
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Most nodes of one key.
-pub const KEY_NODES_MAX: usize = 10_000;
+pub(super) const KEY_NODES_MAX: usize = 10_000;
 
 /// What all keys are resolved against.
 pub(super) struct KeyResolver<'a> {
@@ -63,7 +63,8 @@ pub(super) fn resolve_key<'n>(
     previous: Option<&KeyPlan>,
 ) -> Result<KeyPlan, Vec<Problem>> {
     let mut problems = Vec::new();
-    let wanted: Vec<&Arc<Node>> = nodes.filter(|node| wanted(resolver, node)).collect();
+    let running = nodes.filter(|node| !waits(node, &resolver.base.pending));
+    let wanted: Vec<&Arc<Node>> = running.filter(|node| wanted(resolver, node)).collect();
     if wanted.len() > KEY_NODES_MAX {
         problems.push(Problem::TooMany { what: "nodes of one key", count: wanted.len(), limit: KEY_NODES_MAX });
         return Err(problems);
