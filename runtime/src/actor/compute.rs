@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::align::{After, Aligned, Incoming};
-use super::cell::{Cell, Shared};
+use super::cell::Cell;
 use super::frame::{Axis, Frame, KeyFrame, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
@@ -23,7 +23,6 @@ pub(super) const NEEDS_ON_STACK: usize = 16;
 /// A node at work on a frame: on all keys, or on the one it is for.
 pub(super) struct NodeRun<'f> {
     pub(super) frame: &'f Frame,
-    pub(super) shared: &'f Shared,
     pub(super) plan: &'f PlanNode,
     pub(super) only_run: Option<usize>,
 }

@@ -8,7 +8,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::cell::{KeyFacts, Shared};
+use super::cell::Shared;
 use super::frame::{Flush, InstalledKey};
 use super::gather::Gathering;
 use super::install::Installer;
