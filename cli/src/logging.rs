@@ -9,7 +9,9 @@ pub(crate) fn start(filter: Option<&str>) -> Result<(), Failure> {
     let from_environment = std::env::var("RUST_LOG").ok();
     let filter = filter.or(from_environment.as_deref()).unwrap_or("warn");
     let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::usage(format!("--log: `{filter}` is no filter: {error}; write a level such as `info`, or `gristmill=debug`"))
+        Failure::usage(format!(
+            "--log: `{filter}` is no filter: {error}; write a level such as `info`, or `gristmill=debug`"
+        ))
     })?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     Ok(())

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -86,17 +85,20 @@ impl Output {
     }
 }
 
-/// A table without frame: a heading, then rows; the first column is left-aligned, and so are those in `left`.
+/// A table without frame: a heading, then rows. The first column is left-aligned, and so are those in `left`.
 pub(crate) fn table(head: &[&str], left: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(head.iter().copied()).add_rows(rows);
-    for (number, column) in table.column_iter_mut().enumerate() {
-        if number > 0 && !left.contains(&number) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    let head = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let cell = |(column, cell): (usize, &String)| {
+        let width = widths[column];
+        if column == 0 || left.contains(&column) { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+    };
+    let text =
+        |line: &Vec<String>| line.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned();
+    lines.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
 /// A number with its thousands apart.

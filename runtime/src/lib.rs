@@ -20,3 +20,8 @@ pub use runtime::{Builder, Options, Runtime, StartError};
 pub use supervisor::{Applied, DeployError, Deployment};
 pub use topology::Topology;
 pub use words::{Attribute, Element, ElementType, Stream, Value};
+
+/// The program of the front page is compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -110,7 +110,8 @@ pub(crate) async fn run(args: &DemoArgs, output: &mut Output) -> Result<(), Fail
         .map_err(|error| Failure::failed(format!("an artifact of the demo was refused: {error}")))?;
     let prepared = probe.now();
     let source = Stamped { plant, probe: Arc::clone(&probe) };
-    let mut builder = Runtime::builder().topology(topology).source(source).sink("predictions", Counter(Arc::clone(&probe)));
+    let mut builder =
+        Runtime::builder().topology(topology).source(source).sink("predictions", Counter(Arc::clone(&probe)));
     if let Some(shards) = args.shards {
         builder = builder.shards(shards);
     }
@@ -118,7 +119,8 @@ pub(crate) async fn run(args: &DemoArgs, output: &mut Output) -> Result<(), Fail
     let mill = builder.start().await.map_err(|error| Failure::failed(format!("the demo did not start: {error}")))?;
     let started = probe.now();
     let mut live = Live::new(Arc::clone(&probe), layout, shards, started, Duration::from_secs(args.seconds.into()));
-    let half = tokio::spawn(half_way(mill.clone(), Arc::clone(&probe), args.plant(), args.added(), args.seed, live.half()));
+    let half =
+        tokio::spawn(half_way(mill.clone(), Arc::clone(&probe), args.plant(), args.added(), args.seed, live.half()));
     let stopped = look_on(&mill, &mut live, output).await?;
     let ended = probe.now();
     half.abort();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gristmill::topology::{Family, Topology, Work, all_models, provide, sensor, sink};
 use gristmill::traits::{LoadError, Model};
-use gristmill::words::{Key, StreamName};
+use gristmill::words::StreamName;
 use gristmill::{Deployment, Stream};
 use gristmill_operators::model::{Activation, Forest, Layer, Linear, Mlp};
 use gristmill_operators::rolling::{self, Stat, rows};
@@ -66,7 +66,10 @@ impl Layout {
     pub(crate) fn families(self) -> impl Iterator<Item = (StreamName, u32)> {
         let most = self.models.div_ceil(self.machines);
         (0..most).map(move |number| {
-            (Self::stream(number), (0..self.machines).filter(|machine| number < self.models_of(*machine)).count() as u32)
+            (
+                Self::stream(number),
+                (0..self.machines).filter(|machine| number < self.models_of(*machine)).count() as u32,
+            )
         })
     }
 }
@@ -81,7 +84,11 @@ pub(crate) fn topology(layout: Layout, plant: &Plant) -> Result<Topology, LoadEr
         .with(sensor(PRESSURE))
         .with(sensor(CURRENT))
         .with(provide(TEMPERATURE_MEAN).needs(TEMPERATURE).by(mean()))
-        .with(provide((VIBRATION_RMS, VIBRATION_STD)).needs(VIBRATION).by(rolling::stats(rows(WINDOW_ROWS), [Stat::Rms, Stat::Std])))
+        .with(
+            provide((VIBRATION_RMS, VIBRATION_STD))
+                .needs(VIBRATION)
+                .by(rolling::stats(rows(WINDOW_ROWS), [Stat::Rms, Stat::Std])),
+        )
         .with(provide(PRESSURE_MEAN).needs(PRESSURE).by(mean()))
         .with(provide(CURRENT_MEAN).needs(CURRENT).by(mean()));
     for (number, (stream, members)) in (0..).zip(layout.families()) {

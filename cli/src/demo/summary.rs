@@ -183,7 +183,8 @@ impl Summary {
             equal("predictions of added models", added.rows_scored, added.rows_expected);
             equal("failed rows", self.predictions.failed, 0);
         }
-        (!wrong.is_empty()).then(|| format!("the counts do not add up: {}; this is a defect of the engine", wrong.join(", ")))
+        (!wrong.is_empty())
+            .then(|| format!("the counts do not add up: {}; this is a defect of the engine", wrong.join(", ")))
     }
 }
 
@@ -195,7 +196,8 @@ fn expected(layout: Layout, probe: &Probe) -> u64 {
             let machines: Vec<u32> = (partition..layout.machines).step_by(super::PARTITIONS as usize).collect();
             let rows = probe.next(partition).0 as u64;
             let (rounds, rest) = (rows / machines.len().max(1) as u64, rows % machines.len().max(1) as u64);
-            let of = |machines: &[u32]| machines.iter().map(|machine| u64::from(layout.models_of(*machine))).sum::<u64>();
+            let of =
+                |machines: &[u32]| machines.iter().map(|machine| u64::from(layout.models_of(*machine))).sum::<u64>();
             rounds * of(&machines) + of(&machines[..rest as usize])
         })
         .sum()
@@ -272,7 +274,16 @@ impl fmt::Display for Summary {
 impl Summary {
     fn figures(&self) -> Vec<(&'static str, String)> {
         let mut figures = vec![
-            ("ran", format!("{:.1} s with {} shards, {} models made in {:.0} ms before", self.seconds, self.shards, grouped(self.models.into()), self.prepare_ms)),
+            (
+                "ran",
+                format!(
+                    "{:.1} s with {} shards, {} models made in {:.0} ms before",
+                    self.seconds,
+                    self.shards,
+                    grouped(self.models.into()),
+                    self.prepare_ms
+                ),
+            ),
             (
                 "rows",
                 format!(
@@ -293,7 +304,11 @@ impl Summary {
             ),
             (
                 "alarms",
-                format!("{} on {} machines with bad bearings ({FAILING} of 100 have one)", grouped(self.alarms), self.failing_machines),
+                format!(
+                    "{} on {} machines with bad bearings ({FAILING} of 100 have one)",
+                    grouped(self.alarms),
+                    self.failing_machines
+                ),
             ),
         ];
         if let Some(added) = &self.added {
@@ -312,10 +327,17 @@ impl Summary {
             ));
             figures.push((
                 "",
-                format!("they scored {} of {} rows since they took over", grouped(added.rows_scored), grouped(added.rows_expected)),
+                format!(
+                    "they scored {} of {} rows since they took over",
+                    grouped(added.rows_scored),
+                    grouped(added.rows_expected)
+                ),
             ));
         }
-        figures.push(("lost", self.wrong().unwrap_or_else(|| "nothing: every row was scored by every model that it had".to_owned())));
+        figures.push((
+            "lost",
+            self.wrong().unwrap_or_else(|| "nothing: every row was scored by every model that it had".to_owned()),
+        ));
         figures
     }
 }

@@ -54,8 +54,8 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
         let (needs, provides) = (node.needs.len(), node.provides.len());
         wrong(format!("{needs} needs and {provides} provided streams; the limits are {NEEDS_MAX} and {PROVIDES_MAX}"));
     }
-    if node.only_key().is_some() && matches!(node.work, Work::Sensor { .. } | Work::Sink(_)) {
-        wrong("a sensor or sink cannot be limited to one key; use a pattern".to_owned());
+    if node.only_key().is_some() && matches!(node.work, Work::Sink(_)) {
+        wrong("a sink cannot be limited to one key; use a pattern".to_owned());
     }
     if node.rule != RowRule::First && !node.needs.iter().any(super::need::Need::is_direct) {
         wrong("rows on any or all needs want at least one need that is read in the row".to_owned());

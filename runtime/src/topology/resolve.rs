@@ -100,7 +100,8 @@ fn resolve_after(
     let touched = touched.map(|touched| touched.iter().cloned().chain(woken(&previous.base, &base)).collect());
     let keys = keys(declared, previous, &resolver, touched.as_ref(), &mut problems);
     if problems.is_empty() {
-        Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_names })
+        let own_needs = count_needs(&keys);
+        Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_names, own_needs })
     } else {
         Err(ResolveErrors(problems))
     }
@@ -272,8 +273,62 @@ pub fn resolve_touched(
     if !problems.is_empty() {
         return Some(Err(ResolveErrors(problems)));
     }
+    let own_needs = own_needs(previous, &keys, touched)?;
     let (class, base) = (declared.class.clone(), Arc::clone(base));
-    Some(Ok(ClassPlan { class, revision, base, keys, own_names }))
+    Some(Ok(ClassPlan { class, revision, base, keys, own_names, own_needs }))
+}
+
+fn count_needs(keys: &MapM<Key, Arc<KeyPlan>>) -> MapM<StreamName, usize> {
+    let mut counts: BTreeMap<StreamName, usize> = BTreeMap::new();
+    for node in keys.into_iter().flat_map(|(_, plan)| &plan.nodes) {
+        for name in streams_needed(&node.plan.node) {
+            if let Some(count) = counts.get_mut(name) {
+                *count += 1;
+            } else {
+                counts.insert(name.clone(), 1);
+            }
+        }
+    }
+    counts.into_iter().collect()
+}
+
+/// The needs of nodes of single keys after some changed. `None` when that decides whether a node of the class runs:
+/// a stream is needed that nobody needed before, or nobody needs one any more.
+fn own_needs(
+    previous: &ClassPlan,
+    keys: &MapM<Key, Arc<KeyPlan>>,
+    touched: &BTreeSet<Key>,
+) -> Option<MapM<StreamName, usize>> {
+    let needs = |keys: &MapM<Key, Arc<KeyPlan>>| -> Vec<StreamName> {
+        let plans = touched.iter().filter_map(|key| keys.get(key)).cloned().collect::<Vec<_>>();
+        plans.iter().flat_map(|plan| &plan.nodes).flat_map(|node| streams_needed(&node.plan.node)).cloned().collect()
+    };
+    let mut counts = previous.own_needs.clone();
+    for name in needs(keys) {
+        if !previous.base.demanded.contains(&name) {
+            return None;
+        }
+        let count = counts.get(&name).copied().unwrap_or(0);
+        counts.insert_cow(name, count + 1);
+    }
+    for name in needs(&previous.keys) {
+        let count = counts.get(&name).copied().unwrap_or(0).saturating_sub(1);
+        if count > 0 {
+            counts.insert_cow(name, count);
+        } else if asked_by_class(&previous.base, &name) {
+            counts.remove_cow(&name);
+        } else {
+            return None;
+        }
+    }
+    Some(counts)
+}
+
+/// Whether a running node of the class needs a stream, or a sink asks for it.
+fn asked_by_class(base: &BasePlan, name: &StreamName) -> bool {
+    base.nodes.iter().any(|node| {
+        streams_needed(&node.node).any(|needed| needed == name) || node.takes.iter().any(|(taken, _)| taken == name)
+    })
 }
 
 /// Who provides what, without the nodes that wait for a provider.
