@@ -23,7 +23,8 @@ pub(super) fn source_axes(
     problems: &mut Vec<Problem>,
 ) -> Vec<AxisStreams> {
     let mut sensors: BTreeMap<&StreamName, (ElementType, &Arc<Node>)> = BTreeMap::new();
-    for node in declared.base.values() {
+    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+    for node in declared.base.values().chain(own) {
         if let (Work::Sensor { raw, .. }, Some((_, element))) = (&node.work, node.provides.first()) {
             let element = *element;
             let (first, other) = sensors.entry(raw).or_insert((element, node));
@@ -153,8 +154,11 @@ impl Labels {
     }
 
     /// Whose rows a node runs on.
-    pub(super) fn input_of(&self, node: &Node) -> &AxisLabel {
-        first_need(node).map_or(&NOWHERE, |first| self.of_name(first))
+    pub(super) fn input_of(&self, node: &Node) -> AxisLabel {
+        if let Work::Sensor { .. } = &node.work {
+            return self.of_node(node);
+        }
+        first_need(node).map_or(NOWHERE, |first| self.of_name(first).clone())
     }
 
     /// Whose rows a node provides.
@@ -164,7 +168,7 @@ impl Labels {
         } else if let Work::Sensor { raw, .. } = &node.work {
             self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
         } else {
-            self.input_of(node).clone()
+            self.input_of(node)
         }
     }
 }

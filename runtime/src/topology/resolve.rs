@@ -86,7 +86,7 @@ fn resolve_after(
     let mut base = builder.base(declared, &names, &pending, &demanded);
     base.revision = revision;
     base.axes = axes;
-    base.raw_slots = builder.raw_slots(&base.axes, &base.nodes);
+    base.raw_slots = builder.raw_slots(&base.axes, &base.nodes, declared);
     base.demanded = demanded;
     base.pending = pending;
     base.attributes = Arc::clone(&declared.attributes);
@@ -238,6 +238,9 @@ pub fn resolve_touched(
             }
         }
         for node in after.values() {
+            if let Work::Sensor { .. } = node.work {
+                return None;
+            }
             let axis = labels.of_node(node);
             for (name, element) in &node.provides {
                 let own = match (own_names.get(name), base.names.get(name)) {

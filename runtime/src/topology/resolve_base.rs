@@ -43,7 +43,7 @@ impl Slots {
 }
 
 /// The name under which a sensor's uncleaned column has its slot; no stream can be named so.
-fn raw_name(raw: &StreamName) -> StreamName {
+pub(super) fn raw_name(raw: &StreamName) -> StreamName {
     StreamName::from(format!("<{raw}"))
 }
 
@@ -120,7 +120,7 @@ impl Builder<'_> {
     ) -> PlanNode {
         let axis = self.labels.of_node(node);
         let is_sensor = matches!(node.work, Work::Sensor { .. });
-        let input_axis = if is_sensor { axis.clone() } else { self.labels.input_of(node).clone() };
+        let input_axis = if is_sensor { axis.clone() } else { self.labels.input_of(node) };
         let slot_of = |name: &StreamName| {
             plan.names.get(name).map(|info| info.slot).or_else(|| own.get(name).copied()).expect("needs are met")
         };
@@ -172,18 +172,19 @@ impl Builder<'_> {
     }
 
     pub(super) fn raw_slots(
-        &self,
+        &mut self,
         axes: &[crate::traits::source::AxisStreams],
         nodes: &[Arc<PlanNode>],
+        declared: &Declared,
     ) -> Vec<Vec<Option<SlotNumber>>> {
-        let read: BTreeSet<&StreamName> = nodes
-            .iter()
-            .filter_map(|node| match &node.node.work {
-                Work::Sensor { raw, .. } => Some(raw),
-                _ => None,
-            })
-            .collect();
-        let slot = |name: &StreamName| read.contains(name).then(|| self.slots.used[&raw_name(name)]);
+        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+        let sensors = nodes.iter().map(|node| &node.node).chain(own);
+        let raw = sensors.filter_map(|node| match &node.work {
+            Work::Sensor { raw, .. } => Some((raw, self.slots.of(&raw_name(raw)))),
+            _ => None,
+        });
+        let read: BTreeMap<&StreamName, SlotNumber> = raw.collect();
+        let slot = |name: &StreamName| read.get(name).copied();
         axes.iter().map(|axis| axis.streams.iter().map(|(name, _)| slot(name)).collect()).collect()
     }
 }

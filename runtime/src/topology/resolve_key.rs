@@ -9,9 +9,10 @@ use super::axes::Labels;
 use super::check::compete;
 use super::cycles::components;
 use super::need::NeedKind;
-use super::node::{Node, RowRule};
+use super::node::{Node, RowRule, Work};
 use super::plan::{AxisLabel, BasePlan, From, KeyNode, KeyPlan, OwnName, PlanNeed, PlanNode, SlotNumber, To};
 use super::problem::Problem;
+use super::resolve_base::raw_name;
 use super::resolve::{asks_for, born, operator, streams_needed, waits};
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
@@ -192,7 +193,7 @@ fn key_node(
     before: Option<&Arc<PlanNode>>,
     locals: &BTreeMap<&StreamName, (u16, usize)>,
 ) -> KeyNode {
-    let input_axis = resolver.labels.input_of(node).clone();
+    let input_axis = resolver.labels.input_of(node);
     let axis = resolver.labels.of_node(node);
     let need = |name: &StreamName, element: ElementType, kind: NeedKind| {
         if kind == NeedKind::Attribute {
@@ -206,6 +207,13 @@ fn key_node(
     };
     let needs: Vec<PlanNeed> =
         node.needs.iter().map(|wanted| need(&wanted.name, wanted.element, wanted.kind.clone())).collect();
+    let mut needs = needs;
+    if let Work::Sensor { raw, .. } = &node.work
+        && let Some(slot) = resolver.base.numbers.get(&raw_name(raw))
+    {
+        let element = node.provides[0].1;
+        needs.push(PlanNeed { from: From::Slot(*slot), element, kind: NeedKind::Optional, in_row: true });
+    }
     let when = node.when.as_ref().map(|gate| need(gate, ElementType::Bool, NeedKind::Optional));
     let aligned = !node.own_rows_by_rule()
         && needs.iter().all(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
