@@ -66,13 +66,11 @@ step_kafka() {
 }
 
 step_python() {
-  [[ -f tests/models/requirements.txt ]] || { echo "no tests/models/requirements.txt: nothing to do"; return; }
   pip_install models tests/models/requirements.txt
 }
 
 step_models() {
   local stamp=target/models/stamp
-  [[ -f tests/models/export.py ]] || { echo "no tests/models/export.py: nothing to do"; return; }
   local sources=(tests/models/*.py tests/models/requirements.txt)
   unchanged "$stamp" "${sources[@]}" && echo "nothing has changed" && return
   step_python
@@ -80,4 +78,14 @@ step_models() {
   mkdir -p target/models
   PYTHONPYCACHEPREFIX="$PWD/target/venv/pycache" target/venv/bin/python tests/models/export.py target/models
   remember "$stamp" "${sources[@]}"
+}
+
+step_pandas() {
+  local stamp=target/operators/stamp script=tests/operators/reference.py
+  unchanged "$stamp" "$script" tests/models/requirements.txt && echo "nothing has changed" && return
+  step_python
+  rm -rf target/operators
+  mkdir -p target/operators
+  PYTHONPYCACHEPREFIX="$PWD/target/venv/pycache" target/venv/bin/python "$script" target/operators
+  remember "$stamp" "$script" tests/models/requirements.txt
 }

@@ -10,9 +10,9 @@ use actix::prelude::ArbiterHandle;
 use tokio::sync::watch;
 
 use crate::actor::Counts;
+use crate::actor::control::Inspect;
 use crate::actor::driver::{Control, Ended};
 use crate::actor::intake::IntakeCounts;
-use crate::actor::shard::Inspect;
 use crate::in_process::{Subscription, subscription};
 use crate::runtime::SourceThread;
 use crate::supervisor::{Applied, ClassState, DeployError, Deployment, apply, prepare};
@@ -278,6 +278,18 @@ impl Handle {
             });
         }
         Ok(report)
+    }
+
+    /// Waits until everything that the sources have handed over so far has had its effect.
+    pub async fn settled(&self) {
+        let drivers: Vec<_> = self.0.state.lock().await.classes.values().map(|class| class.driver.clone()).collect();
+        for driver in drivers {
+            let (drained, settled) = tokio::sync::oneshot::channel();
+            // A source that has ended has nothing in flight.
+            if driver.send(Control::Drained { before: Revision(u64::MAX), drained }).is_ok() {
+                let _ = settled.await;
+            }
+        }
     }
 
     /// Stops: sources first, then what is in flight, sinks, and the last commit.

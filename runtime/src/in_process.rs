@@ -1,10 +1,11 @@
 //! A source that the host itself feeds, and a sink that it reads: no broker, no files.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::traits::sink::{DeadLetter, DeadLetters};
 use crate::traits::source::{Axes, Batch, PollLimits, Polled, Records, RowsRecord, Source, SourceError};
@@ -18,6 +19,8 @@ pub const FEED_CAPACITY: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Feeder {
     sender: mpsc::Sender<Batch>,
+    sent: Arc<AtomicU64>,
+    taken: watch::Receiver<u64>,
     committed: Arc<Mutex<HashMap<u32, Offset>>>,
 }
 
@@ -26,6 +29,7 @@ pub struct Feeder {
 pub struct FeedSource {
     axes: Axes,
     receiver: mpsc::Receiver<Batch>,
+    taken: watch::Sender<u64>,
     waiting: Option<tokio::runtime::Runtime>,
     committed: Arc<Mutex<HashMap<u32, Offset>>>,
 }
@@ -39,8 +43,9 @@ pub struct FeedClosed;
 pub fn feed(axes: Axes) -> (Feeder, FeedSource) {
     let (sender, receiver) = mpsc::channel(FEED_CAPACITY);
     let committed = Arc::new(Mutex::new(HashMap::new()));
-    let source = FeedSource { axes, receiver, waiting: None, committed: Arc::clone(&committed) };
-    (Feeder { sender, committed }, source)
+    let (tell_taken, taken) = watch::channel(0);
+    let source = FeedSource { axes, receiver, taken: tell_taken, waiting: None, committed: Arc::clone(&committed) };
+    (Feeder { sender, sent: Arc::default(), taken, committed }, source)
 }
 
 impl Feeder {
@@ -50,7 +55,7 @@ impl Feeder {
     /// # Errors
     /// When the runtime has stopped.
     pub async fn send(&self, partition: u32, records: Vec<RowsRecord>) -> Result<(), FeedClosed> {
-        self.sender.send(Batch { partition, records: Records::Rows(records) }).await.map_err(|_| FeedClosed)
+        self.send_batch(Batch { partition, records: Records::Rows(records) }).await
     }
 
     /// As [`Feeder::send`], with anything that a source can hand over.
@@ -58,6 +63,7 @@ impl Feeder {
     /// # Errors
     /// When the runtime has stopped.
     pub async fn send_batch(&self, batch: Batch) -> Result<(), FeedClosed> {
+        self.sent.fetch_add(1, Ordering::AcqRel);
         self.sender.send(batch).await.map_err(|_| FeedClosed)
     }
 
@@ -66,7 +72,17 @@ impl Feeder {
     /// # Errors
     /// When the runtime has stopped.
     pub async fn tick(&self, partition: u32, now: Time) -> Result<(), FeedClosed> {
-        self.sender.send(Batch { partition, records: Records::Tick(now) }).await.map_err(|_| FeedClosed)
+        self.send_batch(Batch { partition, records: Records::Tick(now) }).await
+    }
+
+    /// Waits until the runtime has taken everything that was sent; [`Handle::settled`](crate::Handle::settled) then
+    /// waits until it has had its effect.
+    ///
+    /// # Errors
+    /// When the runtime has stopped.
+    pub async fn taken(&self) -> Result<(), FeedClosed> {
+        let sent = self.sent.load(Ordering::Acquire);
+        self.taken.clone().wait_for(|taken| *taken >= sent).await.map(|_| ()).map_err(|_| FeedClosed)
     }
 
     /// The offset before which every record of a partition has had its effect.
@@ -95,7 +111,10 @@ impl Source for FeedSource {
         match first {
             Err(_) => Ok(Polled::Batches(Vec::new())),
             Ok(None) => Ok(Polled::End),
-            Ok(Some(batch)) => Ok(Polled::Batches(vec![batch])),
+            Ok(Some(batch)) => {
+                self.taken.send_modify(|taken| *taken += 1);
+                Ok(Polled::Batches(vec![batch]))
+            }
         }
     }
 
@@ -223,7 +242,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.shared.closed.store(true, std::sync::atomic::Ordering::Release);
+        self.shared.closed.store(true, Ordering::Release);
         let frames = std::mem::take(&mut *self.shared.frames.lock().expect("nobody panics with this lock"));
         frames.into_iter().for_each(|(_, done)| done.done());
     }
@@ -239,7 +258,7 @@ impl SinkWriter for SubscriptionSink {
     fn write(&mut self, frame: &SinkFrame<'_>, done: Done) {
         let mut frames = self.0.frames.lock().expect("nobody panics with this lock");
         let outputs = outputs(frame);
-        if outputs.is_empty() || self.0.closed.load(std::sync::atomic::Ordering::Acquire) {
+        if outputs.is_empty() || self.0.closed.load(Ordering::Acquire) {
             drop(frames);
             done.done();
             return;

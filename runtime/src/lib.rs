@@ -3,6 +3,7 @@
 mod actor;
 pub mod clock;
 mod handle;
+pub mod harness;
 pub mod in_process;
 mod runtime;
 mod supervisor;
@@ -11,10 +12,16 @@ pub mod traits;
 pub mod words;
 
 pub use actor::Counts;
-pub use actor::driver::DriveOptions;
+pub use actor::driver::{DriveOptions, SwitchPosition};
 pub use actor::intake::{BadRow, IntakeCounts, IntakePolicy};
 pub use handle::{Handle, NodeReport, Preview, Report, RunError};
+pub use harness::{Bench, BenchOptions};
 pub use runtime::{Builder, Options, Runtime, StartError};
 pub use supervisor::{Applied, DeployError, Deployment};
 pub use topology::Topology;
 pub use words::{Attribute, Element, ElementType, Stream, Value};
+
+/// The program of the front page is compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

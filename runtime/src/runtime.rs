@@ -1,16 +1,17 @@
 //! The runtime: topologies, sources and sinks put together and started.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter, System};
 use tokio::sync::watch;
 
+use crate::actor::control::Stage;
 use crate::actor::driver::{DriveOptions, Driver, Ended};
 use crate::actor::intake::IntakePolicy;
-use crate::actor::shard::{Shard, ShardOptions, Stage};
+use crate::actor::shard::{Shard, ShardOptions};
 use crate::clock::SystemClock;
 use crate::handle::{Handle, Inner, State};
 use crate::in_process::LoggedLetters;
@@ -279,7 +280,6 @@ impl Shared {
                     frame_keys: self.options.frame_keys,
                     mailbox: self.options.drive.in_flight_records + self.options.drive.batch_records + 1024,
                     keys_max: self.options.keys_max,
-                    control_nanos: Arc::new(AtomicU64::new(0)),
                 };
                 Shard::start_in_arbiter(arbiter, move |_| Shard::new(options))
             })

@@ -47,17 +47,19 @@ async fn run_case(case: &Case) -> Ran {
     let handle = builder.start().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
     let mut revisions = vec![Revision(1)];
     let mut before = first;
+    let mut switches = Vec::new();
     for (number, plan) in case.plans.iter().enumerate().skip(1) {
         let waiting = feed.clone();
         tokio::task::spawn_blocking(move || waiting.wait_until_taken()).await.expect("the feed is taken");
         let applied = handle.apply(deployment(before, plan)).await;
         let applied = applied.unwrap_or_else(|error: DeployError| panic!("seed {}, plan {number}: {error}", case.seed));
         revisions.push(applied.revision);
+        switches.push(applied.positions.iter().copied().collect());
         before = plan;
         feed.go_on();
     }
     handle.finished().await.expect("the feed does not fail");
-    Ran { outcome: gather.outcome(&revisions), switches: case.switches() }
+    Ran { outcome: gather.outcome(&revisions), switches }
 }
 
 fn bindings(case: &Case) -> std::collections::BTreeSet<String> {

@@ -6,30 +6,35 @@ use gristmill::topology::{Ask, Node, NodeKind, RowRule, Work};
 use gristmill::traits::{Digest, RowsRecord};
 use gristmill::words::{Cause, Key, NodeId, Offset, StreamName, Time};
 
-use super::case::{BadRow, Case, Happening, Switch};
+use super::case::{BadRow, Case, Happening};
 use super::intake::{Arrival, AxisIntake, RawRow};
 use super::outcome::{Letter, Mechanism, Outcome, Written};
 use super::plan::{self, Axis, KeyPlan, Plan};
 use super::state::NodeState;
 use super::unit::{Unit, UnitRow};
 
-/// Computes what a case must write when its plans begin at `switches`: those of the case, or those that a run of the
-/// engine recorded.
-pub fn interpret(case: &Case, switches: &[Switch]) -> Outcome {
+/// Computes what a case must write.
+pub fn interpret(case: &Case) -> Outcome {
     let plans = case.plans.iter().enumerate().map(|(number, version)| Plan::new(number, version, &case.axes)).collect();
     let mut interpreter = Interpreter {
         case,
-        switches,
+        deployed: 0,
         plans,
         key_plans: BTreeMap::new(),
         partitions: BTreeMap::new(),
         outcome: Outcome::default(),
     };
-    for entry in &case.log {
+    for (number, entry) in case.log.iter().enumerate() {
+        while case.deploy_before.get(interpreter.deployed).is_some_and(|before| *before <= number) {
+            interpreter.deploy();
+        }
         match &entry.what {
             Happening::Record(record) => interpreter.record(entry.partition, record),
             Happening::Tick(time) => interpreter.tick(entry.partition, *time),
         }
+    }
+    while interpreter.deployed < case.deploy_before.len() {
+        interpreter.deploy();
     }
     interpreter.count_unused();
     interpreter.outcome
@@ -37,7 +42,8 @@ pub fn interpret(case: &Case, switches: &[Switch]) -> Outcome {
 
 struct Interpreter<'c> {
     case: &'c Case,
-    switches: &'c [Switch],
+    /// How many plans have followed the first.
+    deployed: usize,
     plans: Vec<Plan<'c>>,
     /// What the plans mean for the keys that were met.
     key_plans: BTreeMap<(usize, Key), KeyPlan<'c>>,
@@ -72,10 +78,8 @@ struct About<'a> {
 
 impl Interpreter<'_> {
     fn record(&mut self, number: u32, record: &RowsRecord) {
-        while self.next_switch(number).is_some_and(|offset| record.offset >= offset) {
-            self.switch(number);
-        }
-        let partition = self.partitions.entry(number).or_default();
+        let plan = self.deployed;
+        let partition = self.partitions.entry(number).or_insert_with(|| Partition { plan, ..Partition::default() });
         if partition.last != Some(record.offset) {
             (partition.last, partition.rows_of_last) = (Some(record.offset), 0);
         } else {
@@ -151,9 +155,11 @@ impl Interpreter<'_> {
         }
     }
 
-    fn next_switch(&self, number: u32) -> Option<Offset> {
-        let plan = self.partitions.get(&number).map_or(0, |partition| partition.plan);
-        self.switches.get(plan)?.get(&number).copied()
+    /// The next plan takes over, in every partition after its last record or tick.
+    fn deploy(&mut self) {
+        let partitions: Vec<u32> = self.partitions.keys().copied().collect();
+        partitions.into_iter().for_each(|number| self.switch(number));
+        self.deployed += 1;
     }
 
     /// Law 16.

@@ -75,47 +75,62 @@ pub(crate) fn gather_plain(values: &[f64], windows: &Windows, lanes: usize, want
 #[inline(always)]
 fn gather_here(values: &[f64], windows: &Windows, lanes: usize, wanted: Wanted, out: &mut Gathered) {
     match lanes {
-        0..=4 => gather_lanes::<4>(values, windows, wanted, out),
-        5..=8 => gather_lanes::<8>(values, windows, wanted, out),
-        _ => gather_lanes::<LANES>(values, windows, wanted, out),
+        0..=4 => gather_fours::<1>(values, windows, wanted, out),
+        5..=8 => gather_fours::<2>(values, windows, wanted, out),
+        _ => gather_fours::<3>(values, windows, wanted, out),
     }
 }
 
 #[inline(always)]
-fn gather_lanes<const L: usize>(values: &[f64], windows: &Windows, wanted: Wanted, out: &mut Gathered) {
-    let rows: [f64; L] = match windows {
-        Windows::Sliding(rows) => [*rows as f64; L],
-        Windows::Ragged { starts, ends } => std::array::from_fn(|lane| (ends[lane] - starts[lane]) as f64),
+fn gather_fours<const N: usize>(values: &[f64], windows: &Windows, wanted: Wanted, out: &mut Gathered) {
+    let rows: [Four; N] = match windows {
+        Windows::Sliding(rows) => [[*rows as f64; 4]; N],
+        Windows::Ragged { starts, ends } => each(|four, lane| (ends[4 * four + lane] - starts[4 * four + lane]) as f64),
     };
-    let mut mean = [0.0; L];
+    let mut mean = [[0.0; 4]; N];
     put(&mut out.rows, &rows);
     if wanted.mean {
-        let sum = fold::<Sum, L>(values, windows, &mean);
+        let sum = fold::<Sum, N>(values, windows, &mean);
         put(&mut out.sum, &sum);
-        mean = std::array::from_fn(|lane| sum[lane] / rows[lane]);
+        mean = each(|four, lane| sum[four][lane] / rows[four][lane]);
         put(&mut out.mean, &mean);
     }
     if wanted.std {
-        let deviations = fold::<Deviations, L>(values, windows, &mean);
-        let free: [f64; L] = std::array::from_fn(|lane| rows[lane] - wanted.ddof);
-        let std: [f64; L] = std::array::from_fn(|lane| (deviations[lane] / free[lane]).sqrt());
-        put(&mut out.std, &std::array::from_fn::<_, L, _>(|lane| if free[lane] > 0.0 { std[lane] } else { f64::NAN }));
+        let deviations = fold::<Deviations, N>(values, windows, &mean);
+        let free: [Four; N] = each(|four, lane| rows[four][lane] - wanted.ddof);
+        let std: [Four; N] = each(|four, lane| (deviations[four][lane] / free[four][lane]).sqrt());
+        put(&mut out.std, &each::<N>(|four, lane| if free[four][lane] > 0.0 { std[four][lane] } else { f64::NAN }));
     }
     if wanted.rms {
-        let squares = fold::<Squares, L>(values, windows, &mean);
-        put(&mut out.rms, &std::array::from_fn::<_, L, _>(|lane| (squares[lane] / rows[lane]).sqrt()));
+        let squares = fold::<Squares, N>(values, windows, &mean);
+        put(&mut out.rms, &each::<N>(|four, lane| (squares[four][lane] / rows[four][lane]).sqrt()));
     }
     if wanted.min {
-        put(&mut out.min, &fold::<Min, L>(values, windows, &mean));
+        put(&mut out.min, &fold::<Min, N>(values, windows, &mean));
     }
     if wanted.max {
-        put(&mut out.max, &fold::<Max, L>(values, windows, &mean));
+        put(&mut out.max, &fold::<Max, N>(values, windows, &mean));
     }
 }
 
+/// Lanes go by fours, which the compiler puts into one register of AVX2 or two of SSE2; left to itself it pairs lanes
+/// that do not lie side by side.
+type Four = [f64; 4];
+
 #[inline(always)]
-fn put<const L: usize>(to: &mut [f64; LANES], from: &[f64; L]) {
-    to[..L].copy_from_slice(from);
+fn each<const N: usize>(lane: impl Fn(usize, usize) -> f64) -> [Four; N] {
+    let mut fours = [[0.0; 4]; N];
+    for (four, lanes) in fours.iter_mut().enumerate() {
+        for (index, value) in lanes.iter_mut().enumerate() {
+            *value = lane(four, index);
+        }
+    }
+    fours
+}
+
+#[inline(always)]
+fn put<const N: usize>(to: &mut [f64; LANES], from: &[Four; N]) {
+    to[..4 * N].copy_from_slice(from.as_flattened());
 }
 
 /// How the next value of a window is added to what has been gathered of it.
@@ -147,19 +162,31 @@ fold!(Min, f64::INFINITY, |gathered: f64, value: f64, _| if value < gathered { v
 fold!(Max, f64::NEG_INFINITY, |gathered: f64, value: f64, _| if value > gathered { value } else { gathered });
 
 #[inline(always)]
-fn fold<F: Fold, const L: usize>(values: &[f64], windows: &Windows, mean: &[f64; L]) -> [f64; L] {
-    match windows {
-        Windows::Sliding(rows) => sliding::<F, L>(&values[..rows + L - 1], mean),
-        Windows::Ragged { starts, ends } => ragged::<F, L>(values, &starts[..L], &ends[..L], mean),
+fn add<F: Fold>(gathered: &mut Four, values: &Four, mean: &Four) {
+    for lane in 0..4 {
+        gathered[lane] = F::add(gathered[lane], values[lane], mean[lane]);
     }
 }
 
 #[inline(always)]
-fn sliding<F: Fold, const L: usize>(values: &[f64], mean: &[f64; L]) -> [f64; L] {
-    let mut gathered = [F::START; L];
-    for terms in values.array_windows::<L>() {
-        for ((gathered, value), mean) in gathered.iter_mut().zip(terms).zip(mean) {
-            *gathered = F::add(*gathered, *value, *mean);
+fn fold<F: Fold, const N: usize>(values: &[f64], windows: &Windows, mean: &[Four; N]) -> [Four; N] {
+    match windows {
+        Windows::Sliding(rows) => sliding::<F, N>(values, *rows, mean),
+        Windows::Ragged { starts, ends } => ragged::<F, N>(values, &starts[..4 * N], &ends[..4 * N], mean),
+    }
+}
+
+#[inline(always)]
+fn sliding<F: Fold, const N: usize>(values: &[f64], rows: usize, mean: &[Four; N]) -> [Four; N] {
+    // Told that this is 1, the compiler would keep lanes from one term to the next instead of loading them side by side.
+    let step = std::hint::black_box(1);
+    let mut gathered = [[F::START; 4]; N];
+    let mut first = 0;
+    for _ in 0..rows {
+        let terms = &values[first..first + 4 * N];
+        first += step;
+        for ((gathered, values), mean) in gathered.iter_mut().zip(terms.as_chunks().0).zip(mean) {
+            add::<F>(gathered, values, mean);
         }
     }
     gathered
@@ -167,37 +194,41 @@ fn sliding<F: Fold, const L: usize>(values: &[f64], mean: &[f64; L]) -> [f64; L]
 
 /// First the rows that only some windows have, then those that all have, then again some.
 #[inline(always)]
-fn ragged<F: Fold, const L: usize>(values: &[f64], starts: &[usize], ends: &[usize], mean: &[f64; L]) -> [f64; L] {
-    let (first, last) = (starts[0], ends[L - 1]);
-    let common = if starts[L - 1] < ends[0] { starts[L - 1]..ends[0] } else { last..last };
+fn ragged<F: Fold, const N: usize>(values: &[f64], starts: &[usize], ends: &[usize], mean: &[Four; N]) -> [Four; N] {
+    let (first, last) = (starts[0], ends[4 * N - 1]);
+    let common = if starts[4 * N - 1] < ends[0] { starts[4 * N - 1]..ends[0] } else { last..last };
     // As floats, because SSE2 cannot compare 64-bit integers.
-    let from: [f64; L] = std::array::from_fn(|lane| starts[lane] as f64);
-    let to: [f64; L] = std::array::from_fn(|lane| ends[lane] as f64);
-    let mut gathered = [F::START; L];
-    some::<F, L>(&mut gathered, values, first..common.start, (&from, &to), mean);
+    let bounds: [[Four; 2]; N] =
+        std::array::from_fn(|four| [starts, ends].map(|rows| std::array::from_fn(|lane| rows[4 * four + lane] as f64)));
+    let mut gathered = [[F::START; 4]; N];
+    some::<F, N>(&mut gathered, values, first..common.start, &bounds, mean);
     for value in &values[common.clone()] {
         for (gathered, mean) in gathered.iter_mut().zip(mean) {
-            *gathered = F::add(*gathered, *value, *mean);
+            add::<F>(gathered, &[*value; 4], mean);
         }
     }
-    some::<F, L>(&mut gathered, values, common.end..last, (&from, &to), mean);
+    some::<F, N>(&mut gathered, values, common.end..last, &bounds, mean);
     gathered
 }
 
 /// Rows that only the lanes have whose window reaches over them.
 #[inline(always)]
-fn some<F: Fold, const L: usize>(
-    gathered: &mut [f64; L],
+fn some<F: Fold, const N: usize>(
+    gathered: &mut [Four; N],
     values: &[f64],
     rows: Range<usize>,
-    (from, to): (&[f64; L], &[f64; L]),
-    mean: &[f64; L],
+    bounds: &[[Four; 2]; N],
+    mean: &[Four; N],
 ) {
     for (row, value) in rows.clone().zip(&values[rows]) {
         let row = row as f64;
-        for (lane, gathered) in gathered.iter_mut().enumerate() {
-            let with = F::add(*gathered, *value, mean[lane]);
-            *gathered = if (from[lane] <= row) & (row < to[lane]) { with } else { *gathered };
+        for ((gathered, [from, to]), mean) in gathered.iter_mut().zip(bounds).zip(mean) {
+            let mut with = *gathered;
+            add::<F>(&mut with, &[*value; 4], mean);
+            for lane in 0..4 {
+                let inside = (from[lane] <= row) & (row < to[lane]);
+                gathered[lane] = if inside { with[lane] } else { gathered[lane] };
+            }
         }
     }
 }

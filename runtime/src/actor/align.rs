@@ -16,26 +16,31 @@ pub(crate) struct KeyAlign {
     newest: Vec<Option<Time>>,
     waiting: BTreeSet<Time>,
     clock: Option<Time>,
+    /// For rows on all needs: the last that was let go.
     last_row: Option<Time>,
+    /// The node's last row.
     passed: Option<Time>,
 }
 
-/// The last values of a need: times rise, causes never fall.
+/// The last values of a need, in order of arrival: causes never fall.
 #[derive(Debug)]
 struct History {
     times: Vec<Time>,
     causes: Vec<Cause>,
     values: Column,
+    /// Whether times rise. They do but after a switch, when a provider that is born anew begins at an earlier time.
+    rising: bool,
 }
 
 impl History {
     fn new(element: ElementType) -> Self {
-        Self { times: Vec::new(), causes: Vec::new(), values: Column::with_capacity(element, 0) }
+        Self { times: Vec::new(), causes: Vec::new(), values: Column::with_capacity(element, 0), rising: true }
     }
 
     fn append(&mut self, view: &View<'_>) {
         for row in 0..view.times.len() {
             if !view.column.is_missing(row) {
+                self.rising &= self.times.last().is_none_or(|last| *last < view.times[row]);
                 self.times.push(view.times[row]);
                 self.causes.push(view.causes[row]);
                 self.values.push_row(view.column, row);
@@ -46,9 +51,13 @@ impl History {
     /// The row of the value as of a time, among those known by a cause.
     fn as_of(&self, time: Time, cause: Cause, node: &Node) -> Option<usize> {
         let known = self.causes.partition_point(|known| *known <= cause);
-        let row = self.times[..known].partition_point(|at| *at <= time).checked_sub(1)?;
-        let kept = row + node.as_of_rows >= known;
-        (kept && self.times[row] >= time.minus(node.max_age)).then_some(row)
+        let first = known.saturating_sub(node.as_of_rows);
+        let row = if self.rising {
+            self.times[..known].partition_point(|at| *at <= time).checked_sub(1).filter(|row| *row >= first)?
+        } else {
+            (first..known).filter(|row| self.times[*row] <= time).max_by_key(|row| (self.times[*row], *row))?
+        };
+        (self.times[row] >= time.minus(node.max_age)).then_some(row)
     }
 
     fn trim(&mut self, keep: usize) {
@@ -57,6 +66,7 @@ impl History {
             self.times.drain(..drop);
             self.causes.drain(..drop);
             self.values.drop_front(drop);
+            self.rising = self.times.is_sorted_by(|a, b| a < b);
         }
     }
 }
@@ -85,8 +95,15 @@ pub(crate) struct After {
 }
 
 impl KeyAlign {
-    /// The node's rows in a frame. `incoming` has the needs, then the gate if there is one.
-    pub(crate) fn rows(&mut self, node: &Node, incoming: &[Incoming<'_>], after: After) -> Aligned {
+    /// The node's rows in a frame. `incoming` has the needs, then the gate if there is one; `base` the rows of the
+    /// node's input axis where they are known otherwise than by a need.
+    pub(crate) fn rows(
+        &mut self,
+        node: &Node,
+        incoming: &[Incoming<'_>],
+        base: Option<(&[Time], &[Cause])>,
+        after: After,
+    ) -> Aligned {
         if self.histories.is_empty() {
             let history = |incoming: &Incoming<'_>| is_as_of(incoming).then(|| History::new(incoming.need.element));
             self.histories = incoming.iter().map(history).collect();
@@ -98,8 +115,8 @@ impl KeyAlign {
             }
         }
         let candidates = match node.rule {
-            RowRule::First => first(incoming),
-            RowRule::OnAny => self.on_any(incoming, node),
+            RowRule::First => first(incoming, base),
+            RowRule::OnAny => on_any(incoming, node),
             RowRule::OnAll { wait } => self.on_all(incoming, node, wait, after),
         };
         let rows = self.pick(node, incoming, candidates);
@@ -115,6 +132,9 @@ impl KeyAlign {
         let mut rows = Aligned::default();
         rows.columns.extend(incoming[..needs].iter().map(|need| Column::with_capacity(need.need.element, 0)));
         for candidate in candidates {
+            if node.rule == RowRule::OnAny && self.passed.is_some_and(|last| candidate.time <= last) {
+                continue;
+            }
             if node.when.is_some() {
                 let open = match self.read(needs, &incoming[needs], candidate, node) {
                     Some((ColumnRef::Bool(values), row)) => values[row] == Some(true),
@@ -157,17 +177,6 @@ impl KeyAlign {
         Some((history.values.as_ref(), history.as_of(row.time, row.cause, node)?))
     }
 
-    fn on_any(&mut self, incoming: &[Incoming<'_>], node: &Node) -> Vec<Candidate> {
-        let mut rows = Vec::new();
-        for (cause, time, _) in brought(incoming, node) {
-            if self.last_row.is_none_or(|last| time > last) {
-                self.last_row = Some(time);
-                rows.push(Candidate { time, cause, index: None });
-            }
-        }
-        rows
-    }
-
     fn on_all(&mut self, incoming: &[Incoming<'_>], node: &Node, wait: Span, after: After) -> Vec<Candidate> {
         let mut rows = Vec::new();
         let brought = brought(incoming, node);
@@ -205,11 +214,6 @@ impl KeyAlign {
             rows.push(Candidate { time, cause, index: None });
         }
     }
-
-    /// Whether rows wait.
-    pub(crate) fn waits(&self) -> bool {
-        !self.waiting.is_empty()
-    }
 }
 
 /// A row that a node may have; `index` is its row on the node's input axis, if it has one.
@@ -220,12 +224,20 @@ struct Candidate {
     index: Option<usize>,
 }
 
-fn first(incoming: &[Incoming<'_>]) -> Vec<Candidate> {
-    let rows = incoming.iter().find_map(|need| need.view.filter(|_| need.need.in_row));
-    rows.map_or_else(Vec::new, |view| {
-        let row = |index| Candidate { time: view.times[index], cause: view.causes[index], index: Some(index) };
-        (0..view.times.len()).map(row).collect()
+fn first(incoming: &[Incoming<'_>], base: Option<(&[Time], &[Cause])>) -> Vec<Candidate> {
+    let by_need = || incoming.iter().find_map(|need| need.view.filter(|_| need.need.in_row));
+    let rows = base.or_else(|| by_need().map(|view| (view.times, view.causes)));
+    rows.map_or_else(Vec::new, |(times, causes)| {
+        let row = |index| Candidate { time: times[index], cause: causes[index], index: Some(index) };
+        (0..times.len()).map(row).collect()
     })
+}
+
+/// Every time that a need brings, once for each cause.
+fn on_any(incoming: &[Incoming<'_>], node: &Node) -> Vec<Candidate> {
+    let mut brought: Vec<(Cause, Time)> = brought(incoming, node).into_iter().map(|(c, t, _)| (c, t)).collect();
+    brought.dedup();
+    brought.into_iter().map(|(cause, time)| Candidate { time, cause, index: None }).collect()
 }
 
 /// Whether a need is read as of a time, so that its values are remembered.

@@ -10,12 +10,10 @@ use super::align::KeyAlign;
 use super::guard::Health;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, Model};
-use crate::words::{Column, Key, KeyIndex, NodeId, Revision};
+use crate::words::{Column, Key, KeyIndex, Revision};
 
 /// Everything of one node on one shard. In a loop it is the leader's actor that touches it.
 pub(crate) struct Cell {
-    pub(crate) name: NodeId,
-    pub(crate) born: Revision,
     /// The operator's states; `None` for sinks and families.
     pub(crate) table: Option<Box<dyn AnyTable>>,
     /// For nodes whose needs are on several axes, or whose rows are gated or thinned.
@@ -59,8 +57,6 @@ impl Cell {
     pub(crate) fn new(plan: &PlanNode) -> Self {
         let many = plan.node.only_key().is_none();
         Self {
-            name: plan.name.clone(),
-            born: plan.born,
             table: plan.operator.as_ref().map(|operator| operator.table(many)),
             align: FxHashMap::default(),
             last: FxHashMap::default(),

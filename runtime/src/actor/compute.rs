@@ -7,11 +7,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::align::{After, Aligned, Incoming};
-use super::cell::{Cell, Shared};
+use super::cell::Cell;
 use super::frame::{Axis, Frame, KeyFrame, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
+use crate::topology::node::Work;
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
 use crate::traits::Rows;
 use crate::traits::sink::DeadLetter;
@@ -23,7 +24,6 @@ pub(super) const NEEDS_ON_STACK: usize = 16;
 /// A node at work on a frame: on all keys, or on the one it is for.
 pub(super) struct NodeRun<'f> {
     pub(super) frame: &'f Frame,
-    pub(super) shared: &'f Shared,
     pub(super) plan: &'f PlanNode,
     pub(super) only_run: Option<usize>,
 }
@@ -136,10 +136,15 @@ impl<'f> NodeRun<'f> {
     }
 
     /// The rows that the node has for a key; `None` when there are none.
-    pub(super) fn rows(&self, run: usize, cell: &mut Cell) -> Option<KeyRows<'f>> {
+    pub(super) fn rows(
+        &self,
+        run: usize,
+        cell: &mut Cell,
+        base: Option<(&[Time], &[Cause])>,
+    ) -> Option<KeyRows<'f>> {
         let plan = self.plan;
         if !plan.aligned {
-            return self.aligned_rows(run, cell);
+            return self.aligned_rows(run, cell, base);
         }
         let mut views: SmallVec<[Option<View<'f>>; NEEDS_ON_STACK]> = SmallVec::new();
         let mut first = None;
@@ -152,27 +157,32 @@ impl<'f> NodeRun<'f> {
         Some(KeyRows::InPlace { times: first.times, causes: first.causes, views })
     }
 
-    fn aligned_rows(&self, run: usize, cell: &mut Cell) -> Option<KeyRows<'f>> {
+    fn aligned_rows(
+        &self,
+        run: usize,
+        cell: &mut Cell,
+        base: Option<(&[Time], &[Cause])>,
+    ) -> Option<KeyRows<'f>> {
         let needs = self.plan.needs.iter().chain(&self.plan.when);
         let incoming: SmallVec<[Incoming<'_>; NEEDS_ON_STACK]> = needs
             .map(|need| Incoming { need, view: self.view(run, need), provided: self.provided(run, need) })
             .collect();
         let flush = self.frame.flush.as_ref().filter(|flush| flush.ends(&self.plan.name, self.plan.born));
         let after = After { tick: self.frame.tick, flush: flush.map(|flush| flush.cause) };
-        let nothing = incoming.iter().all(|incoming| incoming.view.is_none());
+        let nothing = base.is_none() && incoming.iter().all(|incoming| incoming.view.is_none());
         let key = self.frame.keys[run];
         if nothing && after.tick.is_none() && after.flush.is_none() {
             return None;
         }
         let align = cell.align.entry(key).or_default();
-        let rows = align.rows(&self.plan.node, &incoming, after);
+        let rows = align.rows(&self.plan.node, &incoming, base, after);
         (!rows.times.is_empty()).then_some(KeyRows::Aligned(rows))
     }
 
     fn run_key(&self, run: usize, cell: &mut Cell, out: &mut Buffer) {
         let key = self.frame.keys[run];
         let emits = self.plan.operator.as_ref().is_some_and(|operator| operator.own_rows());
-        if let Some(rows) = self.rows(run, cell) {
+        if let Some(rows) = self.rows(run, cell, None) {
             let start = out.begin(run, rows.times(), rows.causes(), emits);
             let filled = fill(self, run, &rows, cell);
             self.run_rows(run, key, &rows, &filled, start, cell, out);
@@ -197,6 +207,7 @@ impl<'f> NodeRun<'f> {
         let emits = self.plan.operator.as_ref().is_some_and(|operator| operator.own_rows());
         let (times, causes) = (rows.times(), rows.causes());
         cell.counts.rows += times.len() as u64;
+        self.check_artifact(key, cell);
         if cell.health.quarantined(key) {
             cell.counts.quarantined += times.len() as u64;
             return;
@@ -280,7 +291,25 @@ impl<'f> NodeRun<'f> {
                 Runner::Model(model.as_ref())
             }
         };
-        Some(guard::run(&mut runner, key, rows, out, &mut cell.health, failures))
+        let before = failures.len();
+        let tried = guard::run(&mut runner, key, rows, out, &mut cell.health, failures);
+        if failures.len() > before {
+            self.check_artifact(key, cell);
+        }
+        Some(tried)
+    }
+
+    /// A node that has another artifact for a key begins with a clean record.
+    pub(super) fn check_artifact(&self, key: KeyIndex, cell: &mut Cell) {
+        let Cell { health, members, .. } = cell;
+        health.with_artifact(key, || match &self.plan.node.work {
+            Work::Family(_) => {
+                let revision = self.frame.plan.revision;
+                let artifacts = members.get(key.0 as usize)?;
+                Some(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.digest())
+            }
+            _ => self.plan.node.artifact(),
+        });
     }
 
     pub(super) fn count(&self, cell: &mut Cell, rows: usize, tried: Option<usize>, failures: &[RowFailure]) {

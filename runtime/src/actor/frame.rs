@@ -78,10 +78,6 @@ impl Waits {
         Self(AtomicU32::new(count))
     }
 
-    pub(crate) fn add(&self, more: u32) {
-        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
-    }
-
     /// One write less; whether it was the last.
     #[inline]
     pub(crate) fn one_less(&self) -> bool {
@@ -128,13 +124,6 @@ pub(crate) struct Gate {
     pub(crate) waits: Waits,
     /// Key and node.
     pub(crate) members: Vec<(u32, u16)>,
-}
-
-/// Where a frame's rows came from.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    pub(crate) source: Arc<str>,
-    pub(crate) source_partition: u32,
 }
 
 /// See the module.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::frame::{Axis, Written};
 use super::intake::Piece;
 use crate::topology::plan::BasePlan;
-use crate::traits::source::RowsRecord;
+use crate::traits::source::{RowsRecord, absent};
 use crate::words::{Cause, Column, Key, KeyIndex};
 
 /// A frame in the making.
@@ -73,7 +73,11 @@ impl Gathering {
                 let element = base.axes[number].streams[place].1;
                 let mut column = Column::with_capacity(element, axis.times.len());
                 for rows in pieces.iter() {
-                    column.extend(rows.record.columns[place].rows(rows.from..rows.to));
+                    // A row that came in before its sensor was there, or read another type, lacks the value.
+                    match rows.record.columns.get(place).filter(|values| values.element_type() == element) {
+                        Some(values) => column.extend(values.rows(rows.from..rows.to)),
+                        None => column.extend(absent(element, rows.to - rows.from).as_ref()),
+                    }
                 }
                 columns.push((*slot, Written { axis: Arc::clone(&axis), column, complete: false }));
             }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustc_hash::FxHashMap;
 
 use crate::topology::scorer;
-use crate::traits::{AnyOperator, AnyTable, Model, Outputs, RowError, Rows};
+use crate::traits::{AnyOperator, AnyTable, Digest, Model, Outputs, RowError, Rows};
 use crate::words::{KeyIndex, Time};
 
 /// Failures within [`WINDOW_ROWS`] rows of a key that quarantine a node for it.
@@ -65,6 +65,8 @@ pub(crate) struct Health(FxHashMap<KeyIndex, KeyHealth>);
 
 #[derive(Debug, Default)]
 struct KeyHealth {
+    /// The artifact that failed; another one begins with a clean record.
+    artifact: Option<Digest>,
     /// Rows since the first failure that is remembered.
     rows: u64,
     failed: VecDeque<u64>,
@@ -78,9 +80,19 @@ impl Health {
         !self.0.is_empty() && self.0.get(&key).is_some_and(|health| health.quarantined)
     }
 
-    /// Ends a quarantine.
-    pub(crate) fn resume(&mut self, key: KeyIndex) {
-        self.0.remove(&key);
+    /// Ends what is remembered of a key when the node has another artifact for it now.
+    pub(crate) fn with_artifact(&mut self, key: KeyIndex, artifact: impl FnOnce() -> Option<Digest>) {
+        if self.0.is_empty() {
+            return;
+        }
+        if let std::collections::hash_map::Entry::Occupied(mut entry) = self.0.entry(key) {
+            let artifact = artifact();
+            if entry.get().artifact.is_some() && entry.get().artifact != artifact {
+                entry.remove();
+            } else {
+                entry.get_mut().artifact = artifact;
+            }
+        }
     }
 
     /// Keys that the node is quarantined for.

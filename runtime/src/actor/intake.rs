@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::traits::source::RowsRecord;
+use crate::traits::source::{RowsRecord, absent};
 use crate::words::{Cause, Column, Span, Time};
 
 /// What happens to a row that came too late, or twice.
@@ -193,6 +193,9 @@ impl AxisClock {
 
     fn wait(&mut self, record: &RowsRecord, row: usize) {
         let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting { times: Vec::new(), rows: Vec::new() }));
+        if waiting.rows.first().is_some_and(|first| !same_columns(first, &record.columns)) {
+            waiting.rows.iter_mut().for_each(|waiting| adapt(waiting, &record.columns));
+        }
         let time = record.times[row];
         let at = waiting.times.partition_point(|waiting| *waiting < time);
         let values = record.columns.iter().map(|column| {
@@ -225,6 +228,21 @@ impl AxisClock {
         }
         let rows = RowsRecord { times, columns, ..empty_like(like) };
         Some(Piece::Released { cause, rows })
+    }
+}
+
+fn same_columns(a: &[Column], b: &[Column]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.element_type() == b.element_type())
+}
+
+/// Since a deployment that added sensors, records have more columns than a row that waits.
+fn adapt(waiting: &mut Vec<Column>, columns: &[Column]) {
+    for (place, column) in columns.iter().enumerate() {
+        match waiting.get_mut(place) {
+            Some(value) if value.element_type() == column.element_type() => {}
+            Some(value) => *value = absent(column.element_type(), 1),
+            None => waiting.push(absent(column.element_type(), 1)),
+        }
     }
 }
 

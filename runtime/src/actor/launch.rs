@@ -10,7 +10,8 @@ use super::gather::Gathering;
 use super::node::{At, feeds, send};
 use super::shard::{Delivery, Shard};
 use crate::topology::bits::Bits;
-use crate::topology::plan::PlanNode;
+use crate::topology::node::NodeKind;
+use crate::topology::plan::{AxisLabel, PlanNode};
 use crate::words::{Cause, KeyIndex, Revision, Time};
 
 impl Shard {
@@ -28,7 +29,13 @@ impl Shard {
         let (axes, columns) = gathering.columns(&plan.base);
         let mut woken = woken(plan, &installed, &axes, tick.is_some(), flush);
         let starters = |plan: &PlanNode| {
-            (tick.is_some() && plan.ticks()) || flush.is_some_and(|flush| flush.ends(&plan.name, plan.born))
+            let has_rows = |axis: &AxisLabel| match axis {
+                AxisLabel::Source(axis) => axes.get(usize::from(*axis)).is_some_and(Option::is_some),
+                AxisLabel::Own(_) => false,
+            };
+            (tick.is_some() && plan.ticks())
+                || flush.is_some_and(|flush| flush.ends(&plan.name, plan.born))
+                || (plan.node.kind == NodeKind::Sensor && has_rows(&plan.axis))
         };
         let (waits, mut own) = loop {
             let mut waits: Vec<u32> = vec![0; plan.base.nodes.len()];

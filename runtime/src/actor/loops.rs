@@ -13,7 +13,7 @@ use crate::topology::need::NeedKind;
 use crate::topology::node::{Missing, stand_in};
 use crate::topology::plan::{From, PlanNeed, To};
 use crate::traits::Rows;
-use crate::words::{Column, ColumnRef};
+use crate::words::{Cause, Column, ColumnRef, Time};
 
 /// A member of a loop, with its state and its outputs so far.
 pub(super) struct Member<'f> {
@@ -62,10 +62,11 @@ fn inside(member: &Member<'_>, members: &[Member<'_>]) -> Vec<Inside> {
 }
 
 fn run_key(run: usize, members: &mut [Member<'_>], inside: &[Vec<Inside>]) {
+    let base = if members.len() > 1 { base(run, members) } else { None };
     let mut rows: Vec<Option<KeyRows<'_>>> = Vec::with_capacity(members.len());
     for member in members.iter() {
         let cell = &mut *member.cell.borrow_mut();
-        rows.push(if member.work.applies(run) { member.work.rows(run, cell) } else { None });
+        rows.push(if member.work.applies(run) { member.work.rows(run, cell, base) } else { None });
     }
     // A member whose own needs all come from within has the rows of the others.
     let Some(some) = rows.iter().position(Option::is_some) else { return };
@@ -86,6 +87,15 @@ fn run_key(run: usize, members: &mut [Member<'_>], inside: &[Vec<Inside>]) {
     }
 }
 
+/// The rows of the axis that the members of a loop share, for a key.
+fn base<'f>(run: usize, members: &[Member<'f>]) -> Option<(&'f [Time], &'f [Cause])> {
+    members.iter().filter(|member| member.work.applies(run)).find_map(|member| {
+        let work = &member.work;
+        let in_row = work.plan.needs.iter().filter(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
+        in_row.filter_map(|need| work.view(run, need)).map(|view| (view.times, view.causes)).next()
+    })
+}
+
 #[expect(clippy::too_many_arguments, reason = "one step of a loop over rows and members")]
 fn run_row(
     run: usize,
@@ -94,7 +104,7 @@ fn run_row(
     members: &mut [Member<'_>],
     inside: &[Inside],
     rows: &[Option<KeyRows<'_>>],
-    (times, causes): (&[crate::words::Time], &[crate::words::Cause]),
+    (times, causes): (&[Time], &[Cause]),
     starts: &[usize],
 ) {
     let cell = Rc::clone(&members[number].cell);
@@ -102,6 +112,7 @@ fn run_row(
     let work = &members[number].work;
     let key = work.frame.keys[run];
     cell.counts.rows += 1;
+    work.check_artifact(key, cell);
     if cell.health.quarantined(key) {
         cell.counts.quarantined += 1;
         return;
@@ -123,7 +134,7 @@ fn run_row(
                 None => column.push(None),
             },
         }
-        if need.kind == NeedKind::Required {
+        if matches!(need.kind, NeedKind::Required | NeedKind::Attribute) {
             stand_in_for(work, run, index, need, &mut column, cell);
         }
         columns.push(column);

@@ -37,7 +37,13 @@ pub(super) fn fill(work: &NodeRun<'_>, run: usize, rows: &KeyRows<'_>, cell: &mu
     let mut filled = Filled::default();
     for (index, need) in plan.needs.iter().enumerate() {
         let column = match &need.kind {
-            NeedKind::Attribute => Some(attribute(work, run, need, count)),
+            NeedKind::Attribute => {
+                let column = attribute(work, run, need, count);
+                match &plan.node.missing {
+                    Missing::Default(number) => Some(with_default(*number, need.element, Some(column.as_ref()), count)),
+                    _ => Some(column),
+                }
+            }
             NeedKind::Previous { initial } => Some(previous(work, run, (index, need), initial, count, cell)),
             NeedKind::Required | NeedKind::Optional => {
                 let column = rows.column(index);

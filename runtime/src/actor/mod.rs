@@ -3,6 +3,7 @@
 mod align;
 mod cell;
 mod compute;
+pub(crate) mod control;
 pub(crate) mod driver;
 mod frame;
 mod gather;

@@ -113,7 +113,7 @@ impl NodeActor {
         nodes: &[(&PlanNode, u32)],
         only_run: Option<usize>,
     ) -> SmallVec<[Finished; 1]> {
-        let of = |plan| NodeRun { frame, shared: &self.shared, plan, only_run };
+        let of = |plan| NodeRun { frame, plan, only_run };
         if let [(plan, cell)] = nodes {
             let work = of(plan);
             if !reads_itself(&work) {

@@ -2,14 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::cell::{Counts, Shared};
+use super::cell::Shared;
 use super::frame::{Flush, InstalledKey};
 use super::gather::Gathering;
 use super::install::Installer;
@@ -22,8 +21,8 @@ use crate::topology::plan::ClassPlan;
 use crate::topology::variant;
 use crate::traits::sink::DeadLetter;
 use crate::traits::source::{RawRecord, RowsRecord};
-use crate::traits::{Decode, Sink, SinkError};
-use crate::words::{Binding, Cause, Key, KeyIndex, NodeId, Offset, Revision, ShardIndex, Time};
+use crate::traits::{Decode, Sink};
+use crate::words::{Binding, Cause, Key, KeyIndex, Offset, Revision, ShardIndex, Time};
 
 /// What a shard is started with.
 pub(crate) struct ShardOptions {
@@ -37,8 +36,6 @@ pub(crate) struct ShardOptions {
     pub(crate) mailbox: usize,
     /// Most keys.
     pub(crate) keys_max: usize,
-    /// Nanoseconds that the shard has spent on staging and retiring.
-    pub(crate) control_nanos: Arc<AtomicU64>,
 }
 
 /// See the module.
@@ -46,7 +43,7 @@ pub(crate) struct Shard {
     pub(super) options: ShardOptions,
     pub(super) shared: Rc<Shared>,
     pub(super) installer: Installer,
-    index: FxHashMap<Key, KeyIndex>,
+    pub(super) index: FxHashMap<Key, KeyIndex>,
     pub(super) keys: Vec<KeyEntry>,
     /// Staged plans that are not retired, in order.
     pub(super) plans: Vec<Arc<ClassPlan>>,
@@ -497,153 +494,5 @@ impl Handler<Step> for Shard {
             context.wait(actix::fut::wrap_future(tokio::task::yield_now()));
             context.notify(Step);
         }
-    }
-}
-
-/// Starts the actors of a plan beside those that run.
-pub(crate) struct Stage {
-    pub(crate) plan: Arc<ClassPlan>,
-    /// Keys whose own nodes changed.
-    pub(crate) keys: Arc<Vec<Key>>,
-    /// Families whose members changed, with those keys: only these are looked at.
-    pub(crate) members: Arc<Vec<(NodeId, Vec<Key>)>>,
-}
-
-impl Message for Stage {
-    type Result = Result<(), SinkError>;
-}
-
-impl Handler<Stage> for Shard {
-    type Result = Result<(), SinkError>;
-
-    fn handle(&mut self, stage: Stage, _context: &mut Self::Context) -> Self::Result {
-        let _guard = AbortOnPanic;
-        let known = |keys: &Vec<Key>| keys.iter().filter_map(|key| self.index.get(key).copied()).collect();
-        let members: Vec<(NodeId, Vec<KeyIndex>)> =
-            stage.members.iter().map(|(node, keys)| (node.clone(), known(keys))).collect();
-        self.installer.stage(&stage.plan, &members)?;
-        for name in stage.keys.iter() {
-            if let Some(key) = self.index.get(name).copied() {
-                self.install_own(&stage.plan, name, key);
-            }
-        }
-        self.plans.push(stage.plan);
-        Ok(())
-    }
-}
-
-/// Ends what only plans before a revision had.
-pub(crate) struct Retire {
-    pub(crate) before: Revision,
-    /// Keys whose own nodes changed.
-    pub(crate) keys: Arc<Vec<Key>>,
-}
-
-impl Message for Retire {
-    type Result = ();
-}
-
-impl Handler<Retire> for Shard {
-    type Result = ();
-
-    fn handle(&mut self, retire: Retire, _context: &mut Self::Context) {
-        let _guard = AbortOnPanic;
-        self.plans.retain(|plan| plan.revision >= retire.before);
-        for name in retire.keys.iter() {
-            if let Some(key) = self.index.get(name).copied() {
-                self.retire_own(key, retire.before);
-            }
-        }
-        let plans = self.plans.clone();
-        for place in self.installer.retire(&plans) {
-            // The place is given again, to a node whose turns begin at 0.
-            if let Some(tickets) = self.tickets.get_mut(place as usize) {
-                tickets.clear();
-            }
-        }
-    }
-}
-
-impl Shard {
-    fn retire_own(&mut self, key: KeyIndex, before: Revision) {
-        let entry = &mut self.keys[key.0 as usize];
-        let in_force = entry.own.iter().rposition(|(from, _)| *from <= before).unwrap_or(0);
-        let gone: Vec<_> = entry.own.drain(..in_force).filter_map(|(_, own)| own).collect();
-        let kept: Vec<(NodeId, Revision)> = entry
-            .own
-            .iter()
-            .filter_map(|(_, own)| own.as_ref())
-            .flat_map(|own| own.plan.nodes.iter().map(|node| (node.plan.name.clone(), node.plan.born)))
-            .collect();
-        for node in gone.iter().flat_map(|own| &own.plan.nodes) {
-            let identity = (node.plan.name.clone(), node.plan.born);
-            if !kept.contains(&identity)
-                && let Some(place) = self.installer.end(&identity)
-            {
-                self.keys[key.0 as usize].own_tickets.retain(|(of, _)| *of != place);
-            }
-        }
-    }
-}
-
-/// A staged plan is not switched to: it is forgotten, with what only it had.
-pub(crate) struct Unstage(pub(crate) Revision);
-
-impl Message for Unstage {
-    type Result = ();
-}
-
-impl Handler<Unstage> for Shard {
-    type Result = ();
-
-    fn handle(&mut self, Unstage(revision): Unstage, _context: &mut Self::Context) {
-        self.plans.retain(|plan| plan.revision != revision);
-        for index in 0..self.keys.len() {
-            let own = &mut self.keys[index].own;
-            if own.last().is_some_and(|(from, _)| *from == revision) {
-                own.pop();
-            }
-        }
-        let plans = self.plans.clone();
-        self.installer.unstage_members(revision);
-        for place in self.installer.retire(&plans) {
-            if let Some(tickets) = self.tickets.get_mut(place as usize) {
-                tickets.clear();
-            }
-        }
-    }
-}
-
-/// Asks for what the shard has counted.
-pub(crate) struct Inspect;
-
-/// What a shard has counted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Inspected {
-    pub(crate) keys: usize,
-    pub(crate) actors: usize,
-    pub(crate) intake: IntakeCounts,
-    pub(crate) nodes: Vec<(NodeId, Revision, Counts, usize)>,
-}
-
-impl Message for Inspect {
-    type Result = Inspected;
-}
-
-impl Handler<Inspect> for Shard {
-    type Result = actix::MessageResult<Inspect>;
-
-    fn handle(&mut self, _inspect: Inspect, _context: &mut Self::Context) -> Self::Result {
-        let nodes = self.installer.running().map(|(name, born, place)| {
-            let cell = self.shared.cell(place);
-            let cell = cell.borrow();
-            (name.clone(), born, cell.counts, cell.health.quarantines().count())
-        });
-        actix::MessageResult(Inspected {
-            keys: self.keys.len(),
-            actors: self.installer.actors(),
-            intake: self.counts,
-            nodes: nodes.collect(),
-        })
     }
 }

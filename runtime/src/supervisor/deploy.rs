@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 use super::class::ClassState;
 use super::error::DeployError;
 use crate::actor::Flush;
+use crate::actor::control::{Retire, Stage, Unstage};
 use crate::actor::driver::{Control, SwitchPosition};
-use crate::actor::shard::{Retire, Shard, Stage, Unstage};
+use crate::actor::shard::Shard;
 use crate::topology::Attributes;
 use crate::topology::declared::Declared;
 use crate::topology::diff::{Changes, diff};
@@ -105,6 +106,8 @@ pub(crate) struct Staged {
     keys: Arc<Vec<Key>>,
     members: Arc<Vec<(NodeId, Vec<Key>)>>,
     trial: Vec<Trial>,
+    /// Whether anything is declared otherwise, be it a node that does not run.
+    news: bool,
 }
 
 /// Validates a deployment: the plan that it would make.
@@ -135,6 +138,7 @@ pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Rev
     only_own &= deployment.members.is_empty();
     let mut names = BTreeSet::new();
     let mut twice = Vec::new();
+    let mut news = !deployment.remove.is_empty() || !deployment.members.is_empty() || deployment.back_to.is_some();
     for node in &deployment.put {
         let node = Arc::new(node.clone());
         if !names.insert(node.name()) && declared.get(&node.name()).is_some_and(|before| !before.same(&node)) {
@@ -145,8 +149,9 @@ pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Rev
             None => only_own = false,
         }
         // The same again is no change.
-        if declared.get(&node.name()).is_none_or(|before| !before.same(&node)) {
+        if declared.get(&node.name()).is_none_or(|before| !before.same(&node) || before.pending != node.pending) {
             declared.put(Arc::clone(&node));
+            news = true;
         }
         trial.push(Trial::Node(node));
     }
@@ -162,7 +167,15 @@ pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Rev
     let keys = changed_keys(&state.plan, &plan);
     let members = changed_members(&state.plan, &plan);
     let changes = diff(&state.plan, &plan);
-    Ok(Staged { declared, plan: Arc::new(plan), changes, keys: Arc::new(keys), members: Arc::new(members), trial })
+    Ok(Staged {
+        declared,
+        plan: Arc::new(plan),
+        changes,
+        keys: Arc::new(keys),
+        members: Arc::new(members),
+        trial,
+        news,
+    })
 }
 
 /// What is tried out before it is staged.
@@ -248,7 +261,7 @@ pub(crate) async fn apply(state: &mut ClassState, staged: Staged) -> Result<Appl
         };
         result.map_err(|reason| DeployError::Trial { node: node.name(), reason })?;
     }
-    if staged.changes.0.is_empty() {
+    if staged.changes.0.is_empty() && !staged.news {
         let revision = state.plan.revision;
         return Ok(Applied { revision, changes: staged.changes, positions: Vec::new() });
     }

@@ -9,7 +9,7 @@ use crate::words::{ElementType, Key, StreamName, Value};
 pub type KeyAttributes = BTreeMap<StreamName, Value>;
 
 /// The attributes of a class: their types, and the values that are known, by key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes {
     types: BTreeMap<StreamName, ElementType>,
     values: BTreeMap<Key, Arc<KeyAttributes>>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::declared::Declared;
 use super::need::NeedKind;
-use super::node::{Node, RowRule, Work};
+use super::node::{Node, Work};
 use immutable_chunkmap::map::MapM;
 
 use super::plan::{AxisLabel, BasePlan, OwnName};
@@ -15,12 +15,18 @@ use crate::traits::Axes;
 use crate::traits::source::AxisStreams;
 use crate::words::{ElementType, StreamName};
 
-/// The axes of the source, each with its streams: as it declares them, or as the sensors ask for them.
-pub(super) fn source_axes(declared: &Declared, problems: &mut Vec<Problem>) -> Vec<AxisStreams> {
+/// The axes of the source, each with its streams: as it declares them, or as the sensors ask for them. An axis that was
+/// there keeps its place, and so does a stream in it: rows that wait in the intake were put together by these places.
+pub(super) fn source_axes(
+    declared: &Declared,
+    before: &[AxisStreams],
+    problems: &mut Vec<Problem>,
+) -> Vec<AxisStreams> {
     let mut sensors: BTreeMap<&StreamName, (ElementType, &Arc<Node>)> = BTreeMap::new();
-    for node in declared.base.values() {
-        if let Work::Sensor { raw, .. } = &node.work {
-            let element = node.provides[0].1;
+    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+    for node in declared.base.values().chain(own) {
+        if let (Work::Sensor { raw, .. }, Some((_, element))) = (&node.work, node.provides.first()) {
+            let element = *element;
             let (first, other) = sensors.entry(raw).or_insert((element, node));
             if *first != element {
                 let (stream, provider) = (raw.clone(), other.name());
@@ -54,22 +60,24 @@ pub(super) fn source_axes(declared: &Declared, problems: &mut Vec<Problem>) -> V
             shapes.iter().map(|streams| AxisStreams { streams: streams.clone() }).collect()
         }
         Axes::Open { groups, wide } => {
-            let mut axes: Vec<AxisStreams> = groups
-                .iter()
-                .map(|group| {
-                    let known = group.iter().filter_map(|name| Some((name.clone(), sensors.get(name)?.0)));
-                    AxisStreams { streams: known.collect() }
-                })
-                .collect();
-            let grouped = |name: &StreamName| groups.iter().flatten().any(|grouped| grouped == name);
-            let rest = sensors
-                .iter()
-                .filter(|(name, _)| !grouped(name))
-                .map(|(name, (element, _))| ((*name).clone(), *element));
-            if *wide {
-                axes.push(AxisStreams { streams: rest.collect() });
-            } else {
-                axes.extend(rest.map(|stream| AxisStreams { streams: vec![stream] }));
+            let mut axes = before.to_vec();
+            if axes.is_empty() {
+                axes.resize(groups.len() + usize::from(*wide), AxisStreams { streams: Vec::new() });
+            }
+            let grouped = groups.iter().flatten().filter_map(|name| Some((name, sensors.get(name)?.0)));
+            let all: Vec<_> = grouped.chain(sensors.iter().map(|(name, (element, _))| (*name, *element))).collect();
+            for (name, element) in all {
+                let known = |axis: &mut AxisStreams| {
+                    axis.streams.iter_mut().find(|(known, _)| known == name).map(|(_, known)| *known = element)
+                };
+                if axes.iter_mut().find_map(known).is_some() {
+                    continue;
+                }
+                let group = groups.iter().position(|group| group.contains(name));
+                match group.or(wide.then_some(groups.len())) {
+                    Some(place) => axes[place].streams.push((name.clone(), element)),
+                    None => axes.push(AxisStreams { streams: vec![(name.clone(), element)] }),
+                }
             }
             axes
         }
@@ -130,7 +138,7 @@ impl Labels {
             return NOWHERE;
         };
         let label = if node.own_rows() {
-            AxisLabel::Own(node.provides[0].0.clone())
+            own_label(node)
         } else if let Work::Sensor { raw, .. } = &node.work {
             self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
         } else {
@@ -146,26 +154,33 @@ impl Labels {
     }
 
     /// Whose rows a node runs on.
-    pub(super) fn input_of(&self, node: &Node) -> &AxisLabel {
-        first_need(node).map_or(&NOWHERE, |first| self.of_name(first))
+    pub(super) fn input_of(&self, node: &Node) -> AxisLabel {
+        if let Work::Sensor { .. } = &node.work {
+            return self.of_node(node);
+        }
+        first_need(node).map_or(NOWHERE, |first| self.of_name(first).clone())
     }
 
     /// Whose rows a node provides.
     pub(super) fn of_node(&self, node: &Node) -> AxisLabel {
         if node.own_rows() {
-            AxisLabel::Own(node.provides[0].0.clone())
+            own_label(node)
         } else if let Work::Sensor { raw, .. } = &node.work {
             self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
         } else {
-            self.input_of(node).clone()
+            self.input_of(node)
         }
     }
+}
+
+/// Rows of the node's own.
+fn own_label(node: &Node) -> AxisLabel {
+    node.provides.first().map_or(NOWHERE, |(name, _)| AxisLabel::Own(name.clone()))
 }
 
 /// The need whose rows a node has by default: its first stream that is read in the row.
 fn first_need(node: &Node) -> Option<&StreamName> {
     let direct = node.needs.iter().find(|need| need.is_direct());
     let previous = || node.needs.iter().find(|need| matches!(need.kind, NeedKind::Previous { .. }));
-    debug_assert!(node.rule == RowRule::First || direct.is_some() || node.needs.is_empty());
     direct.or_else(previous).map(|need| &need.name)
 }

@@ -11,21 +11,20 @@ use immutable_chunkmap::map::MapM;
 
 use super::plan::{BasePlan, OwnName, PlanNode};
 use super::problem::Problem;
-use super::resolve::{BASE_NODES_MAX, Names, element_of};
+use super::resolve::{BASE_NODES_MAX, Names, element_of, waits};
 use super::scorer::check_model;
 use crate::words::id::check_name;
 use crate::words::{ElementType, NodeId, Span, StreamName, Value};
 
 /// Most needs of one node.
-pub const NEEDS_MAX: usize = 4096;
+pub(super) const NEEDS_MAX: usize = 4096;
 /// Most streams that one node provides.
-pub const PROVIDES_MAX: usize = 256;
+pub(super) const PROVIDES_MAX: usize = 256;
 /// Most values of a need from another axis that are kept for a key.
-pub const AS_OF_ROWS_MAX: usize = 1_000_000;
+pub(super) const AS_OF_ROWS_MAX: usize = 1_000_000;
 
 /// Names and parameters of every node.
-pub(super) fn settings(declared: &Declared) -> Vec<Problem> {
-    let mut problems = Vec::new();
+pub(super) fn settings(declared: &Declared, problems: &mut Vec<Problem>) {
     if let Err(error) = check_name("class", &declared.class) {
         problems.push(error.into());
     }
@@ -34,12 +33,11 @@ pub(super) fn settings(declared: &Declared) -> Vec<Problem> {
         problems.push(Problem::TooMany { what: "nodes of the class", count, limit });
     }
     for node in declared.base.values() {
-        node_settings(node, &mut problems);
+        node_settings(node, problems);
     }
     for (_, nodes) in &declared.exact {
-        nodes.values().for_each(|node| node_settings(node, &mut problems));
+        nodes.values().for_each(|node| node_settings(node, problems));
     }
-    problems
 }
 
 /// Names and parameters of one node.
@@ -55,6 +53,9 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
     if node.needs.len() > NEEDS_MAX || node.provides.len() > PROVIDES_MAX {
         let (needs, provides) = (node.needs.len(), node.provides.len());
         wrong(format!("{needs} needs and {provides} provided streams; the limits are {NEEDS_MAX} and {PROVIDES_MAX}"));
+    }
+    if node.only_key().is_some() && matches!(node.work, Work::Sink(_)) {
+        wrong("a sink cannot be limited to one key; use a pattern".to_owned());
     }
     if node.rule != RowRule::First && !node.needs.iter().any(super::need::Need::is_direct) {
         wrong("rows on any or all needs want at least one need that is read in the row".to_owned());
@@ -175,7 +176,8 @@ pub(super) fn needs(
         node_needs(node, declared, names, problems);
     }
     for (_, nodes) in &declared.exact {
-        nodes.values().for_each(|node| node_needs(node, declared, names, problems));
+        let running = nodes.values().filter(|node| !waits(node, pending));
+        running.for_each(|node| node_needs(node, declared, names, problems));
     }
 }
 
@@ -264,7 +266,7 @@ pub(super) fn previous(
 ) {
     let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
     let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    for node in base.chain(own) {
+    for node in base.chain(own.filter(|node| !waits(node, pending))) {
         for need in node.needs.iter().filter(|need| matches!(need.kind, NeedKind::Previous { .. })) {
             let (is, own) = (labels.of_name(&need.name), labels.of_node(node));
             if *is != own {

@@ -109,10 +109,9 @@ pub(super) fn loops(
             if node.own_rows() {
                 refuse("it makes rows of its own; a loop advances row by row on one axis".to_owned());
             }
-            for need in node.needs.iter().filter(|need| need.is_direct()) {
-                if labels.of_name(&need.name) != labels.input_of(node) {
-                    refuse(format!("its need `{}` is on other rows; a loop advances on one axis", need.name));
-                }
+            let axis = labels.input_of(node);
+            if axis != labels.input_of(graph.nodes[component[0]]) {
+                refuse("its rows are not those of the others; a loop advances on one axis".to_owned());
             }
             for (name, _) in &node.provides {
                 if names.get(name).is_some_and(|providers| providers.exact.is_some()) {

@@ -38,9 +38,15 @@ impl Declared {
     /// # Errors
     /// Two nodes of one name that differ, all of them.
     pub fn of(topology: &Topology, axes: Axes) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let declared = Self::collect(topology, axes, &mut problems);
+        if problems.is_empty() { Ok(declared) } else { Err(problems) }
+    }
+
+    /// As [`Declared::of`]; of two nodes of one name that differ it has the first.
+    pub(super) fn collect(topology: &Topology, axes: Axes, problems: &mut Vec<Problem>) -> Self {
         let mut declared = Self::nothing(topology.class().clone(), axes);
         declared.attributes = Arc::new(topology.known_attributes().clone());
-        let mut problems = Vec::new();
         let mut exact: BTreeMap<Key, BTreeMap<NodeId, Arc<Node>>> = BTreeMap::new();
         for node in topology.nodes() {
             let name = node.name();
@@ -57,7 +63,7 @@ impl Declared {
             }
         }
         declared.exact = exact.into_iter().map(|(key, nodes)| (key, Arc::new(nodes))).collect();
-        if problems.is_empty() { Ok(declared) } else { Err(problems) }
+        declared
     }
 
     /// A node by its name in the plan.

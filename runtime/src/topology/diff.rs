@@ -1,13 +1,13 @@
 //! What changes from one plan to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::plan::{ClassPlan, PlanNode};
-use crate::words::{NodeId, Revision};
+use crate::words::{NodeId, Revision, StreamName};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +38,18 @@ pub enum Change {
         /// The revision it was born in.
         born: Revision,
     },
+    /// A node is accepted, but waits for providers.
+    Wait {
+        /// Its name.
+        node: NodeId,
+        /// What nobody provides yet.
+        lacks: Vec<StreamName>,
+    },
+    /// A node is accepted, but no sink asks for what it provides.
+    Unused {
+        /// Its name.
+        node: NodeId,
+    },
     /// Other facts about keys hold.
     Attributes,
     /// A node ends.
@@ -52,9 +64,12 @@ impl Change {
     pub fn node(&self) -> Option<&NodeId> {
         match self {
             Self::Attributes => None,
-            Self::Add { node, .. } | Self::Replace { node, .. } | Self::Rewire { node, .. } | Self::Remove { node } => {
-                Some(node)
-            }
+            Self::Add { node, .. }
+            | Self::Replace { node, .. }
+            | Self::Rewire { node, .. }
+            | Self::Wait { node, .. }
+            | Self::Unused { node }
+            | Self::Remove { node } => Some(node),
         }
     }
 }
@@ -66,6 +81,11 @@ impl fmt::Display for Change {
             Self::Replace { node, state_kept: true, .. } => write!(f, "~ {node}: replaced, its state stays"),
             Self::Replace { node, state_kept: false, .. } => write!(f, "~ {node}: replaced, its state begins anew"),
             Self::Rewire { node, .. } => write!(f, "~ {node}: rewired"),
+            Self::Wait { node, lacks } => {
+                let lacks: Vec<String> = lacks.iter().map(|stream| format!("`{stream}`")).collect();
+                write!(f, "? {node}: waits for {}", lacks.join(", "))
+            }
+            Self::Unused { node } => write!(f, "? {node}: runs once a sink asks for it"),
             Self::Attributes => f.write_str("~ attributes of keys"),
             Self::Remove { node } => write!(f, "- {node}"),
         }
@@ -120,13 +140,25 @@ pub fn diff(old: &ClassPlan, new: &ClassPlan) -> Changes {
             pairs(&[], &of(Some(plan)), &mut removed, &mut added, &mut changed);
         }
     }
-    if !Arc::ptr_eq(&old.base.attributes, &new.base.attributes) {
+    let (before, after) = (&old.base.attributes, &new.base.attributes);
+    if !Arc::ptr_eq(before, after) && before != after {
         changed.push(Change::Attributes);
     }
     changes.extend(removed);
     changes.extend(added);
     changes.extend(changed);
+    changes.extend(idle(old, new));
     Changes(changes)
+}
+
+/// Nodes that are accepted and do not run, where that is new.
+fn idle(old: &ClassPlan, new: &ClassPlan) -> Vec<Change> {
+    let (before, after) = (&old.base, &new.base);
+    let waiting = after.pending.iter().filter(|(node, lacks)| before.pending.get(*node) != Some(lacks));
+    let waiting = waiting.map(|(node, lacks)| Change::Wait { node: node.clone(), lacks: lacks.clone() });
+    let known: BTreeSet<&NodeId> = before.unused.iter().collect();
+    let unused = after.unused.iter().filter(|node| !known.contains(node));
+    waiting.chain(unused.map(|node| Change::Unused { node: node.clone() })).collect()
 }
 
 fn pairs(
@@ -175,7 +207,7 @@ pub fn replay(before: &Identities, changes: &Changes) -> Identities {
     let mut after = before.clone();
     for change in &changes.0 {
         match change {
-            Change::Attributes => {}
+            Change::Attributes | Change::Wait { .. } | Change::Unused { .. } => {}
             Change::Remove { node } => {
                 after.remove(node);
             }

@@ -51,6 +51,8 @@ pub struct ClassPlan {
     pub keys: MapM<Key, Arc<KeyPlan>>,
     /// The streams that nodes of single keys provide.
     pub own_names: MapM<StreamName, OwnName>,
+    /// How many nodes of single keys need a stream.
+    pub own_needs: MapM<StreamName, usize>,
 }
 
 /// A stream that nodes of single keys provide.
@@ -265,6 +267,7 @@ impl ClassPlan {
             base: Arc::new(BasePlan::empty()),
             keys: MapM::default(),
             own_names: MapM::default(),
+            own_needs: MapM::default(),
         }
     }
 

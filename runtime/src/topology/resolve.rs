@@ -10,15 +10,15 @@ use super::axes::{Labels, source_axes};
 use super::check;
 use super::cycles;
 use super::declared::Declared;
-use super::need::{Need, NeedKind};
+use super::graph::Topology;
+use super::need::NeedKind;
 use super::node::{Ask, Node, Work};
-use super::plan::{
-    AxisLabel, BasePlan, ClassPlan, From, KeyPlan, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, SlotNumber, To,
-};
+use super::plan::{AxisLabel, BasePlan, ClassPlan, KeyPlan, OWN_NAMES, OwnName, PlanNode};
 use super::problem::{Problem, ResolveErrors, nearest};
+use super::resolve_base::{Builder, Slots};
 use super::resolve_key::{KeyResolver, resolve_key};
 use super::scorer::Scorer;
-use crate::traits::AnyOperator;
+use crate::traits::{AnyOperator, Axes};
 use crate::words::{ElementType, Key, NodeId, Revision, StreamName};
 
 /// Most nodes of many keys in a class.
@@ -54,15 +54,26 @@ pub fn resolve(
     revision: Revision,
     touched: Option<&BTreeSet<Key>>,
 ) -> Result<ClassPlan, ResolveErrors> {
-    let mut problems = check::settings(declared);
+    resolve_after(declared, previous, revision, touched, Vec::new())
+}
+
+/// The same, after problems that were found before.
+fn resolve_after(
+    declared: &Declared,
+    previous: &ClassPlan,
+    revision: Revision,
+    touched: Option<&BTreeSet<Key>>,
+    mut problems: Vec<Problem>,
+) -> Result<ClassPlan, ResolveErrors> {
+    check::settings(declared, &mut problems);
     let (names, pending) = names_and_pending(declared, &mut problems);
     check::providers(&names, &mut problems);
     check::needs(declared, &names, &pending, &mut problems);
     cycles::direct(declared, &names, &pending, &mut problems);
-    if !problems.is_empty() {
+    let axes = source_axes(declared, &previous.base.axes, &mut problems);
+    if problems.iter().any(hides_rows) {
         return Err(ResolveErrors(problems));
     }
-    let axes = source_axes(declared, &mut problems);
     let labels = Labels::of(&names, &axes, &mut problems);
     check::previous(declared, &pending, &labels, &mut problems);
     let loops = cycles::loops(declared, &names, &pending, &labels, &mut problems);
@@ -75,7 +86,7 @@ pub fn resolve(
     let mut base = builder.base(declared, &names, &pending, &demanded);
     base.revision = revision;
     base.axes = axes;
-    base.raw_slots = builder.raw_slots(&base.axes, &base.nodes);
+    base.raw_slots = builder.raw_slots(&base.axes, &base.nodes, declared);
     base.demanded = demanded;
     base.pending = pending;
     base.attributes = Arc::clone(&declared.attributes);
@@ -86,11 +97,53 @@ pub fn resolve(
     let base = Arc::new(base);
     let resolver = KeyResolver::new(&base, &own_names, &labels, revision);
     let touched = touched.filter(|_| same_for_keys(previous, &base, &own_names));
-    let keys = keys(declared, previous, &resolver, touched, &mut problems);
+    let touched = touched.map(|touched| touched.iter().cloned().chain(woken(&previous.base, &base)).collect());
+    let keys = keys(declared, previous, &resolver, touched.as_ref(), &mut problems);
     if problems.is_empty() {
-        Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_names })
+        let own_needs = count_needs(&keys);
+        Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_names, own_needs })
     } else {
         Err(ResolveErrors(problems))
+    }
+}
+
+/// Whether rows cannot be followed back to the source because of this problem: what else could be said about them
+/// would only repeat it.
+fn hides_rows(problem: &Problem) -> bool {
+    matches!(problem, Problem::Cycle { .. } | Problem::NotInSource { .. } | Problem::Unmet { .. })
+}
+
+impl Topology {
+    /// The plan that this topology alone makes, over a source of wide rows. It is what a runtime would run; nothing is
+    /// started.
+    ///
+    /// ```
+    /// use gristmill::topology::{Topology, provide, sensor, sink};
+    /// use gristmill::Stream;
+    /// const WEAR: Stream<f32> = Stream::new("wear");
+    /// const ALARM: Stream<bool> = Stream::new("alarm");
+    /// let pump = Topology::new("pump")
+    ///     .with(sensor(WEAR))
+    ///     .with(provide(ALARM).needs(WEAR).by(|wear: f32| wear > 0.8))
+    ///     .with(sink("alarms").needs(ALARM));
+    /// println!("{}", pump.resolve()?); // a table; on error every problem at once
+    /// # Ok::<(), gristmill::topology::problem::ResolveErrors>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub fn resolve(&self) -> Result<ClassPlan, ResolveErrors> {
+        self.resolve_with(Axes::default())
+    }
+
+    /// The same over a source that brings these axes.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub fn resolve_with(&self, axes: Axes) -> Result<ClassPlan, ResolveErrors> {
+        let mut problems = Vec::new();
+        let declared = Declared::collect(self, axes, &mut problems);
+        resolve_after(&declared, &ClassPlan::nothing(declared.class.clone()), Revision(1), None, problems)
     }
 }
 
@@ -114,6 +167,15 @@ fn same_for_keys(previous: &ClassPlan, base: &BasePlan, own_names: &MapM<StreamN
         plan.sinks().map(|(_, sink)| (sink.name.clone(), sink.node.content())).collect()
     };
     names && own_same && sinks(before) == sinks(base)
+}
+
+/// The keys that have a node which waited for a provider and does not now, or the other way round.
+fn woken(before: &BasePlan, after: &BasePlan) -> Vec<Key> {
+    let one_of = |a: &BasePlan, b: &BasePlan| -> Vec<Key> {
+        let only = a.pending.keys().filter(|name| !b.pending.contains_key(*name));
+        only.filter_map(|name| Some(Key::from(name.split_once('@')?.1))).collect()
+    };
+    [one_of(before, after), one_of(after, before)].concat()
 }
 
 /// Resolves the nodes of each key, or of those that were touched; the others are taken over.
@@ -158,6 +220,10 @@ pub fn resolve_touched(
 ) -> Option<Result<ClassPlan, ResolveErrors>> {
     let mut own_names = previous.own_names.clone();
     let base = &previous.base;
+    let of_touched = |name: &NodeId| name.split_once('@').is_some_and(|(_, key)| touched.contains(key));
+    if base.pending.keys().any(of_touched) {
+        return None;
+    }
     let labels = Labels::known(base, &previous.own_names);
     let next = (&own_names).into_iter().map(|(_, own)| own.slot + 1).max().unwrap_or(0).max(OWN_NAMES);
     let mut next = next;
@@ -172,6 +238,9 @@ pub fn resolve_touched(
             }
         }
         for node in after.values() {
+            if let Work::Sensor { .. } = node.work {
+                return None;
+            }
             let axis = labels.of_node(node);
             for (name, element) in &node.provides {
                 let own = match (own_names.get(name), base.names.get(name)) {
@@ -207,8 +276,62 @@ pub fn resolve_touched(
     if !problems.is_empty() {
         return Some(Err(ResolveErrors(problems)));
     }
+    let own_needs = own_needs(previous, &keys, touched)?;
     let (class, base) = (declared.class.clone(), Arc::clone(base));
-    Some(Ok(ClassPlan { class, revision, base, keys, own_names }))
+    Some(Ok(ClassPlan { class, revision, base, keys, own_names, own_needs }))
+}
+
+fn count_needs(keys: &MapM<Key, Arc<KeyPlan>>) -> MapM<StreamName, usize> {
+    let mut counts: BTreeMap<StreamName, usize> = BTreeMap::new();
+    for node in keys.into_iter().flat_map(|(_, plan)| &plan.nodes) {
+        for name in streams_needed(&node.plan.node) {
+            if let Some(count) = counts.get_mut(name) {
+                *count += 1;
+            } else {
+                counts.insert(name.clone(), 1);
+            }
+        }
+    }
+    counts.into_iter().collect()
+}
+
+/// The needs of nodes of single keys after some changed. `None` when that decides whether a node of the class runs:
+/// a stream is needed that nobody needed before, or nobody needs one any more.
+fn own_needs(
+    previous: &ClassPlan,
+    keys: &MapM<Key, Arc<KeyPlan>>,
+    touched: &BTreeSet<Key>,
+) -> Option<MapM<StreamName, usize>> {
+    let needs = |keys: &MapM<Key, Arc<KeyPlan>>| -> Vec<StreamName> {
+        let plans = touched.iter().filter_map(|key| keys.get(key)).cloned().collect::<Vec<_>>();
+        plans.iter().flat_map(|plan| &plan.nodes).flat_map(|node| streams_needed(&node.plan.node)).cloned().collect()
+    };
+    let mut counts = previous.own_needs.clone();
+    for name in needs(keys) {
+        if !previous.base.demanded.contains(&name) {
+            return None;
+        }
+        let count = counts.get(&name).copied().unwrap_or(0);
+        counts.insert_cow(name, count + 1);
+    }
+    for name in needs(&previous.keys) {
+        let count = counts.get(&name).copied().unwrap_or(0).saturating_sub(1);
+        if count > 0 {
+            counts.insert_cow(name, count);
+        } else if asked_by_class(&previous.base, &name) {
+            counts.remove_cow(&name);
+        } else {
+            return None;
+        }
+    }
+    Some(counts)
+}
+
+/// Whether a running node of the class needs a stream, or a sink asks for it.
+fn asked_by_class(base: &BasePlan, name: &StreamName) -> bool {
+    base.nodes.iter().any(|node| {
+        streams_needed(&node.node).any(|needed| needed == name) || node.takes.iter().any(|(taken, _)| taken == name)
+    })
 }
 
 /// Who provides what, without the nodes that wait for a provider.
@@ -217,7 +340,9 @@ fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>) -> (Names
     loop {
         let names = names(declared, &pending);
         let mut more = BTreeMap::new();
-        for node in declared.base.values().filter(|node| node.pending && !pending.contains_key(&node.name())) {
+        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+        let may_wait = declared.base.values().chain(own).filter(|node| node.pending && !waits(node, &pending));
+        for node in may_wait {
             let lacks: Vec<_> = streams_needed(node).filter(|name| !names.contains_key(*name)).cloned().collect();
             if !lacks.is_empty() {
                 more.insert(node.name(), lacks);
@@ -226,7 +351,7 @@ fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>) -> (Names
         if more.is_empty() {
             let nodes = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
             let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-            for node in nodes.chain(own.filter(|node| !node.pending)) {
+            for node in nodes.chain(own.filter(|node| !waits(node, &pending))) {
                 unmet(node, &names, problems);
             }
             return (names, pending);
@@ -243,7 +368,7 @@ fn names(declared: &Declared, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> Na
         }
     }
     for (_, nodes) in &declared.exact {
-        for node in nodes.values() {
+        for node in nodes.values().filter(|node| !waits(node, pending)) {
             for (name, _) in &node.provides {
                 if let Some(providers) = names.get_mut(name) {
                     providers.exact_count += 1;
@@ -256,6 +381,11 @@ fn names(declared: &Declared, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> Na
         }
     }
     names
+}
+
+/// Whether a node waits for a provider.
+pub(super) fn waits(node: &Node, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> bool {
+    node.pending && pending.contains_key(&node.name())
 }
 
 /// The streams that a node needs, the gate among them.
@@ -299,7 +429,8 @@ fn demanded(declared: &Declared, names: &Names, pending: &BTreeMap<NodeId, Vec<S
     let mut open: Vec<&Node> = Vec::new();
     let running = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
     open.extend(running.filter(|node| asked(node)).map(Arc::as_ref));
-    let own: Vec<&Arc<Node>> = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values()).collect();
+    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+    let own: Vec<&Arc<Node>> = own.filter(|node| !waits(node, pending)).collect();
     open.extend(own.iter().filter(|node| asked(node)).map(|node| node.as_ref()));
     // Nodes of single keys that provide a demanded name ask for their needs in turn.
     let mut own_by_name: BTreeMap<&StreamName, Vec<&Node>> = BTreeMap::new();
@@ -321,179 +452,6 @@ fn demanded(declared: &Declared, names: &Names, pending: &BTreeMap<NodeId, Vec<S
         demanded.extend(streams.map(|(name, _)| name.clone()));
     }
     demanded
-}
-
-/// Slot numbers: a name keeps its own as long as plans have it; a number that is free is given again.
-struct Slots {
-    before: BTreeMap<StreamName, SlotNumber>,
-    used: BTreeMap<StreamName, SlotNumber>,
-    taken: BTreeSet<SlotNumber>,
-}
-
-impl Slots {
-    fn from(previous: &ClassPlan) -> Self {
-        let before = previous.base.numbers.clone();
-        Self { taken: before.values().copied().collect(), before, used: BTreeMap::new() }
-    }
-
-    fn of(&mut self, name: &StreamName) -> SlotNumber {
-        if let Some(number) = self.used.get(name) {
-            return *number;
-        }
-        let number = self.before.get(name).copied().unwrap_or_else(|| {
-            // The first number that is missing in the sorted set.
-            let free = self.taken.iter().zip(0..).find(|(taken, number)| *taken != number);
-            free.map_or_else(|| SlotNumber::try_from(self.taken.len()).unwrap_or(OWN_NAMES), |(_, number)| number)
-        });
-        self.taken.insert(number);
-        self.used.insert(name.clone(), number);
-        number
-    }
-}
-
-/// The name under which a sensor's uncleaned column has its slot; no stream can be named so.
-fn raw_name(raw: &StreamName) -> StreamName {
-    StreamName::from(format!("<{raw}"))
-}
-
-struct Builder<'a> {
-    previous: &'a ClassPlan,
-    revision: Revision,
-    labels: &'a Labels,
-    slots: Slots,
-    loops: &'a BTreeMap<NodeId, u16>,
-}
-
-impl Builder<'_> {
-    fn base(
-        &mut self,
-        declared: &Declared,
-        names: &Names,
-        pending: &BTreeMap<NodeId, Vec<StreamName>>,
-        demanded: &BTreeSet<StreamName>,
-    ) -> BasePlan {
-        let mut plan = BasePlan::empty();
-        for (name, providers) in names.iter().filter(|(_, providers)| !providers.base.is_empty()) {
-            let element = element_of(&providers.base[0], name);
-            let info = NameInfo { slot: self.slots.of(name), element, axis: self.labels.of_name(name).clone() };
-            plan.names.insert(name.clone(), info);
-        }
-        let own = self.own_numbers(names);
-        for node in cycles::in_order(declared, names, pending) {
-            let wanted =
-                matches!(node.work, Work::Sink(_)) || node.provides.iter().any(|(name, _)| demanded.contains(name));
-            if wanted {
-                let running = self.node(&node, names, &plan, &own);
-                plan.nodes.push(Arc::new(running));
-            } else {
-                plan.unused.push(node.name());
-            }
-        }
-        plan
-    }
-
-    /// Numbers of the names that only nodes of single keys provide.
-    fn own_numbers(&self, names: &Names) -> BTreeMap<StreamName, SlotNumber> {
-        let last = self.previous.own_names.into_iter().map(|(_, own)| own.slot).filter(|slot| *slot >= OWN_NAMES).max();
-        let mut next = last.map_or(OWN_NAMES, |last| last + 1);
-        let only_own = names.iter().filter(|(_, providers)| providers.base.is_empty());
-        let number = only_own.map(|(name, _)| {
-            let known = self.previous.own_names.get(name).map(|own| own.slot).filter(|slot| *slot >= OWN_NAMES);
-            let number = known.unwrap_or_else(|| {
-                next += 1;
-                next - 1
-            });
-            (name.clone(), number)
-        });
-        number.collect()
-    }
-
-    fn own_names(&self, names: &Names, base: &BasePlan) -> MapM<StreamName, OwnName> {
-        let own = self.own_numbers(names);
-        let provided = names.iter().filter_map(|(name, providers)| {
-            let example = providers.exact.as_ref()?;
-            let slot = own.get(name).copied().or_else(|| base.names.get(name).map(|info| info.slot))?;
-            let axis = self.labels.of_name(name).clone();
-            let element = element_of(example, name);
-            Some((name.clone(), OwnName { slot, element, axis, providers: providers.exact_count }))
-        });
-        provided.collect()
-    }
-
-    fn node(
-        &mut self,
-        node: &Arc<Node>,
-        names: &Names,
-        plan: &BasePlan,
-        own: &BTreeMap<StreamName, SlotNumber>,
-    ) -> PlanNode {
-        let input_axis = self.labels.input_of(node).clone();
-        let axis = self.labels.of_node(node);
-        let slot_of = |name: &StreamName| {
-            plan.names.get(name).map(|info| info.slot).or_else(|| own.get(name).copied()).expect("needs are met")
-        };
-        let resolve_need = |need: &Need| {
-            let (from, in_row) = match need.kind {
-                NeedKind::Attribute => (From::Attribute(need.name.clone()), true),
-                _ => {
-                    let same = *self.labels.of_name(&need.name) == input_axis;
-                    (From::Slot(slot_of(&need.name)), same && node.rule == super::node::RowRule::First)
-                }
-            };
-            PlanNeed { from, element: need.element, kind: need.kind.clone(), in_row }
-        };
-        let mut needs: Vec<PlanNeed> = node.needs.iter().map(resolve_need).collect();
-        let when = node.when.as_ref().map(|name| {
-            let gate = Need { name: name.clone(), element: ElementType::Bool, kind: NeedKind::Optional };
-            resolve_need(&gate)
-        });
-        let aligned = !node.own_rows_by_rule()
-            && needs.iter().all(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
-        let mut takes = Vec::new();
-        if let Work::Sensor { raw, .. } = &node.work {
-            let from = From::Slot(self.slots.of(&raw_name(raw)));
-            needs.push(PlanNeed { from, element: node.provides[0].1, kind: NeedKind::Optional, in_row: true });
-        }
-        if let Work::Sink(_) = &node.work {
-            let asked = names
-                .iter()
-                .filter(|(name, providers)| providers.base.iter().any(|provider| asks_for(node, name, provider)));
-            takes.extend(asked.map(|(name, _)| (name.clone(), slot_of(name))));
-        }
-        let provides = node.provides.iter().map(|(name, _)| To::Slot(slot_of(name))).collect();
-        let name = node.name();
-        let before = self.previous.base.node(&name);
-        PlanNode {
-            born: born(before, node, self.revision),
-            operator: operator(node),
-            needs,
-            when,
-            provides,
-            input_axis,
-            axis,
-            aligned,
-            in_loop: self.loops.get(&name).copied(),
-            takes,
-            node: Arc::clone(node),
-            name,
-        }
-    }
-
-    fn raw_slots(
-        &self,
-        axes: &[crate::traits::source::AxisStreams],
-        nodes: &[Arc<PlanNode>],
-    ) -> Vec<Vec<Option<SlotNumber>>> {
-        let read: BTreeSet<&StreamName> = nodes
-            .iter()
-            .filter_map(|node| match &node.node.work {
-                Work::Sensor { raw, .. } => Some(raw),
-                _ => None,
-            })
-            .collect();
-        let slot = |name: &StreamName| read.contains(name).then(|| self.slots.used[&raw_name(name)]);
-        axes.iter().map(|axis| axis.streams.iter().map(|(name, _)| slot(name)).collect()).collect()
-    }
 }
 
 /// The revision in which a node began to run: as before, if what its state depends on is the same.

@@ -9,14 +9,15 @@ use super::axes::Labels;
 use super::check::compete;
 use super::cycles::components;
 use super::need::NeedKind;
-use super::node::{Node, RowRule};
+use super::node::{Node, RowRule, Work};
 use super::plan::{AxisLabel, BasePlan, From, KeyNode, KeyPlan, OwnName, PlanNeed, PlanNode, SlotNumber, To};
 use super::problem::Problem;
-use super::resolve::{asks_for, born, operator, streams_needed};
+use super::resolve_base::raw_name;
+use super::resolve::{asks_for, born, operator, streams_needed, waits};
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Most nodes of one key.
-pub const KEY_NODES_MAX: usize = 10_000;
+pub(super) const KEY_NODES_MAX: usize = 10_000;
 
 /// What all keys are resolved against.
 pub(super) struct KeyResolver<'a> {
@@ -63,7 +64,8 @@ pub(super) fn resolve_key<'n>(
     previous: Option<&KeyPlan>,
 ) -> Result<KeyPlan, Vec<Problem>> {
     let mut problems = Vec::new();
-    let wanted: Vec<&Arc<Node>> = nodes.filter(|node| wanted(resolver, node)).collect();
+    let running = nodes.filter(|node| !waits(node, &resolver.base.pending));
+    let wanted: Vec<&Arc<Node>> = running.filter(|node| wanted(resolver, node)).collect();
     if wanted.len() > KEY_NODES_MAX {
         problems.push(Problem::TooMany { what: "nodes of one key", count: wanted.len(), limit: KEY_NODES_MAX });
         return Err(problems);
@@ -191,7 +193,7 @@ fn key_node(
     before: Option<&Arc<PlanNode>>,
     locals: &BTreeMap<&StreamName, (u16, usize)>,
 ) -> KeyNode {
-    let input_axis = resolver.labels.input_of(node).clone();
+    let input_axis = resolver.labels.input_of(node);
     let axis = resolver.labels.of_node(node);
     let need = |name: &StreamName, element: ElementType, kind: NeedKind| {
         if kind == NeedKind::Attribute {
@@ -205,6 +207,13 @@ fn key_node(
     };
     let needs: Vec<PlanNeed> =
         node.needs.iter().map(|wanted| need(&wanted.name, wanted.element, wanted.kind.clone())).collect();
+    let mut needs = needs;
+    if let Work::Sensor { raw, .. } = &node.work
+        && let Some(slot) = resolver.base.numbers.get(&raw_name(raw))
+    {
+        let element = node.provides[0].1;
+        needs.push(PlanNeed { from: From::Slot(*slot), element, kind: NeedKind::Optional, in_row: true });
+    }
     let when = node.when.as_ref().map(|gate| need(gate, ElementType::Bool, NeedKind::Optional));
     let aligned = !node.own_rows_by_rule()
         && needs.iter().all(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));

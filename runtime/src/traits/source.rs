@@ -71,6 +71,15 @@ pub const ABSENT_F32: f32 = f32::from_bits(0x7fc0_0a0a);
 /// As [`ABSENT_F32`].
 pub const ABSENT_F64: f64 = f64::from_bits(0x7ff8_0000_0000_0a0a);
 
+/// Readings that were not in their records.
+pub fn absent(element: ElementType, rows: usize) -> Column {
+    match element {
+        ElementType::F32 => Column::F32(vec![ABSENT_F32; rows]),
+        ElementType::F64 => Column::F64(vec![ABSENT_F64; rows]),
+        element => Column::missing(element, rows),
+    }
+}
+
 /// Records of one partition, in order.
 #[derive(Clone, Debug)]
 pub enum Records {

@@ -483,7 +483,6 @@ mod tests {
             assert!(!column.as_ref().is_complete());
             assert!(column.rows(2..3).is_complete());
             assert!([0, 1, 3].into_iter().all(|row| column.as_ref().is_missing(row)));
-
             let copy = column.clone();
             column.as_mut().copy_row(0, copy.as_ref(), 2);
             column.as_mut().set_missing(2);

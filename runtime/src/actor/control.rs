@@ -1,0 +1,162 @@
+//! What the supervisor tells a shard: to stage a plan, to retire what is over, to take a stage back, to say what it
+//! has counted.
+
+use std::sync::Arc;
+
+use actix::{Handler, Message};
+
+use super::cell::Counts;
+use super::intake::IntakeCounts;
+use super::node::AbortOnPanic;
+use super::shard::Shard;
+use crate::topology::plan::ClassPlan;
+use crate::traits::SinkError;
+use crate::words::{Key, KeyIndex, NodeId, Revision};
+
+/// Starts the actors of a plan beside those that run.
+pub(crate) struct Stage {
+    pub(crate) plan: Arc<ClassPlan>,
+    /// Keys whose own nodes changed.
+    pub(crate) keys: Arc<Vec<Key>>,
+    /// Families whose members changed, with those keys: only these are looked at.
+    pub(crate) members: Arc<Vec<(NodeId, Vec<Key>)>>,
+}
+
+impl Message for Stage {
+    type Result = Result<(), SinkError>;
+}
+
+impl Handler<Stage> for Shard {
+    type Result = Result<(), SinkError>;
+
+    fn handle(&mut self, stage: Stage, _context: &mut Self::Context) -> Self::Result {
+        let _guard = AbortOnPanic;
+        let known = |keys: &Vec<Key>| keys.iter().filter_map(|key| self.index.get(key).copied()).collect();
+        let members: Vec<(NodeId, Vec<KeyIndex>)> =
+            stage.members.iter().map(|(node, keys)| (node.clone(), known(keys))).collect();
+        self.installer.stage(&stage.plan, &members)?;
+        for name in stage.keys.iter() {
+            if let Some(key) = self.index.get(name).copied() {
+                self.install_own(&stage.plan, name, key);
+            }
+        }
+        self.plans.push(stage.plan);
+        Ok(())
+    }
+}
+
+/// Ends what only plans before a revision had.
+pub(crate) struct Retire {
+    pub(crate) before: Revision,
+    /// Keys whose own nodes changed.
+    pub(crate) keys: Arc<Vec<Key>>,
+}
+
+impl Message for Retire {
+    type Result = ();
+}
+
+impl Handler<Retire> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, retire: Retire, _context: &mut Self::Context) {
+        let _guard = AbortOnPanic;
+        self.plans.retain(|plan| plan.revision >= retire.before);
+        for name in retire.keys.iter() {
+            if let Some(key) = self.index.get(name).copied() {
+                self.retire_own(key, retire.before);
+            }
+        }
+        let plans = self.plans.clone();
+        for place in self.installer.retire(&plans) {
+            // The place is given again, to a node whose turns begin at 0.
+            if let Some(tickets) = self.tickets.get_mut(place as usize) {
+                tickets.clear();
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn retire_own(&mut self, key: KeyIndex, before: Revision) {
+        let entry = &mut self.keys[key.0 as usize];
+        let in_force = entry.own.iter().rposition(|(from, _)| *from <= before).unwrap_or(0);
+        let gone: Vec<_> = entry.own.drain(..in_force).filter_map(|(_, own)| own).collect();
+        let kept: Vec<(NodeId, Revision)> = entry
+            .own
+            .iter()
+            .filter_map(|(_, own)| own.as_ref())
+            .flat_map(|own| own.plan.nodes.iter().map(|node| (node.plan.name.clone(), node.plan.born)))
+            .collect();
+        for node in gone.iter().flat_map(|own| &own.plan.nodes) {
+            let identity = (node.plan.name.clone(), node.plan.born);
+            if !kept.contains(&identity)
+                && let Some(place) = self.installer.end(&identity)
+            {
+                self.keys[key.0 as usize].own_tickets.retain(|(of, _)| *of != place);
+            }
+        }
+    }
+}
+
+/// A staged plan is not switched to: it is forgotten, with what only it had.
+pub(crate) struct Unstage(pub(crate) Revision);
+
+impl Message for Unstage {
+    type Result = ();
+}
+
+impl Handler<Unstage> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Unstage(revision): Unstage, _context: &mut Self::Context) {
+        self.plans.retain(|plan| plan.revision != revision);
+        for index in 0..self.keys.len() {
+            let own = &mut self.keys[index].own;
+            if own.last().is_some_and(|(from, _)| *from == revision) {
+                own.pop();
+            }
+        }
+        let plans = self.plans.clone();
+        self.installer.unstage_members(revision);
+        for place in self.installer.retire(&plans) {
+            if let Some(tickets) = self.tickets.get_mut(place as usize) {
+                tickets.clear();
+            }
+        }
+    }
+}
+
+/// Asks for what the shard has counted.
+pub(crate) struct Inspect;
+
+/// What a shard has counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inspected {
+    pub(crate) keys: usize,
+    pub(crate) actors: usize,
+    pub(crate) intake: IntakeCounts,
+    pub(crate) nodes: Vec<(NodeId, Revision, Counts, usize)>,
+}
+
+impl Message for Inspect {
+    type Result = Inspected;
+}
+
+impl Handler<Inspect> for Shard {
+    type Result = actix::MessageResult<Inspect>;
+
+    fn handle(&mut self, _inspect: Inspect, _context: &mut Self::Context) -> Self::Result {
+        let nodes = self.installer.running().map(|(name, born, place)| {
+            let cell = self.shared.cell(place);
+            let cell = cell.borrow();
+            (name.clone(), born, cell.counts, cell.health.quarantines().count())
+        });
+        actix::MessageResult(Inspected {
+            keys: self.keys.len(),
+            actors: self.installer.actors(),
+            intake: self.counts,
+            nodes: nodes.collect(),
+        })
+    }
+}

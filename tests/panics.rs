@@ -1,0 +1,129 @@
+//! The panic rule: a failure ends a node's work on one row of one key; the state is as before the row, later rows go
+//! on, other keys notice nothing; too many failures quarantine the node for the key.
+
+use gristmill::topology::{Accepts, Topology, provide, sensor};
+use gristmill::traits::{Operator, Outputs, RowError, Rows};
+use gristmill::words::{ElementType, Time};
+use gristmill::{Bench, Stream};
+
+const VALUE: Stream<f64> = Stream::new("value");
+const SUM: Stream<f64> = Stream::new("sum");
+const BEHIND: Stream<f64> = Stream::new("behind");
+
+/// Adds up; a negative value panics, one above a thousand is an error, both after the state was changed.
+#[derive(Debug)]
+struct Sum;
+
+impl Accepts<(f64,), (f64,)> for Sum {}
+
+impl Operator for Sum {
+    type State = f64;
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+    fn parameters(&self) -> String {
+        String::new()
+    }
+    fn check(&self, _needs: &[ElementType], _provides: &[ElementType]) -> Result<(), String> {
+        Ok(())
+    }
+    fn start(&self) -> f64 {
+        0.0
+    }
+    fn run(&self, state: &mut f64, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
+        for (row, value) in rows.f64(0).iter().enumerate() {
+            *state += value;
+            out.f64(0)[row] = *state;
+            assert!(*value >= 0.0, "{value} is negative");
+            if *value > 1000.0 {
+                return Err(RowError::new(format!("{value} is too much")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn topology() -> Topology {
+    Topology::new("machine")
+        .with(sensor(VALUE))
+        .with(provide(SUM).needs(VALUE).by(Sum))
+        .with(provide(BEHIND).needs(SUM).by(|sum: f64| sum / 2.0))
+}
+
+fn push(bench: &mut Bench, key: &str, values: &[f64]) {
+    let from = bench.read(VALUE, key).len();
+    for (row, value) in (0i64..).zip(values) {
+        let from = i64::try_from(from).expect("it is small");
+        bench.row(key, Time::from_secs(from + row)).set(VALUE, *value);
+    }
+}
+
+fn values(bench: &mut Bench, stream: Stream<f64>, key: &str) -> Vec<f64> {
+    bench.read(stream, key).into_iter().map(|(_, value)| value).collect()
+}
+
+#[test]
+fn a_panic_ends_one_row_of_one_key() {
+    let mut bench = topology().bench();
+    push(&mut bench, "a", &[1.0, 2.0, -5.0, 3.0, 2000.0, 4.0]);
+    push(&mut bench, "b", &[10.0, 20.0]);
+    assert_eq!(values(&mut bench, SUM, "a"), [1.0, 3.0, 6.0, 10.0]);
+    assert_eq!(values(&mut bench, BEHIND, "a"), [0.5, 1.5, 3.0, 5.0]);
+    assert_eq!(values(&mut bench, SUM, "b"), [10.0, 30.0]);
+    let letters: Vec<_> = bench.dead_letters().iter().map(|l| (l.cause.offset.0, l.reason.clone())).collect();
+    assert_eq!(letters, [(2, "panicked: -5 is negative".to_owned()), (4, "2000 is too much".to_owned())]);
+    let letter = &bench.dead_letters()[0];
+    assert_eq!((letter.key.as_deref(), letter.node.as_deref()), (Some("a"), Some("sum")));
+    assert_eq!(letter.time, Some(Time::from_secs(2)));
+}
+
+#[test]
+fn counts_add_up() {
+    let mut bench = topology().bench();
+    push(&mut bench, "a", &[1.0, -5.0, 3.0]);
+    let report = bench.report();
+    let of = |name: &str| report.nodes.iter().find(|node| node.node.as_str() == name).expect("it runs").counts;
+    assert_eq!((of("sum").rows, of("sum").computed, of("sum").failed), (3, 2, 1));
+    assert_eq!((of("behind").rows, of("behind").computed, of("behind").skipped), (3, 2, 1));
+}
+
+#[test]
+fn five_failures_in_a_hundred_rows_quarantine_the_node_for_the_key() {
+    let mut bench = topology().bench();
+    let mut rows = vec![1.0; 100];
+    // The fifth failure is row 96 after the first: 0, 24, 48, 72, 96.
+    (0..5).for_each(|failure| rows[failure * 24] = -1.0);
+    push(&mut bench, "a", &rows);
+    push(&mut bench, "b", &[1.0, 1.0]);
+    assert_eq!(bench.dead_letters().len(), 5);
+    assert_eq!(values(&mut bench, SUM, "a").len(), 96 - 4);
+    assert_eq!(values(&mut bench, SUM, "b"), [1.0, 2.0]);
+    let report = bench.report();
+    let node = report.nodes.iter().find(|node| node.node.as_str() == "sum").expect("it runs");
+    assert_eq!((node.quarantined_keys, node.counts.quarantined, node.counts.failed), (1, 3, 5));
+    // It stays so, without more letters.
+    push(&mut bench, "a", &[-1.0, 1.0]);
+    assert_eq!(bench.dead_letters().len(), 5);
+    assert_eq!(values(&mut bench, SUM, "a").len(), 96 - 4);
+}
+
+/// The broken twin: failures that lie further apart quarantine nothing.
+#[test]
+fn five_failures_in_more_rows_do_not() {
+    let mut bench = topology().bench();
+    let mut rows = vec![1.0; 130];
+    (0..5).for_each(|failure| rows[failure * 25] = -1.0);
+    push(&mut bench, "a", &rows);
+    assert_eq!(bench.dead_letters().len(), 5);
+    assert_eq!(values(&mut bench, SUM, "a").len(), 125);
+}
+
+#[test]
+fn a_replacement_ends_a_quarantine() {
+    let mut bench = topology().bench();
+    push(&mut bench, "a", &[-1.0; 6]);
+    assert_eq!(bench.dead_letters().len(), 5);
+    bench.deploy(provide(SUM).needs(VALUE).by(Sum).version(2)).expect("nothing is wrong with it");
+    push(&mut bench, "a", &[7.0]);
+    assert_eq!(values(&mut bench, SUM, "a"), [7.0]);
+}

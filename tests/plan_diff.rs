@@ -1,0 +1,174 @@
+//! Plans and their differences, over random topologies: carrying out `diff(old, new)` on what ran gives what runs then;
+//! the first start is the difference from nothing; the same topology gives the same plan.
+
+use std::collections::BTreeSet;
+
+use gristmill::Stream;
+use gristmill::topology::declared::Declared;
+use gristmill::topology::diff::{Change, Changes, diff, identities, replay};
+use gristmill::topology::plan::ClassPlan;
+use gristmill::topology::resolve::resolve;
+use gristmill::topology::{Node, Topology, matching, optional, previous, provide, sensor, sink};
+use gristmill::traits::Axes;
+use gristmill::words::{Class, Key, Revision, Span};
+use proptest::prelude::*;
+
+/// Streams that nodes provide.
+const STREAMS: usize = 8;
+const KEYS: [&str; 3] = ["P1", "P2", "P3"];
+
+/// A node as chance makes it: stream `s{stream}`, read from streams with lower numbers or from the sensor.
+#[derive(Clone, Debug)]
+struct Drawn {
+    stream: usize,
+    needs: Vec<usize>,
+    own: Option<usize>,
+    version: u32,
+    looped: bool,
+    thinned: bool,
+}
+
+fn name(number: usize) -> Stream<f64> {
+    if number == 0 { Stream::new("raw") } else { Stream::named(format!("s{number}")) }
+}
+
+fn node(drawn: &Drawn) -> Node {
+    let provided = name(drawn.stream);
+    let first = name(drawn.needs[0]);
+    let more = name(*drawn.needs.last().expect("there is one"));
+    let node = if drawn.looped && !drawn.thinned {
+        provide(provided.clone()).needs((first, previous(provided, 0.0))).by(|a: f64, b: f64| a + b)
+    } else {
+        provide(provided).needs((first, optional(more))).by(|a: f64, b: Option<f64>| a + b.unwrap_or(0.0))
+    };
+    let node = if drawn.thinned { node.every(Span::from_secs(1)) } else { node };
+    let node = node.version(drawn.version);
+    drawn.own.map_or(node.clone(), |key| node.for_key(KEYS[key]))
+}
+
+prop_compose! {
+    fn drawn()(stream in 1..STREAMS)(
+        stream in Just(stream),
+        needs in prop::collection::vec(0..stream, 1..3),
+        own in prop::option::weighted(0.3, 0..KEYS.len()),
+        version in 1..3u32,
+        looped in any::<bool>(),
+        thinned in prop::bool::weighted(0.1),
+    ) -> Drawn {
+        Drawn { stream, needs, own, version, looped, thinned }
+    }
+}
+
+/// Nodes of many keys, then some of single keys, one of each name; a need that nobody provides for all keys is the
+/// sensor's instead.
+fn topology(drawn: &[Drawn]) -> Topology {
+    let mut provided = BTreeSet::from([0]);
+    let mut topology = Topology::new("machine").with(sensor(name(0))).with(sink("out").needs(matching("s*")));
+    let mut sorted: Vec<Drawn> = drawn.to_vec();
+    sorted.sort_by_key(|drawn| (drawn.own.is_some(), drawn.stream));
+    sorted.dedup_by_key(|drawn| (drawn.own, drawn.stream));
+    for mut drawn in sorted {
+        let met = |need: &usize| if provided.contains(need) { *need } else { 0 };
+        drawn.needs = drawn.needs.iter().map(met).collect();
+        if drawn.own.is_none() {
+            provided.insert(drawn.stream);
+        }
+        topology = topology.with(node(&drawn));
+    }
+    topology
+}
+
+fn declared(drawn: &[Drawn]) -> Declared {
+    Declared::of(&topology(drawn), Axes::default()).expect("names are given once")
+}
+
+fn texts(changes: &Changes) -> Vec<String> {
+    changes.0.iter().map(ToString::to_string).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_difference_leads_from_the_old_to_the_new(
+        old in prop::collection::vec(drawn(), 0..10),
+        new in prop::collection::vec(drawn(), 0..10),
+    ) {
+        let nothing = ClassPlan::nothing(Class::from("machine"));
+        // Providers of one name on other rows are refused: nothing to compare then.
+        let Ok(old) = resolve(&declared(&old), &nothing, Revision(1), None) else { return Ok(()) };
+        let Ok(new) = resolve(&declared(&new), &old, Revision(2), None) else { return Ok(()) };
+        let changes = diff(&old, &new);
+        prop_assert_eq!(replay(&identities(&old), &changes), identities(&new));
+        // The way back is a difference as well.
+        prop_assert_eq!(replay(&identities(&new), &diff(&new, &old)), identities(&old));
+        prop_assert!(diff(&new, &new).0.is_empty());
+        // The broken twin: without one of the births, the replay does not arrive.
+        let birth = changes.0.iter().position(|change| matches!(change, Change::Add { .. }));
+        if let Some(birth) = birth {
+            let mut fewer = changes;
+            fewer.0.remove(birth);
+            prop_assert_ne!(replay(&identities(&old), &fewer), identities(&new));
+        }
+    }
+
+    #[test]
+    fn the_first_start_is_the_difference_from_nothing(drawn in prop::collection::vec(drawn(), 0..10)) {
+        let nothing = ClassPlan::nothing(Class::from("machine"));
+        let Ok(plan) = resolve(&declared(&drawn), &nothing, Revision(1), None) else { return Ok(()) };
+        let changes = diff(&nothing, &plan);
+        let only_adds = changes.0.iter().all(|change| matches!(change, Change::Add { born: Revision(1), .. }));
+        prop_assert!(only_adds);
+        prop_assert_eq!(changes.0.len(), plan.nodes().count());
+        prop_assert_eq!(replay(&identities(&nothing), &changes), identities(&plan));
+    }
+
+    #[test]
+    fn resolving_is_deterministic_and_deaf_to_the_order_of_nodes(drawn in prop::collection::vec(drawn(), 0..10)) {
+        let one = topology(&drawn).resolve();
+        let again = topology(&drawn).resolve();
+        let reversed: Vec<Node> = topology(&drawn).nodes().cloned().collect();
+        let reversed = Topology::new("machine").with_all(reversed.into_iter().rev()).resolve();
+        match (one, again, reversed) {
+            (Ok(one), Ok(again), Ok(reversed)) => {
+                prop_assert_eq!(one.to_json(), again.to_json());
+                prop_assert_eq!(one.to_string(), reversed.to_string());
+            }
+            (Err(one), Err(again), Err(_)) => prop_assert_eq!(one, again),
+            _ => prop_assert!(false, "one resolves and another does not"),
+        }
+    }
+
+    /// Nodes of single keys that change are resolved alone where that is enough: the same comes out.
+    #[test]
+    fn what_was_not_touched_need_not_be_resolved_again(
+        old in prop::collection::vec(drawn(), 0..10),
+        more in prop::collection::vec(drawn(), 1..4),
+        key in 0..KEYS.len(),
+    ) {
+        let nothing = ClassPlan::nothing(Class::from("machine"));
+        let before = declared(&old);
+        let Ok(plan) = resolve(&before, &nothing, Revision(1), None) else { return Ok(()) };
+        let mut after = before;
+        let mut touched = BTreeSet::new();
+        for mut drawn in more {
+            drawn.own = Some(key);
+            drawn.needs = vec![0];
+            touched.insert(Key::from(KEYS[key]));
+            after.put(node(&drawn).into());
+        }
+        let whole = resolve(&after, &plan, Revision(2), None);
+        let quick = gristmill::topology::resolve::resolve_touched(&after, &plan, Revision(2), &touched);
+        let Some(quick) = quick else { return Ok(()) };
+        match (whole, quick) {
+            (Ok(whole), Ok(quick)) => {
+                prop_assert_eq!(identities(&whole), identities(&quick));
+                prop_assert_eq!(texts(&diff(&plan, &whole)), texts(&diff(&plan, &quick)));
+            }
+            (Err(_), Err(_)) => {}
+            (whole, quick) => {
+                prop_assert!(false, "whole {:?}, quick {:?}", whole.err(), quick.err());
+            }
+        }
+    }
+}
