@@ -84,7 +84,6 @@ struct Waiting {
     rows: Vec<Vec<Column>>,
 }
 
-
 /// Rows that come in: of a record as they stand, or put together.
 pub(crate) enum Piece {
     /// Rows `from..to` of the record; row `n` is number `first_row + n` of it.
