@@ -75,7 +75,6 @@ fn random_cases_have_one_outcome() {
 fn a_case_is_a_function_of_its_seed_and_how_the_engine_runs_decides_nothing() {
     for seed in 1..20 {
         let mut case = generate::case(seed);
-        let switches = case.switches();
         let expected = interpret(&case);
         let again = generate::case(seed);
         assert_same(&again, &expected, &interpret(&again));

@@ -54,7 +54,11 @@ impl KeyRows<'_> {
     pub(super) fn column(&self, need: usize) -> Option<(ColumnRef<'_>, bool)> {
         match self {
             Self::InPlace { views, .. } => views[need].as_ref().map(|view| (view.column, view.complete)),
-            Self::Aligned(rows) => Some((rows.columns[need].as_ref(), false)),
+            // What is no stream of the row has an empty column.
+            Self::Aligned(rows) => {
+                let column = rows.columns[need].as_ref();
+                (column.len() == rows.times.len()).then_some((column, false))
+            }
         }
     }
 }
@@ -162,13 +166,17 @@ impl<'f> NodeRun<'f> {
         self.plan.needs.iter().filter(on_axis).any(|need| self.provided(run, need))
     }
 
-    /// The rows of the source's axis that the node is on, if somebody provides one of its needs on it for the key.
+    /// The rows of the axis that the node is on, if somebody provides one of its needs on it for the key.
     pub(super) fn axis_rows(&self, run: usize) -> Option<(&'f [Time], &'f [Cause])> {
-        let AxisLabel::Source(axis) = &self.plan.input_axis else { return None };
+        if self.plan.node.rule != RowRule::First || !self.has_axis(run) {
+            return None;
+        }
+        let AxisLabel::Source(axis) = &self.plan.input_axis else {
+            return self.frame.view(run, self.plan.axis_slot?).map(|view| (view.times, view.causes));
+        };
         let axis = self.frame.axes.get(usize::from(*axis))?.as_ref()?;
         let rows = axis.run(run);
-        (self.plan.node.rule == RowRule::First && !rows.is_empty() && self.has_axis(run))
-            .then(|| (&axis.times[rows.clone()], &axis.causes[rows]))
+        (!rows.is_empty()).then(|| (&axis.times[rows.clone()], &axis.causes[rows]))
     }
 
     fn aligned_rows(&self, run: usize, cell: &mut Cell, base: Option<(&[Time], &[Cause])>) -> Option<KeyRows<'f>> {

@@ -203,8 +203,8 @@ fn remember_row(
                 remember(last, members[provider].out.columns[output].as_ref(), starts[provider] + row);
             }
             None => {
-                if let Some((from, _)) = rows[number].as_ref().and_then(|rows| rows.column(index)) {
-                    remember(last, from, row);
+                if let Some(view) = member.work.view(run, need).filter(|view| row < view.times.len()) {
+                    remember(last, view.column, row);
                 }
             }
         }
