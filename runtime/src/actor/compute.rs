@@ -12,7 +12,6 @@ use super::frame::{Axis, Frame, KeyFrame, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
-use crate::topology::need::NeedKind;
 use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
 use crate::traits::Rows;
@@ -157,14 +156,18 @@ impl<'f> NodeRun<'f> {
         Some(KeyRows::InPlace { times, causes, views })
     }
 
+    /// Whether somebody provides a need on the node's axis for the key: without, it has no rows.
+    pub(super) fn has_axis(&self, run: usize) -> bool {
+        let on_axis = |need: &&PlanNeed| need.in_row && need.kind.is_direct();
+        self.plan.needs.iter().filter(on_axis).any(|need| self.provided(run, need))
+    }
+
     /// The rows of the source's axis that the node is on, if somebody provides one of its needs on it for the key.
     pub(super) fn axis_rows(&self, run: usize) -> Option<(&'f [Time], &'f [Cause])> {
         let AxisLabel::Source(axis) = &self.plan.input_axis else { return None };
         let axis = self.frame.axes.get(usize::from(*axis))?.as_ref()?;
         let rows = axis.run(run);
-        let on_axis = |need: &&PlanNeed| need.in_row || matches!(need.kind, NeedKind::Previous { .. });
-        let provided = || self.plan.needs.iter().filter(on_axis).any(|need| self.provided(run, need));
-        (self.plan.node.rule == RowRule::First && !rows.is_empty() && provided())
+        (self.plan.node.rule == RowRule::First && !rows.is_empty() && self.has_axis(run))
             .then(|| (&axis.times[rows.clone()], &axis.causes[rows]))
     }
 
@@ -310,7 +313,7 @@ impl<'f> NodeRun<'f> {
     pub(super) fn check_artifact(&self, key: KeyIndex, cell: &mut Cell) {
         let Cell { health, members, .. } = cell;
         health.with_artifact(key, || match &self.plan.node.work {
-            Work::Family(_) => {
+            Work::Family(_) if self.only_run.is_none() => {
                 let revision = self.frame.plan.revision;
                 let artifacts = members.get(key.0 as usize)?;
                 Some(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.digest())

@@ -77,7 +77,8 @@ fn run_key(run: usize, members: &mut [Member<'_>], inside: &[Vec<Inside>]) {
     let starts: Vec<usize> = members.iter_mut().map(|member| member.out.begin(run, &times, &causes, false)).collect();
     for row in 0..times.len() {
         for (number, inside) in inside.iter().enumerate() {
-            if members[number].work.applies(run) {
+            let work = &members[number].work;
+            if work.applies(run) && (members.len() == 1 || work.has_axis(run)) {
                 run_row(run, row, number, members, inside, &rows, (&times, &causes), &starts);
             }
         }
