@@ -136,7 +136,7 @@ async fn hot_add_keeps_every_row() {
         let of_key = |output: &&gristmill::in_process::Output| {
             output.stream.as_str() == "sum" && output.key.as_str() == format!("P{key}")
         };
-        let last = outputs.iter().filter(of_key).next_back().map(|output| output.value.clone()).expect("it had rows");
+        let last = outputs.iter().rfind(of_key).map(|output| output.value.clone()).expect("it had rows");
         assert_eq!(last.as_f64(), Some(((ROWS - key + 6) / 7) as f64));
     }
 }
