@@ -103,12 +103,8 @@ impl<'f> NodeRun<'f> {
         match &self.plan.input_axis {
             AxisLabel::Source(axis) => self.frame.axes.get(usize::from(*axis))?.clone(),
             AxisLabel::Own(_) if self.only_run.is_none() && self.frame.own.is_empty() => {
-                self.plan.needs.iter().filter(|need| need.in_row).find_map(|need| match need.from {
-                    From::Slot(slot) => {
-                        self.frame.slots.get(slot as usize)?.get().map(|written| Arc::clone(&written.axis))
-                    }
-                    _ => None,
-                })
+                let written = self.frame.slots.get(self.plan.axis_slot? as usize)?.get()?;
+                Some(Arc::clone(&written.axis))
             }
             AxisLabel::Own(_) => None,
         }
