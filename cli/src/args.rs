@@ -35,4 +35,12 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Runs 2,000 models over 500 simulated machines and adds 100 more half-way
     Demo(crate::demo::DemoArgs),
+    /// Runs a topology file until its source ends or Ctrl-C
+    Run(crate::run::RunArgs),
+    /// Says everything that is wrong with a topology file
+    Validate(crate::validate::ValidateArgs),
+    /// Shows what a topology file would run
+    Plan(crate::plan::PlanArgs),
+    /// Scores a file of rows
+    Score(crate::score::ScoreArgs),
 }

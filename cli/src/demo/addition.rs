@@ -23,8 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Addition {
     pub(crate) models: u32,
     pub(crate) revision: Revision,
-    /// When it was called for, since the probe was made.
-    pub(crate) began: Duration,
     /// Validation of the whole plan.
     pub(crate) preview: Duration,
     /// Trial, staging and switch, until the call came back.
@@ -58,7 +56,6 @@ pub(crate) async fn add(
     Ok(Addition {
         models,
         revision: applied.revision,
-        began,
         preview: previewed - began,
         apply: applied_at - previewed,
         first_score: scored.map(|(first, _)| first.saturating_sub(previewed)),

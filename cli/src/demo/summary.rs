@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use gristmill::Report;
-use gristmill::topology::NodeKind;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -13,6 +12,7 @@ use super::models::{FAILURE, Layout};
 use super::probe::{Phase, Probe};
 use super::{DemoArgs, FAILING};
 use crate::output::{grouped, micros, table};
+use crate::report::{NodeLine, node_table, nodes};
 
 /// Everything that the summary is made of.
 pub(crate) struct Measured<'a> {
@@ -93,17 +93,6 @@ struct Added {
     all_scored_us: Option<u64>,
     rows_expected: u64,
     rows_scored: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct NodeLine {
-    node: String,
-    kind: NodeKind,
-    nodes: u64,
-    rows: u64,
-    computed: u64,
-    skipped: u64,
-    failed: u64,
 }
 
 impl Summary {
@@ -219,42 +208,9 @@ impl Latency {
     }
 }
 
-/// The nodes of the plan; those that differ only in their key are one line.
-fn nodes(report: &Report) -> Vec<NodeLine> {
-    let mut lines: Vec<NodeLine> = Vec::new();
-    for node in &report.nodes {
-        let name = node.node.split_once('@').map_or(node.node.as_str(), |(name, _)| name);
-        let place = lines.iter().position(|line| line.node == name).unwrap_or_else(|| {
-            let line = NodeLine {
-                node: name.to_owned(),
-                kind: node.kind,
-                nodes: 0,
-                rows: 0,
-                computed: 0,
-                skipped: 0,
-                failed: 0,
-            };
-            lines.push(line);
-            lines.len() - 1
-        });
-        let (line, counts) = (&mut lines[place], node.counts);
-        line.nodes += 1;
-        line.rows += counts.rows;
-        line.computed += counts.computed;
-        line.skipped += counts.skipped;
-        line.failed += counts.failed + counts.quarantined;
-    }
-    lines
-}
-
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes = self.nodes.iter().filter(|line| matches!(line.kind, NodeKind::Operator | NodeKind::Model));
-        let nodes = nodes.map(|line| {
-            let counts = [line.nodes, line.rows, line.computed, line.skipped, line.failed].map(grouped);
-            [vec![line.node.clone(), line.kind.to_string()], counts.to_vec()].concat()
-        });
-        writeln!(f, "{}\n", table(&["NODE", "KIND", "NODES", "ROWS", "COMPUTED", "SKIPPED", "FAILED"], &[1], nodes))?;
+        writeln!(f, "{}\n", node_table(&self.nodes))?;
         let latency = [
             self.latency.all.line("all"),
             self.latency.before_adding.line("before adding"),
