@@ -83,7 +83,7 @@ fn run_key(run: usize, members: &mut [Member<'_>], inside: &[Vec<Inside>]) {
             }
         }
         for (number, inside) in inside.iter().enumerate() {
-            remember_row(run, row, number, members, inside, &rows, &starts);
+            remember_row(run, row, number, members, inside, &starts);
         }
     }
 }
@@ -182,15 +182,7 @@ fn stand_in_for(work: &NodeRun<'_>, run: usize, index: usize, need: &PlanNeed, c
 }
 
 /// After all members have done a row: what their `previous` needs read in the next.
-fn remember_row(
-    run: usize,
-    row: usize,
-    number: usize,
-    members: &[Member<'_>],
-    inside: &[Inside],
-    rows: &[Option<KeyRows<'_>>],
-    starts: &[usize],
-) {
+fn remember_row(run: usize, row: usize, number: usize, members: &[Member<'_>], inside: &[Inside], starts: &[usize]) {
     let member = &members[number];
     let cell = &mut *member.cell.borrow_mut();
     for (index, need) in member.work.plan.needs.iter().enumerate() {
