@@ -157,12 +157,12 @@ impl Shard {
             }
             Delivered::Tick(now, cause) => {
                 let (now, cause) = (*now, *cause);
-                self.tick(&delivery, now, cause);
+                self.all_keys(&delivery, Some((now, cause)), None);
                 false
             }
             Delivered::Flush(flush) => {
                 let flush = Arc::clone(flush);
-                self.flush(&delivery, &flush);
+                self.all_keys(&delivery, None, Some(&flush));
                 false
             }
         };
@@ -408,16 +408,7 @@ impl Shard {
         }
     }
 
-    /// Time has passed for all keys of a partition.
-    fn tick(&mut self, delivery: &Delivery, now: Time, cause: Cause) {
-        self.all_keys(delivery, Some((now, cause)), None);
-    }
-
-    /// Lets go what waits in nodes that do not continue.
-    fn flush(&mut self, delivery: &Delivery, flush: &Arc<Flush>) {
-        self.all_keys(delivery, None, Some(flush));
-    }
-
+    /// A frame for every key of a partition: time has passed, or what waits in nodes that do not continue is let go.
     fn all_keys(&mut self, delivery: &Delivery, tick: Option<(Time, Cause)>, flush: Option<&Arc<Flush>>) {
         let axes = delivery.plan.base.axes.len();
         self.mark += 1;
