@@ -2,4 +2,5 @@
 
 pub mod kafka;
 mod kafka_tools;
+pub mod recorder;
 pub mod source;
