@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::align::KeyAlign;
+use super::explain::Watches;
 use super::guard::Health;
 use super::tally::Tally;
 use crate::topology::plan::PlanNode;
@@ -31,7 +32,7 @@ pub(crate) struct Cell {
 pub(crate) type Artifacts = Vec<(Revision, Option<Arc<dyn Model>>)>;
 
 /// What became of a node's rows; they add up: `rows` is the sum of the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     /// Rows that came.
     pub rows: u64,
@@ -95,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) keys: RefCell<Vec<Key>>,
     /// What all of them have counted.
     pub(crate) tally: Arc<Tally>,
+    /// What is kept for whoever asks about a key.
+    pub(crate) watches: RefCell<Watches>,
 }
 
 impl Shared {
