@@ -13,6 +13,7 @@ use super::compute::NodeRun;
 use super::frame::Frame;
 use super::intake::Refused;
 use super::shard::Shard;
+use crate::topology::need::NeedKind;
 use crate::topology::plan::{ClassPlan, From, PlanNeed, PlanNode, To};
 use crate::words::{Key, KeyIndex, NodeId, Revision, Time, Value};
 
@@ -176,12 +177,7 @@ impl KeyLook {
         self.last_failure = cell.health.last_failure(key).map(str::to_owned);
         self.has_artifact = cell.member(key, revision).is_some();
         self.aligned = cell.align.get(&key).map(super::align::KeyAlign::look).unwrap_or_default();
-        let slot = |from: From, element| PlanNeed {
-            from,
-            element,
-            kind: crate::topology::need::NeedKind::Optional,
-            in_row: true,
-        };
+        let slot = |from: From, element| PlanNeed { from, element, kind: NeedKind::Optional, in_row: true };
         let element = crate::words::ElementType::F64;
         let taken = node.takes.iter().map(|(_, number)| slot(From::Slot(*number), element));
         let provided = node.provides.iter().map(|to| match to {
@@ -195,7 +191,10 @@ impl KeyLook {
             let aligned = aligned.map(|(time, value)| (Some(*time), Some(value.clone())));
             let kept = remembered.and_then(|last| last.get(number)?.as_ref()?.as_ref().value(0));
             let kept = || kept.map(|value| (None, Some(value)));
-            self.last.push(aligned.or_else(|| in_frames(node, need, frames)).or_else(kept));
+            let in_frames = || in_frames(node, need, frames);
+            // `previous` reads the last value that there was, also when the last row lacked it.
+            let previous = matches!(need.kind, NeedKind::Previous { .. });
+            self.last.push(if previous { kept() } else { aligned.or_else(in_frames).or_else(kept) });
         }
     }
 }
