@@ -146,7 +146,7 @@ impl<'f> NodeRun<'f> {
         let mut first = None;
         for need in &plan.needs {
             let view = self.view(run, need);
-            first = first.or(view);
+            first = first.or(view.filter(|_| need.kind.is_direct()));
             views.push(view);
         }
         let (times, causes) = match first {
