@@ -136,9 +136,8 @@ fn on_thread(options: &Options) -> Result<Report, FleetError> {
     let before = resident();
     options.kernels.set();
     let templates = Templates::load()?;
-    let models: Vec<DeviceModels> = (0..options.devices as u64)
-        .map(|device| models::of_device(&templates, device))
-        .collect::<Result<_, _>>()?;
+    let models: Vec<DeviceModels> =
+        (0..options.devices as u64).map(|device| models::of_device(&templates, device)).collect::<Result<_, _>>()?;
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let keys = (0..Reference::DEVICES.min(options.devices)).map(topology::key);
     let sink = Predictions::keeping(keys);

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
-use gristmill::traits::source::{Axes, Batch, PollLimits, Polled, Records, RowsRecord, SourceError};
 use gristmill::traits::Source;
+use gristmill::traits::source::{Axes, Batch, PollLimits, Polled, Records, RowsRecord, SourceError};
 use gristmill::words::{Column, ElementType, Key, Offset, StreamName, Time};
 
 use super::data::{self, ROWS, SENSORS, WINDOW};

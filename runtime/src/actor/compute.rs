@@ -12,6 +12,7 @@ use super::frame::{Axis, Frame, KeyFrame, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
+use super::whole::Whole;
 use crate::topology::node::Work;
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
 use crate::traits::Rows;
@@ -63,8 +64,10 @@ impl<'f> NodeRun<'f> {
     pub(super) fn run(&self, cell: &Rc<RefCell<Cell>>) -> Finished {
         let mut cell = cell.borrow_mut();
         let mut out = self.buffer();
+        let mut whole = Whole::of(self);
         for run in self.runs() {
-            if self.applies(run) {
+            if self.applies(run) && !whole.as_mut().is_some_and(|whole| self.run_whole(run, whole, &mut cell, &mut out))
+            {
                 self.run_key(run, &mut cell, &mut out);
             }
             out.end();
@@ -136,12 +139,7 @@ impl<'f> NodeRun<'f> {
     }
 
     /// The rows that the node has for a key; `None` when there are none.
-    pub(super) fn rows(
-        &self,
-        run: usize,
-        cell: &mut Cell,
-        base: Option<(&[Time], &[Cause])>,
-    ) -> Option<KeyRows<'f>> {
+    pub(super) fn rows(&self, run: usize, cell: &mut Cell, base: Option<(&[Time], &[Cause])>) -> Option<KeyRows<'f>> {
         let plan = self.plan;
         if !plan.aligned {
             return self.aligned_rows(run, cell, base);
@@ -157,12 +155,7 @@ impl<'f> NodeRun<'f> {
         Some(KeyRows::InPlace { times: first.times, causes: first.causes, views })
     }
 
-    fn aligned_rows(
-        &self,
-        run: usize,
-        cell: &mut Cell,
-        base: Option<(&[Time], &[Cause])>,
-    ) -> Option<KeyRows<'f>> {
+    fn aligned_rows(&self, run: usize, cell: &mut Cell, base: Option<(&[Time], &[Cause])>) -> Option<KeyRows<'f>> {
         let needs = self.plan.needs.iter().chain(&self.plan.when);
         let incoming: SmallVec<[Incoming<'_>; NEEDS_ON_STACK]> = needs
             .map(|need| Incoming { need, view: self.view(run, need), provided: self.provided(run, need) })
@@ -281,18 +274,17 @@ impl<'f> NodeRun<'f> {
         cell: &mut Cell,
         failures: &mut Vec<RowFailure>,
     ) -> Option<usize> {
-        let model;
-        let mut runner = match (&self.plan.operator, &mut cell.table) {
+        let Cell { table, members, health, .. } = &mut *cell;
+        let mut runner = match (&self.plan.operator, table) {
             (Some(operator), Some(table)) => Runner::Operator(operator.as_ref(), table.as_mut()),
             _ => {
-                let artifacts = cell.members.get(key.0 as usize)?;
+                let artifacts = members.get(key.0 as usize)?;
                 let revision = self.frame.plan.revision;
-                model = Arc::clone(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?);
-                Runner::Model(model.as_ref())
+                Runner::Model(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.as_ref())
             }
         };
         let before = failures.len();
-        let tried = guard::run(&mut runner, key, rows, out, &mut cell.health, failures);
+        let tried = guard::run(&mut runner, key, rows, out, health, failures);
         if failures.len() > before {
             self.check_artifact(key, cell);
         }

@@ -91,7 +91,8 @@ fn run_key(run: usize, members: &mut [Member<'_>], inside: &[Vec<Inside>]) {
 fn base<'f>(run: usize, members: &[Member<'f>]) -> Option<(&'f [Time], &'f [Cause])> {
     members.iter().filter(|member| member.work.applies(run)).find_map(|member| {
         let work = &member.work;
-        let in_row = work.plan.needs.iter().filter(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
+        let in_row =
+            work.plan.needs.iter().filter(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
         in_row.filter_map(|need| work.view(run, need)).map(|view| (view.times, view.causes)).next()
     })
 }

@@ -12,8 +12,8 @@ use super::need::NeedKind;
 use super::node::{Node, RowRule, Work};
 use super::plan::{AxisLabel, BasePlan, From, KeyNode, KeyPlan, OwnName, PlanNeed, PlanNode, SlotNumber, To};
 use super::problem::Problem;
-use super::resolve_base::raw_name;
 use super::resolve::{asks_for, born, operator, streams_needed, waits};
+use super::resolve_base::raw_name;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Most nodes of one key.
