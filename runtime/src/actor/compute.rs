@@ -19,6 +19,9 @@ use crate::traits::Rows;
 use crate::traits::sink::DeadLetter;
 use crate::words::{Cause, Column, ColumnRef, KeyIndex, Time};
 
+/// Keys whose artifacts are touched before the first of them is scored.
+const AHEAD: usize = 8;
+
 /// Needs whose references are kept on the stack.
 pub(super) const NEEDS_ON_STACK: usize = 16;
 
@@ -66,6 +69,9 @@ impl<'f> NodeRun<'f> {
         let mut out = self.buffer();
         let mut whole = Whole::of(self);
         for run in self.runs() {
+            if run % AHEAD == 0 {
+                self.look_ahead(run, &cell);
+            }
             if self.applies(run) && !whole.as_mut().is_some_and(|whole| self.run_whole(run, whole, &mut cell, &mut out))
             {
                 self.run_key(run, &mut cell, &mut out);
@@ -73,6 +79,16 @@ impl<'f> NodeRun<'f> {
             out.end();
         }
         out.finish()
+    }
+
+    /// Touches the artifacts of the next keys: the processor then waits for memory once rather than key by key.
+    fn look_ahead(&self, run: usize, cell: &Cell) {
+        if self.plan.operator.is_none() {
+            for key in self.frame.keys.iter().skip(run).take(AHEAD) {
+                let model = cell.member(*key, self.frame.plan.revision);
+                std::hint::black_box(model.map(|model| model.inputs().len()));
+            }
+        }
     }
 
     pub(super) fn runs(&self) -> std::ops::Range<usize> {

@@ -9,22 +9,20 @@ use super::frame::Axis;
 use super::output::Buffer;
 use crate::topology::need::NeedKind;
 use crate::topology::node::Missing;
-use crate::topology::plan::{From, PlanNeed};
+use crate::topology::plan::From;
 use crate::traits::Rows;
 use crate::words::{Column, ColumnRef, Value};
 
 /// The needs of a node over a frame.
 pub(super) struct Whole<'f> {
     axis: &'f Axis,
-    needs: SmallVec<[Input<'f>; NEEDS_ON_STACK]>,
-    /// For each attribute a column of the value of the key that is run.
-    constants: SmallVec<[Column; 2]>,
+    /// The column of each need over all keys; an attribute has an empty one.
+    columns: SmallVec<[ColumnRef<'f>; NEEDS_ON_STACK]>,
+    /// For each attribute its need, and a column of the value of the key that is run.
+    constants: SmallVec<[(usize, Column); 2]>,
 }
 
-enum Input<'f> {
-    Column(ColumnRef<'f>),
-    Constant(usize),
-}
+static NO_ROWS: Axis = Axis { times: Vec::new(), causes: Vec::new(), ends: Vec::new() };
 
 impl<'f> Whole<'f> {
     /// `None` when the node has to look at each key.
@@ -35,14 +33,14 @@ impl<'f> Whole<'f> {
             return None;
         }
         let mut found: Option<&'f Axis> = None;
-        let (mut needs, mut constants) = (SmallVec::new(), SmallVec::new());
-        for need in &plan.needs {
+        let mut whole = Self { axis: &NO_ROWS, columns: SmallVec::new(), constants: SmallVec::new() };
+        for (index, need) in plan.needs.iter().enumerate() {
             let From::Slot(slot) = need.from else {
                 if need.kind != NeedKind::Attribute {
                     return None;
                 }
-                needs.push(Input::Constant(constants.len()));
-                constants.push(Column::with_capacity(need.element, 0));
+                whole.constants.push((index, Column::with_capacity(need.element, 0)));
+                whole.columns.push(ColumnRef::F32(&[]));
                 continue;
             };
             let written = work.frame.slots.get(slot as usize)?.get()?;
@@ -51,9 +49,10 @@ impl<'f> Whole<'f> {
             if !fine || !std::ptr::eq(axis, &*written.axis) {
                 return None;
             }
-            needs.push(Input::Column(written.column.as_ref()));
+            whole.columns.push(written.column.as_ref());
         }
-        Some(Self { axis: found?, needs, constants })
+        whole.axis = found?;
+        Some(whole)
     }
 }
 
@@ -81,34 +80,33 @@ impl<'f> NodeRun<'f> {
             cell.counts.quarantined += times.len() as u64;
             return true;
         }
-        let column = |input: &Input<'f>| match input {
-            Input::Column(column) => column.rows(rows.clone()),
-            Input::Constant(constant) => whole.constants[*constant].as_ref(),
+        let mut few = [ColumnRef::F32(&[]); NEEDS_ON_STACK];
+        let mut many = Vec::new();
+        let columns = if whole.columns.len() <= NEEDS_ON_STACK {
+            &mut few[..whole.columns.len()]
+        } else {
+            many.resize(whole.columns.len(), ColumnRef::F32(&[]));
+            &mut many[..]
         };
-        let columns: SmallVec<[ColumnRef<'_>; NEEDS_ON_STACK]> = whole.needs.iter().map(column).collect();
+        for (column, all) in columns.iter_mut().zip(&whole.columns).filter(|(_, all)| !all.is_empty()) {
+            *column = all.rows(rows.clone());
+        }
+        whole.constants.iter().for_each(|(need, constant)| columns[*need] = constant.as_ref());
         let mut failures = Vec::new();
         let mut outputs = out.outputs(start, times.len(), false);
-        let tried = self.guarded(key, &Rows::new(times, &columns), &mut outputs, cell, &mut failures);
+        let tried = self.guarded(key, &Rows::new(times, columns), &mut outputs, cell, &mut failures);
         self.count(cell, times.len(), tried, &failures);
         self.letters(run, failures, |row| (times[row], causes[row]));
         true
     }
 
     /// Fills in the attributes of a key; `false` when one is missing.
-    fn constants(&self, run: usize, rows: usize, constants: &mut [Column]) -> bool {
+    fn constants(&self, run: usize, rows: usize, constants: &mut [(usize, Column)]) -> bool {
         let attributes = &self.frame.attributes[run];
-        let needs = self.plan.needs.iter().filter(|need| need.kind == NeedKind::Attribute);
-        needs.zip(constants).all(|(need, column)| {
-            let value = attribute_name(need).and_then(|name| attributes.get(name));
-            value.is_some_and(|value| repeat(value, rows, column))
+        constants.iter_mut().all(|(need, column)| {
+            let From::Attribute(name) = &self.plan.needs[*need].from else { return false };
+            attributes.get(name).is_some_and(|value| repeat(value, rows, column))
         })
-    }
-}
-
-fn attribute_name(need: &PlanNeed) -> Option<&crate::words::StreamName> {
-    match &need.from {
-        From::Attribute(name) => Some(name),
-        From::Slot(_) | From::Local(_) => None,
     }
 }
 
