@@ -1,2 +1,52 @@
-//! `grist`.
-fn main() {}
+//! `grist`: run, look at and measure gristmill topologies.
+
+mod args;
+mod binding;
+mod demo;
+mod failure;
+mod load;
+mod logging;
+mod output;
+mod plan;
+mod report;
+mod run;
+mod score;
+mod stop;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use failure::Failure;
+use output::Output;
+
+/// Frames and rows are many small allocations on several threads, which is what this allocator is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut output = Output::new(args.json);
+    let done = logging::start(args.log.as_deref()).and_then(|()| carry_out(args.command, &mut output));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failed(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn carry_out(command: Command, output: &mut Output) -> Result<(), Failure> {
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let threads = threads.map_err(|error| Failure::failed(format!("no threads could be started: {error}")))?;
+    match command {
+        Command::Demo(args) => threads.block_on(demo::run(&args, output)),
+        Command::Run(args) => threads.block_on(run::run(&args, output)),
+        Command::Validate(args) => validate::run(&args, output),
+        Command::Plan(args) => plan::run(&args, output),
+        Command::Score(args) => threads.block_on(score::run(&args, output)),
+    }
+}

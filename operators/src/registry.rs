@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use gristmill::topology::{Registry, Work};
 use gristmill::traits::AnyOperator;
 use gristmill::words::ElementType;
+
+use crate::model::Onnx;
 
 /// Makes an operator from the parameters of a manifest, for a node with these types of needs and provides; the error
 /// says what is wrong with them.
@@ -31,4 +34,22 @@ pub fn register_all(register: &mut impl FnMut(&str, FromParameters)) {
     for (name, from_parameters) in OPERATORS {
         register(name, from_parameters);
     }
+}
+
+/// Everything of this crate that manifests can name: its operators and model formats. A host adds its own to it.
+///
+/// ```
+/// let registry = gristmill_operators::registry::registry();
+/// assert!(registry.operators().any(|name| name == "rolling"));
+/// assert!(registry.formats().any(|name| name == "onnx"));
+/// ```
+pub fn registry() -> Registry {
+    let mut registry = Registry::new();
+    register_all(&mut |name, from_parameters| {
+        registry.register(name, move |parameters, needs, provides| {
+            from_parameters(parameters, needs, provides).map(Work::Operator)
+        });
+    });
+    registry.register_format(Onnx);
+    registry
 }

@@ -24,7 +24,8 @@ struct Taken<'f> {
 
 /// Hands a frame to a sink; its word ends the node's part in the frame.
 pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &Shared, writer: &mut dyn SinkWriter) {
-    let taken: Vec<Taken<'_>> = sink.takes.iter().filter_map(|(stream, slot)| taken(frame, shared, stream, *slot)).collect();
+    let taken: Vec<Taken<'_>> =
+        sink.takes.iter().filter_map(|(stream, slot)| taken(frame, shared, stream, *slot)).collect();
     let place = frame.installed.variant.sinks.iter().position(|sink| *sink == leader);
     let mut columns: Vec<SinkColumn<'_>> = Vec::with_capacity(taken.len() * frame.keys.len());
     for run in 0..frame.keys.len() {

@@ -235,6 +235,10 @@ fn key_node(
         provides: node.provides.iter().map(|(stream, _)| provided(stream)).collect(),
         needs,
         when,
+        axis_slot: match &input_axis {
+            AxisLabel::Own(name) if !locals.contains_key(name) => resolver.slot(name),
+            _ => None,
+        },
         input_axis,
         axis,
         aligned,

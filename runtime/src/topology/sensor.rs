@@ -163,12 +163,20 @@ macro_rules! reading {
     };
 }
 
-reading!(f32, |v: &f32| Some(f64::from(*v)), |n, _| n as f32, |rows: &Rows<'_>, row: usize| {
-    rows.f32(0)[row].to_bits() != crate::traits::source::ABSENT_F32.to_bits()
-}, F32);
-reading!(f64, |v: &f64| Some(*v), |n, _| n, |rows: &Rows<'_>, row: usize| {
-    rows.f64(0)[row].to_bits() != crate::traits::source::ABSENT_F64.to_bits()
-}, F64);
+reading!(
+    f32,
+    |v: &f32| Some(f64::from(*v)),
+    |n, _| n as f32,
+    |rows: &Rows<'_>, row: usize| { rows.f32(0)[row].to_bits() != crate::traits::source::ABSENT_F32.to_bits() },
+    F32
+);
+reading!(
+    f64,
+    |v: &f64| Some(*v),
+    |n, _| n,
+    |rows: &Rows<'_>, row: usize| { rows.f64(0)[row].to_bits() != crate::traits::source::ABSENT_F64.to_bits() },
+    F64
+);
 reading!(i64, |v: &i64| Some(*v as f64), |n: f64, _| n as i64, |_: &Rows<'_>, _| false);
 reading!(bool, |_: &bool| None, |_, was| was, |_: &Rows<'_>, _| false);
 reading!(smol_str::SmolStr, |_: &smol_str::SmolStr| None, |_, was| was, |_: &Rows<'_>, _| false);

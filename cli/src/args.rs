@@ -1,0 +1,46 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed: it was begun and did not work; the text says why
+  2  usage: the command line makes no sense
+  3  refused: a file is wrong; nothing has run
+
+Start here:
+  grist demo
+  grist validate examples/topologies/plant.toml
+  grist run examples/topologies/plant.toml";
+
+/// Serves thousands of models over sensor streams: run, look at and measure topologies.
+#[derive(Debug, Parser)]
+#[command(name = "grist", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Answers as one JSON value on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// What the engine logs to standard error: error, warn, info, debug, trace, or target=level,… (warn unless said)
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// What can be asked of `grist`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs 2,000 models over 500 simulated machines and adds 100 more half-way
+    Demo(crate::demo::DemoArgs),
+    /// Runs a topology file until its source ends or Ctrl-C
+    Run(crate::run::RunArgs),
+    /// Says everything that is wrong with a topology file
+    Validate(crate::validate::ValidateArgs),
+    /// Shows what a topology file would run
+    Plan(crate::plan::PlanArgs),
+    /// Scores a file of rows
+    Score(crate::score::ScoreArgs),
+}

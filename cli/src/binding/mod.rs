@@ -1,0 +1,12 @@
+//! What the tables `[source]` and `[sink.NAME]` of a topology file mean.
+
+mod fields;
+mod observed;
+mod record;
+mod sink;
+mod source;
+
+pub(crate) use fields::Problem;
+pub(crate) use observed::{Letters, Observed, Traffic};
+pub(crate) use sink::sink;
+pub(crate) use source::{Input, Intake, replaced, source};

@@ -1,0 +1,78 @@
+//! What the fields of records mean, as tables say it.
+
+use gristmill_operators::codec::{JsonRecord, TimeUnit};
+use gristmill_operators::file::CsvRecord;
+
+use super::fields::Fields;
+
+const UNITS: [(&str, TimeUnit); 4] =
+    [("s", TimeUnit::Seconds), ("ms", TimeUnit::Millis), ("us", TimeUnit::Micros), ("ns", TimeUnit::Nanos)];
+
+/// Key and time where the command line has the last word.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) key: Option<String>,
+    pub(crate) time: Option<String>,
+}
+
+/// `key` or `key_is`, `time`, `unit`, `separator`.
+pub(super) fn csv(fields: &mut Fields<'_>, given: &Given) -> CsvRecord {
+    let mut record = CsvRecord::default();
+    match (given.key.clone().or(fields.text("key")), fields.text("key_is")) {
+        (_, Some(key)) if given.key.is_none() => record = record.key_is(&key),
+        (Some(key), _) => record = record.key(&key),
+        _ => fields.wrong("it does not say which column is the key", "add key = \"machine\", or key_is = \"P101\""),
+    }
+    match given.time.clone().or(fields.text("time")) {
+        Some(time) => record = record.time(&time),
+        None => fields.wrong("it does not say which column is the event time", "add time = \"time\""),
+    }
+    if let Some(unit) = fields.one_of("unit", &UNITS) {
+        record = record.unit(unit);
+    }
+    match fields.text("separator").map(|text| text.chars().collect::<Vec<_>>()) {
+        Some(characters) if characters.len() == 1 => record = record.separator(characters[0]),
+        Some(_) => fields.wrong("`separator` is not one character", "write one, such as \";\""),
+        None => {}
+    }
+    record
+}
+
+/// As [`JsonRecord`] has it; `in_log` where records have keys and times beside their bytes.
+pub(super) fn json(fields: &mut Fields<'_>, given: &Given, in_log: bool) -> JsonRecord {
+    let mut record = JsonRecord::default();
+    if let Some(key) = given.key.clone().or(fields.text("key")) {
+        record = record.key(&key);
+    }
+    if let Some(time) = given.time.clone().or(fields.text("time")) {
+        record = record.time(&time);
+    }
+    if in_log && fields.flag("key_from_record") == Some(true) {
+        record = record.key_from_record();
+    }
+    if in_log && fields.flag("time_from_log") == Some(true) {
+        record = record.time_from_log();
+    }
+    if let Some(unit) = fields.one_of("unit", &UNITS) {
+        record = record.unit(unit);
+    }
+    match (fields.text("tag"), fields.text("value")) {
+        (Some(tag), Some(value)) => record = record.reading(&tag, &value),
+        (None, None) => {}
+        _ => fields.wrong("`tag` and `value` go together", "write both, or neither for rows with a field each stream"),
+    }
+    match fields.text("split_tag").map(|text| text.chars().collect::<Vec<_>>()) {
+        Some(characters) if characters.len() == 1 => record = record.split_tag(characters[0]),
+        Some(_) => fields.wrong("`split_tag` is not one character", "write one, such as \".\""),
+        None => {}
+    }
+    match (fields.text("start"), fields.text("step")) {
+        (Some(start), Some(step)) => record = record.series(&start, &step),
+        (None, None) => {}
+        _ => fields.wrong("`start` and `step` go together", "write both for records that are series, or neither"),
+    }
+    for (name, stream) in fields.table("rename") {
+        record = record.rename(&name, &stream);
+    }
+    record
+}

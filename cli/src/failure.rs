@@ -1,0 +1,53 @@
+//! How a command ends when it does not end well: a sentence for people and a number for scripts.
+
+use std::process::ExitCode;
+
+/// The exit codes besides 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It was begun and did not work.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// A file was refused before anything ran.
+    Refused = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// What is wrong, where, and what to do; one line each.
+    pub(crate) text: String,
+    /// Whether standard output has it already, as part of a machine's answer.
+    pub(crate) answered: bool,
+}
+
+impl Failure {
+    /// It did not work.
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, text: text.into(), answered: false }
+    }
+
+    /// The command line makes no sense.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, text: text.into(), answered: false }
+    }
+
+    /// A file was refused.
+    pub(crate) fn refused(text: impl Into<String>) -> Self {
+        Self { exit: Exit::Refused, text: text.into(), answered: false }
+    }
+
+    /// Its JSON has been written.
+    pub(crate) fn answered(mut self) -> Self {
+        self.answered = true;
+        self
+    }
+}

@@ -1,0 +1,246 @@
+//! From a topology file to what runs, with everything that is wrong with it at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gristmill::topology::plan::ClassPlan;
+use gristmill::topology::{ManifestErrors, TopologyFile, Work};
+use gristmill::traits::sink::DeadLetters;
+use gristmill::traits::{Axes, Sink, Source};
+use gristmill::words::Binding;
+use gristmill::{Builder, Runtime, Topology};
+use gristmill_operators::{file, registry};
+
+use crate::binding::{self, Input, Intake, Letters, Observed, Problem, Traffic};
+use crate::failure::Failure;
+
+/// What a topology file is wanted for.
+pub(crate) enum Purpose<'a> {
+    /// To be looked at: sources and sinks may be left to a host.
+    Look,
+    /// To run with its own source and sinks; consoles print to standard error when `aside`.
+    Run { aside: bool },
+    /// To run over a file, into a file.
+    Score { input: &'a Input, output: Arc<dyn Sink> },
+}
+
+/// Sinks by the names that nodes use.
+type Sinks = Vec<(Binding, Arc<dyn Sink>)>;
+
+/// What a topology file says, ready to run.
+pub(crate) struct Loaded {
+    pub(crate) topology: Topology,
+    pub(crate) plan: ClassPlan,
+    source: Option<(Box<dyn Source>, Intake)>,
+    sinks: Sinks,
+    /// Whether a sink prints.
+    pub(crate) console: bool,
+    /// What is left to a host.
+    pub(crate) unbound: Vec<String>,
+}
+
+/// Everything that is wrong with a topology file.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) file: String,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let end = if index == 0 { "" } else { "\n" };
+            match problem.line {
+                Some(line) => write!(f, "{end}{}:{line}: {problem}", self.file)?,
+                None => write!(f, "{end}{}: {problem}", self.file)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::refused(refused.to_string())
+    }
+}
+
+/// Reads the file, makes its nodes, sources and sinks, and resolves it.
+pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused> {
+    let refused = |problems| Refused { file: path.display().to_string(), problems };
+    let read = TopologyFile::read(path).map_err(|errors| refused(of_manifest(errors)))?;
+    let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let mut problems = Vec::new();
+    let topology = match read.topology(&registry::registry()) {
+        Ok(topology) => Some(topology),
+        Err(errors) => {
+            problems.extend(of_manifest(errors));
+            None
+        }
+    };
+    let mut loading = Loading { read: &read, folder: &folder, purpose, problems: Vec::new(), unbound: Vec::new() };
+    let source = loading.source();
+    let (sinks, console) = loading.sinks();
+    let Loading { problems: mut bound, unbound, .. } = loading;
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    bound.iter_mut().for_each(|problem| problem.line = line_of(&text, &problem.place, &problem.problem));
+    let has_bad_source = source.is_none() && read.source().is_some();
+    problems.extend(bound);
+    let mut plan = None;
+    if let Some(topology) = &topology {
+        let axes = source.as_ref().map_or_else(Axes::default, |(source, _)| source.axes());
+        match topology.resolve_with(axes) {
+            Ok(resolved) => plan = Some(resolved),
+            // What the source brings is not known, so that what is said of it may be wrong.
+            Err(_) if has_bad_source => {}
+            Err(errors) => problems.extend(errors.0.iter().map(|problem| Problem {
+                line: None,
+                place: String::new(),
+                problem: problem.to_string(),
+                advice: String::new(),
+            })),
+        }
+    }
+    match (topology, plan) {
+        (Some(topology), Some(plan)) if problems.is_empty() => {
+            Ok(Loaded { topology, plan, source, sinks, console, unbound })
+        }
+        _ => {
+            problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+            Err(refused(problems))
+        }
+    }
+}
+
+fn of_manifest(errors: ManifestErrors) -> Vec<Problem> {
+    let problem = |error: gristmill::topology::manifest::ManifestError| Problem {
+        line: error.line,
+        place: error.place,
+        problem: error.problem,
+        advice: error.advice,
+    };
+    errors.errors.into_iter().map(problem).collect()
+}
+
+/// The line of a table, or of the field in it that the problem names, in TOML that is written as tables.
+fn line_of(text: &str, place: &str, problem: &str) -> Option<usize> {
+    if place.is_empty() {
+        return None;
+    }
+    let mut lines = text.lines().enumerate().skip_while(|(_, line)| line.trim() != place);
+    let (header, _) = lines.next()?;
+    let field = problem.split('`').nth(1).unwrap_or_default();
+    let names = |line: &str| line.split('=').next().is_some_and(|name| name.trim() == field);
+    let mut inside = lines.take_while(|(_, line)| !line.trim_start().starts_with('['));
+    let line = inside.find(|(_, line)| names(line)).map_or(header, |(line, _)| line);
+    Some(line + 1)
+}
+
+struct Loading<'a> {
+    read: &'a TopologyFile,
+    folder: &'a Path,
+    purpose: &'a Purpose<'a>,
+    problems: Vec<Problem>,
+    unbound: Vec<String>,
+}
+
+impl Loading<'_> {
+    fn wrong(&mut self, place: &str, problem: String, advice: String) {
+        self.problems.push(Problem { line: None, place: place.to_owned(), problem, advice });
+    }
+
+    fn source(&mut self) -> Option<(Box<dyn Source>, Intake)> {
+        match (self.purpose, self.read.source()) {
+            (Purpose::Score { input, .. }, table) => binding::replaced(table, input, self.folder, &mut self.problems),
+            (_, Some(table)) => binding::source(table, self.read.class(), self.folder, &mut self.problems),
+            (Purpose::Look, None) => {
+                self.unbound.push("[source]".to_owned());
+                None
+            }
+            (Purpose::Run { .. }, None) => {
+                let advice = "add one, such as kind = \"csv\" with path, key and time; or use `grist score`";
+                self.wrong("", "there is no [source], so nothing can run".to_owned(), advice.to_owned());
+                None
+            }
+        }
+    }
+
+    /// A sink for each that the nodes name; whether one prints.
+    fn sinks(&mut self) -> (Sinks, bool) {
+        let mut wanted: Vec<Binding> = Vec::new();
+        for node in self.read.declared() {
+            if let gristmill::topology::manifest::Run::Sink { binding, .. } = &node.run
+                && !wanted.contains(binding)
+            {
+                wanted.push(binding.clone());
+            }
+        }
+        if let Purpose::Score { output, .. } = self.purpose {
+            return (wanted.into_iter().map(|name| (name, Arc::clone(output))).collect(), false);
+        }
+        let aside = matches!(self.purpose, Purpose::Run { aside: true });
+        let (mut sinks, mut console) = (Sinks::new(), false);
+        for (name, table) in self.read.sinks() {
+            if !wanted.contains(name) {
+                let advice = format!("add a node with sink = \"{name}\" and what it asks for, or take the table out");
+                self.wrong(&format!("[sink.{name}]"), "no node writes to it".to_owned(), advice);
+            }
+            if let Some(made) = binding::sink(name, table, self.folder, aside, &mut self.problems) {
+                console |= made.console;
+                sinks.push((name.clone(), made.sink));
+            }
+        }
+        for name in wanted.iter().filter(|name| !self.read.sinks().contains_key(*name)) {
+            match self.purpose {
+                Purpose::Run { .. } => {
+                    let problem = format!("the sink `{name}` is not bound");
+                    self.wrong("", problem, format!("add a table [sink.{name}], such as kind = \"console\""));
+                }
+                _ => self.unbound.push(format!("[sink.{name}]")),
+            }
+        }
+        (sinks, console)
+    }
+}
+
+impl Loaded {
+    /// Everything bound, with what goes by counted.
+    pub(crate) fn builder(self, traffic: &Arc<Traffic>) -> Result<Builder, Failure> {
+        let mut builder = Runtime::builder().topology(self.topology);
+        let Some((source, intake)) = self.source else {
+            return Err(Failure::refused("there is no [source], so nothing can run"));
+        };
+        let letters: Box<dyn DeadLetters> = match &intake.dead_letters {
+            None => Box::new(gristmill::in_process::LoggedLetters),
+            Some(path) => {
+                let letters = file::dead_letters(path);
+                Box::new(letters.map_err(|error| Failure::failed(format!("dead letters cannot be kept: {error}")))?)
+            }
+        };
+        builder.options_mut().intake = intake.policy;
+        for (name, sink) in self.sinks {
+            builder = builder.sink(name, sink);
+        }
+        let builder = builder.source(Observed { source, traffic: Arc::clone(traffic) });
+        Ok(builder.dead_letters(Letters { to: letters, traffic: Arc::clone(traffic) }))
+    }
+
+    /// How many nodes write to sinks.
+    pub(crate) fn sink_nodes(&self) -> usize {
+        self.topology.nodes().filter(|node| matches!(node.work, Work::Sink(_))).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_has_the_line_of_its_field_or_of_its_table() {
+        let text = "class = \"pump\"\n\n[source]\nkind = \"csv\"\npaht = \"a\"\n\n[sink.out]\nkind = \"console\"\n";
+        assert_eq!(line_of(text, "[source]", "there is no field `paht`"), Some(5));
+        assert_eq!(line_of(text, "[source]", "there is no `path`"), Some(3));
+        assert_eq!(line_of(text, "[sink.out]", "no node writes to it"), Some(7));
+        assert_eq!(line_of(text, "", "there is no `path`"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! The only place that writes to the terminal: answers to standard output, everything else to standard error.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Where a command's answer goes.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: bool,
+    terminal: bool,
+    /// Lines of the picture that the next one replaces.
+    drawn: usize,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, terminal: io::stdout().is_terminal(), drawn: 0 }
+    }
+
+    /// Whether a machine reads.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether somebody looks: pictures may be drawn over each other.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// A line or several, for people. Whoever closed the other end wants no more: that is no failure.
+    pub(crate) fn say(&mut self, text: impl Display) {
+        self.drawn = 0;
+        let _ = writeln!(io::stdout().lock(), "{text}");
+    }
+
+    /// A text as it stands.
+    pub(crate) fn text(&mut self, text: &str) {
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+
+    /// The answer as one JSON value.
+    pub(crate) fn answer(&mut self, answer: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(answer);
+        let text = text.map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
+        self.say(text);
+        Ok(())
+    }
+
+    /// A picture in the place of the one before.
+    pub(crate) fn draw(&mut self, picture: &str) {
+        let mut text = String::new();
+        if self.drawn > 0 {
+            text.push_str(&format!("\x1b[{}A", self.drawn));
+        }
+        for line in picture.lines() {
+            // Whatever the line before had beyond this one is cleared.
+            text.push_str(line);
+            text.push_str("\x1b[K\n");
+        }
+        text.push_str("\x1b[J");
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        self.drawn = picture.lines().count();
+    }
+
+    /// Why it did not work: to people on standard error, to a machine as its answer.
+    pub(crate) fn failed(&mut self, failure: &Failure) {
+        for line in failure.text.lines() {
+            let _ = writeln!(io::stderr().lock(), "grist: {line}");
+        }
+        if self.json && !failure.answered {
+            let _ = self.answer(&serde_json::json!({ "error": failure.text, "exit_code": failure.exit as u8 }));
+        }
+    }
+
+    /// A remark that is no part of the answer.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.json {
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        }
+    }
+}
+
+/// A table without frame: a heading, then rows. The first column is left-aligned, and so are those in `left`.
+pub(crate) fn table(head: &[&str], left: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let head = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let cell = |(column, cell): (usize, &String)| {
+        let width = widths[column];
+        if column == 0 || left.contains(&column) { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+    };
+    let text =
+        |line: &Vec<String>| line.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned();
+    lines.iter().map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// A number with its thousands apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Microseconds, for people.
+pub(crate) fn micros(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.2} s", micros as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        let written = [0, 7, 999, 1_000, 12_345, 1_234_567].map(grouped);
+        assert_eq!(written, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
+        assert_eq!([12, 1_250, 2_500_000].map(micros), ["12 µs", "1.2 ms", "2.50 s"]);
+    }
+
+    #[test]
+    fn tables_align_numbers_to_the_right() {
+        let rows = [vec!["wear".to_owned(), "1,000".to_owned()], vec!["a".to_owned(), "7".to_owned()]];
+        assert_eq!(table(&["node", "rows"], &[], rows), "node   rows\nwear  1,000\na         7");
+    }
+}

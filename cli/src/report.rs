@@ -1,0 +1,131 @@
+//! What a run came to, for people and for machines.
+
+use std::fmt;
+use std::time::Duration;
+
+use gristmill::topology::NodeKind;
+use gristmill::{IntakeCounts, Report};
+use serde::Serialize;
+
+use crate::binding::Traffic;
+use crate::output::{grouped, table};
+
+/// A node, or all nodes that differ only in their key.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NodeLine {
+    pub(crate) node: String,
+    pub(crate) kind: NodeKind,
+    pub(crate) nodes: u64,
+    pub(crate) rows: u64,
+    pub(crate) computed: u64,
+    pub(crate) skipped: u64,
+    pub(crate) failed: u64,
+    pub(crate) quarantined_keys: u64,
+}
+
+/// The nodes of the plan, in its order.
+pub(crate) fn nodes(report: &Report) -> Vec<NodeLine> {
+    let mut lines: Vec<NodeLine> = Vec::new();
+    for node in &report.nodes {
+        let name = node.node.split_once('@').map_or(node.node.as_str(), |(name, _)| name);
+        let place = lines.iter().position(|line| line.node == name).unwrap_or_else(|| {
+            lines.push(NodeLine {
+                node: name.to_owned(),
+                kind: node.kind,
+                nodes: 0,
+                rows: 0,
+                computed: 0,
+                skipped: 0,
+                failed: 0,
+                quarantined_keys: 0,
+            });
+            lines.len() - 1
+        });
+        let (line, counts) = (&mut lines[place], node.counts);
+        line.nodes += 1;
+        line.rows += counts.rows;
+        line.computed += counts.computed;
+        line.skipped += counts.skipped;
+        line.failed += counts.failed + counts.quarantined;
+        line.quarantined_keys += node.quarantined_keys as u64;
+    }
+    lines
+}
+
+/// The lines as a table, without sensors and sinks.
+pub(crate) fn node_table(lines: &[NodeLine]) -> String {
+    let rows = lines.iter().filter(|line| matches!(line.kind, NodeKind::Operator | NodeKind::Model)).map(|line| {
+        let counts = [line.nodes, line.rows, line.computed, line.skipped, line.failed].map(grouped);
+        [vec![line.node.clone(), line.kind.to_string()], counts.to_vec()].concat()
+    });
+    table(&["NODE", "KIND", "NODES", "ROWS", "COMPUTED", "SKIPPED", "FAILED"], &[1], rows)
+}
+
+/// The answer of `grist run --json` and `grist score --json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunReport {
+    seconds: f64,
+    revision: u64,
+    keys: usize,
+    actors: usize,
+    records: u64,
+    rows: u64,
+    rows_per_second: f64,
+    late: u64,
+    duplicate: u64,
+    ahead: u64,
+    refused: u64,
+    dead_letters: u64,
+    nodes: Vec<NodeLine>,
+}
+
+impl RunReport {
+    pub(crate) fn of(report: &Report, traffic: &Traffic, ran: Duration) -> Self {
+        let IntakeCounts { rows, late, duplicate, ahead, refused } = report.intake;
+        let seconds = ran.as_secs_f64();
+        Self {
+            seconds,
+            revision: report.revision.0,
+            keys: report.keys,
+            actors: report.actors,
+            records: traffic.records(),
+            rows,
+            rows_per_second: rows as f64 / seconds.max(1e-9),
+            late,
+            duplicate,
+            ahead,
+            refused,
+            dead_letters: traffic.letters(),
+            nodes: nodes(report),
+        }
+    }
+}
+
+impl fmt::Display for RunReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", node_table(&self.nodes))?;
+        write!(
+            f,
+            "{} rows of {} keys in {:.2} s: {} rows/s",
+            grouped(self.rows),
+            grouped(self.keys as u64),
+            self.seconds,
+            grouped(self.rows_per_second.round() as u64)
+        )?;
+        let counts = [
+            (self.late, "came too late"),
+            (self.duplicate, "were there already"),
+            (self.ahead, "were too far ahead of their record"),
+            (self.refused, "were in records that could not be read"),
+            (self.dead_letters, "went to the dead letters"),
+        ];
+        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "\n{} {what}", grouped(count))?;
+        }
+        let quarantined = self.nodes.iter().filter(|line| line.quarantined_keys > 0);
+        for line in quarantined {
+            write!(f, "\n`{}` is quarantined for {} keys", line.node, grouped(line.quarantined_keys))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! `grist run`: a topology file with its own source and sinks, until the source ends or somebody stops it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use gristmill::Handle;
+use gristmill::clock::SystemClock;
+use gristmill::traits::Clock;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::binding::Traffic;
+use crate::failure::Failure;
+use crate::load::{Purpose, load};
+use crate::output::{Output, grouped};
+use crate::report::RunReport;
+use crate::stop;
+
+const EXAMPLE: &str = "\
+The file has a table [source] and a table [sink.NAME] for every sink of its nodes; docs/cli.md has all their fields.
+Ctrl-C and SIGTERM stop it in order: the source first, then what is in flight, then the last commit. A second Ctrl-C
+ends it at once. Then a report is printed: to standard error when a console sink prints to standard output.
+
+Examples:
+  grist run examples/topologies/plant.toml
+  grist run plant.toml --shards 4 --log info";
+
+/// What runs.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct RunArgs {
+    /// A topology file, .toml or .json
+    file: PathBuf,
+    /// Threads that compute; one for each core unless said
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    shards: Option<u16>,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failure> {
+    let loaded = load(&args.file, &Purpose::Run { aside: output.is_json() })?;
+    let console = loaded.console && !output.is_json();
+    let traffic = Arc::new(Traffic::default());
+    let mut builder = loaded.builder(&traffic)?;
+    if let Some(shards) = args.shards {
+        builder = builder.shards(shards);
+    }
+    let clock = SystemClock::default();
+    let mill = builder.start().await.map_err(|error| Failure::failed(format!("{}: {error}", args.file.display())))?;
+    let spinner = if console { ProgressBar::hidden() } else { spinner() };
+    let watched = Arc::clone(&traffic);
+    let looked = spinner.clone();
+    let looking = tokio::spawn(async move {
+        let mut before = 0;
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            let records = watched.records();
+            looked.set_message(format!("{} records, {}/s", grouped(records), grouped(records - before)));
+            before = records;
+        }
+    });
+    let ended = until_stopped(&mill, output).await;
+    looking.abort();
+    spinner.finish_and_clear();
+    let ran = clock.monotonic();
+    let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
+    let report = RunReport::of(&report, &traffic, ran);
+    if output.is_json() {
+        output.answer(&report)?;
+    } else if console {
+        output.note(format!("\n{report}"));
+    } else {
+        output.say(&report);
+    }
+    ended
+}
+
+/// Until the source ends, or somebody asks to stop.
+async fn until_stopped(mill: &Handle, output: &Output) -> Result<(), Failure> {
+    let failed = |error: gristmill::RunError| Failure::failed(error.to_string());
+    tokio::select! {
+        ended = mill.finished() => return ended.map_err(failed),
+        () = stop::asked() => {}
+    }
+    output.note("stopping: what is in flight is finished first");
+    tokio::select! {
+        ended = mill.stop() => ended.map_err(failed),
+        () = stop::asked() => Err(Failure::failed("stopped at once: what was in flight is not committed")),
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner
+}

@@ -1,0 +1,126 @@
+//! `grist score`: a file of rows through a topology, into a file of predictions.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use gristmill::clock::SystemClock;
+use gristmill::traits::Clock;
+use gristmill_operators::file;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::binding::{Input, Traffic};
+use crate::failure::Failure;
+use crate::load::{Purpose, load};
+use crate::output::Output;
+use crate::report::RunReport;
+use crate::stop;
+
+const EXAMPLE: &str = "\
+The [source] and [sink.NAME] tables of the topology file are replaced: rows come from --input, and everything that its
+sinks ask for goes to --output, which is written anew. Where --key and --time are left out, the [source] of the file says
+which columns they are, if it is of the same kind. Predictions are those of a live run, bit for bit.
+
+Examples:
+  grist score examples/topologies/plant.toml --input examples/topologies/readings.csv --output scores.csv \\
+    --key machine --time time
+  grist score plant.toml --input rows.jsonl --output scores.jsonl --key device --time ts";
+
+/// What is scored.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct ScoreArgs {
+    /// A topology file, .toml or .json
+    file: PathBuf,
+    /// Rows: .csv with a header, or .jsonl with an object on each line
+    #[arg(long, value_name = "ROWS")]
+    input: PathBuf,
+    /// Predictions: .csv or .jsonl; what is there is overwritten
+    #[arg(long, value_name = "PREDICTIONS")]
+    output: PathBuf,
+    /// The column or field with the key
+    #[arg(long)]
+    key: Option<String>,
+    /// The column or field with the event time: RFC 3339, or milliseconds since 1970
+    #[arg(long)]
+    time: Option<String>,
+    /// Threads that compute; one for each core unless said
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    shards: Option<u16>,
+}
+
+/// Whether a file is CSV; else it is JSON lines.
+fn is_csv(option: &str, path: &Path) -> Result<bool, Failure> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => Ok(true),
+        Some("jsonl" | "ndjson" | "json") => Ok(false),
+        _ => Err(Failure::usage(format!("{option} {}: name a file that ends in .csv or .jsonl", path.display()))),
+    }
+}
+
+/// Scores it.
+pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Failure> {
+    let csv = is_csv("--input", &args.input)?;
+    let input = Input { path: args.input.clone(), csv, key: args.key.clone(), time: args.time.clone() };
+    let mut sink = file::sink(&args.output).truncate();
+    if is_csv("--output", &args.output)? {
+        sink = sink.csv();
+    }
+    if is_same_file(&args.input, &args.output) {
+        return Err(Failure::usage(format!("--output {}: it is the input; name another file", args.output.display())));
+    }
+    let bytes = std::fs::metadata(&args.input).map_or(0, |metadata| metadata.len());
+    let loaded = load(&args.file, &Purpose::Score { input: &input, output: Arc::new(sink) })?;
+    if loaded.sink_nodes() == 0 {
+        let advice = "add a node such as sink = \"predictions\" with asks = [{ all = \"models\" }]";
+        return Err(Failure::refused(format!(
+            "{}: no node is a sink, so nothing would come out; {advice}",
+            args.file.display()
+        )));
+    }
+    let traffic = Arc::new(Traffic::default());
+    let mut builder = loaded.builder(&traffic)?;
+    if let Some(shards) = args.shards {
+        builder = builder.shards(shards);
+    }
+    let clock = SystemClock::default();
+    let mill = builder.start().await.map_err(|error| Failure::failed(format!("{}: {error}", args.file.display())))?;
+    let bar = bar(bytes);
+    let looked = (bar.clone(), Arc::clone(&traffic));
+    let looking = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            looked.0.set_position(looked.1.bytes());
+        }
+    });
+    let ended = tokio::select! {
+        ended = mill.finished() => ended.map_err(|error| Failure::failed(error.to_string())),
+        () = stop::asked() => Err(Failure::failed("stopped before the end of the input: the output is not whole")),
+    };
+    looking.abort();
+    bar.finish_and_clear();
+    ended?;
+    let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
+    let report = RunReport::of(&report, &traffic, clock.monotonic());
+    if output.is_json() {
+        return output.answer(&report);
+    }
+    output.say(format!("{report}\npredictions are in {}", args.output.display()));
+    Ok(())
+}
+
+/// Whether both are one file already.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+fn bar(bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::new(bytes);
+    let template = "{elapsed} [{bar:40}] {bytes} of {total_bytes}, {bytes_per_sec}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
