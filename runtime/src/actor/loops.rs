@@ -118,10 +118,6 @@ fn run_row(
     let key = work.frame.keys[run];
     cell.counts.rows += 1;
     work.check_artifact(key, cell);
-    if cell.health.quarantined(key) {
-        cell.counts.quarantined += 1;
-        return;
-    }
     let mut columns: SmallVec<[Column; NEEDS_ON_STACK]> = SmallVec::new();
     for (index, need) in work.plan.needs.iter().enumerate() {
         let mut column = Column::with_capacity(need.element, 1);
@@ -143,6 +139,10 @@ fn run_row(
             stand_in_for(work, run, index, need, &mut column, cell);
         }
         columns.push(column);
+    }
+    if cell.health.quarantined(key) {
+        cell.counts.quarantined += 1;
+        return;
     }
     let lacks = work
         .plan
