@@ -59,14 +59,23 @@ impl Counts {
 impl Cell {
     /// Nothing yet.
     pub(crate) fn new(plan: &PlanNode) -> Self {
-        let many = plan.node.only_key().is_none();
-        Self {
-            table: plan.operator.as_ref().map(|operator| operator.table(many)),
+        let mut cell = Self {
+            table: None,
             align: FxHashMap::default(),
             last: FxHashMap::default(),
             health: Health::default(),
             counts: Counts::default(),
             members: Vec::new(),
+        };
+        cell.give_table(plan);
+        cell
+    }
+
+    /// The table of the node's operator, if it has one and there is none yet.
+    pub(crate) fn give_table(&mut self, plan: &PlanNode) {
+        let many = plan.node.only_key().is_none();
+        if self.table.is_none() {
+            self.table = plan.operator.as_ref().map(|operator| operator.table(many));
         }
     }
 

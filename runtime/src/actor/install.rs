@@ -87,6 +87,8 @@ impl Installer {
         let of_key = plan.node.only_key().is_some();
         let nodes = if of_key { &self.key_nodes } else { &self.class_nodes };
         if let Some(node) = nodes.get(&identity) {
+            // A family of one key may have had no artifact so far.
+            self.shared.cell(node.cell).borrow_mut().give_table(plan);
             return Ok((node.cell, node.actor.clone()));
         }
         let writer = match &plan.node.work {
