@@ -71,7 +71,7 @@ fn problems(topology: &Topology, axes: Axes) -> Vec<String> {
 
 type Case = (&'static str, Topology, Axes, &'static [&'static str]);
 
-fn cases() -> Vec<Case> {
+fn wrong_wires() -> Vec<Case> {
     let open = Axes::default;
     let vibration = Stream::<f64>::new("vibration");
     let wrong_type = provide(C).needs(Stream::<bool>::new("a")).by(|a: bool| f64::from(u8::from(a)));
@@ -134,6 +134,12 @@ fn cases() -> Vec<Case> {
             open(),
             &["a cycle: `b` → `c` → `d` → `b`; close it with `previous(stream, initial)`"],
         ),
+    ]
+}
+
+fn wrong_rows_and_settings() -> Vec<Case> {
+    let open = Axes::default;
+    vec![
         (
             "previous on other rows",
             machine().with(sensor(B)).with(provide(C).needs((A, previous(B, 0.0))).by(add)),
@@ -216,7 +222,7 @@ fn function() -> Work {
 
 #[test]
 fn each_problem_says_what_is_wrong_and_where() {
-    for (what, topology, axes, expected) in cases() {
+    for (what, topology, axes, expected) in wrong_wires().into_iter().chain(wrong_rows_and_settings()) {
         assert_eq!(problems(&topology, axes), expected, "{what}");
     }
 }

@@ -124,6 +124,9 @@ fn of_manifest(errors: ManifestErrors) -> Vec<Problem> {
 
 /// The line of a table, or of the field in it that the problem names, in TOML that is written as tables.
 fn line_of(text: &str, place: &str, problem: &str) -> Option<usize> {
+    if place.is_empty() {
+        return None;
+    }
     let mut lines = text.lines().enumerate().skip_while(|(_, line)| line.trim() != place);
     let (header, _) = lines.next()?;
     let field = problem.split('`').nth(1).unwrap_or_default();

@@ -153,6 +153,7 @@ impl Bench {
     ///
     /// # Panics
     /// When the stream has another type than it is read with.
+    #[expect(clippy::needless_pass_by_value, reason = "streams are constants, handed over by value everywhere")]
     pub fn read<T: Element>(&mut self, stream: Stream<T>, key: &str) -> Vec<(Time, T)> {
         let of = |output: &&Output| output.stream.as_str() == stream.name() && output.key.as_str() == key;
         self.outputs().iter().filter(of).map(|output| (output.time, typed(&stream, &output.value))).collect()
@@ -311,7 +312,6 @@ impl PushedRow<'_> {
     /// # Panics
     /// When no sensor brings in this stream, or as another type.
     #[expect(clippy::needless_pass_by_value, reason = "streams are constants, handed over by value everywhere")]
-    #[expect(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "the row is pushed already")]
     pub fn set<T: Element>(mut self, stream: Stream<T>, value: T) -> Self {
         let raw = self.bench.column(stream.name(), T::TYPE);
         let mut column = Column::missing(T::TYPE, 1);
@@ -321,7 +321,6 @@ impl PushedRow<'_> {
     }
 
     /// Sets when the log got the row.
-    #[expect(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "the row is pushed already")]
     pub fn log_time(mut self, time: Time) -> Self {
         self.pushed().log_time = Some(time);
         self

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gristmill::topology::{Ask, NeedKind, Node, Selector, Work};
+use gristmill::topology::node::stand_in;
+use gristmill::topology::{Ask, Missing, NeedKind, Node, Selector, Work};
 use gristmill::words::{ElementType, StreamName};
 
 use super::case::{Case, Happening};
@@ -100,6 +101,11 @@ impl<'c> Checked<'c> {
     }
 
     fn unmet(&self, node: &Node) -> Vec<String> {
+        if let Missing::Default(number) = node.missing
+            && node.needs.iter().any(|need| need.kind == NeedKind::Required && stand_in(number, need.element).is_none())
+        {
+            return vec![format!("`{}` has a default that is not of its needs' types", node.name())];
+        }
         let mut unmet = Vec::new();
         for need in &node.needs {
             let provided = self.providers(&need.name).into_iter().flat_map(|provider| &provider.provides);
@@ -164,7 +170,8 @@ impl<'c> Checked<'c> {
         clashes
     }
 
-    /// Cycles within a row, loops over several axes, and loops of nodes that make rows of their own.
+    /// Cycles within a row, loops over several axes or with nodes of one key, and loops of nodes that make rows of
+    /// their own.
     fn cycles(&self) -> Vec<String> {
         let nodes = self.nodes();
         let upstream = |node: &Node, all: bool| -> BTreeSet<usize> {
@@ -197,6 +204,13 @@ impl<'c> Checked<'c> {
                 problems.push(format!("`{}` makes rows of its own in a loop", nodes[node].name()));
             }
             for other in behind[node].iter().filter(|other| behind[**other].contains(&node)) {
+                let of_key = |number: usize| {
+                    let names = nodes[number].provides.iter().map(|(name, _)| name);
+                    names.flat_map(|name| self.providers(name)).any(|node| matches!(node.selector, Selector::Key(_)))
+                };
+                if *other != node && (of_key(node) || of_key(*other)) {
+                    problems.push(format!("`{}` is in a loop and a node of one key stands in", nodes[node].name()));
+                }
                 if axis(node) != axis(*other) {
                     problems.push(format!("the loop of `{}` is on several axes", nodes[node].name()));
                 }

@@ -1,6 +1,6 @@
 //! Models: artifacts read and scored by kernels of this crate.
 //!
-//! A model scores columns in blocks of [`block::LANES`] rows. Vector lanes go across rows, never across the terms of a
+//! A model scores columns in blocks of `block::LANES` rows. Vector lanes go across rows, never across the terms of a
 //! sum, and nothing is fused, so a row has the same bits in every block and on every instruction set.
 
 pub(crate) mod block;

@@ -173,7 +173,8 @@ impl KeyAlign {
         if incoming.need.in_row {
             return Some((incoming.view?.column, row.index?));
         }
-        let history = self.histories[index].as_ref()?;
+        // What is remembered of a need that nobody provides any more does not count.
+        let history = self.histories[index].as_ref().filter(|_| incoming.provided)?;
         Some((history.values.as_ref(), history.as_of(row.time, row.cause, node)?))
     }
 

@@ -23,8 +23,11 @@ pub(crate) struct Cell {
     pub(crate) health: Health,
     pub(crate) counts: Counts,
     /// For families: each key's artifacts, by the revision from which they are in force.
-    pub(crate) members: Vec<Vec<(Revision, Option<Arc<dyn Model>>)>>,
+    pub(crate) members: Vec<Artifacts>,
 }
+
+/// The artifacts of a key, by the revision from which they are in force.
+pub(crate) type Artifacts = Vec<(Revision, Option<Arc<dyn Model>>)>;
 
 /// What became of a node's rows; they add up: `rows` is the sum of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::frame::{Axis, Frame, KeyFrame, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
-use crate::topology::node::Work;
+use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
 use crate::traits::Rows;
 use crate::traits::sink::DeadLetter;
@@ -29,6 +29,7 @@ pub(super) struct NodeRun<'f> {
 }
 
 /// A key's rows for a node: in place in the frame, or put together.
+#[expect(clippy::large_enum_variant, reason = "one at a time lives on the stack; a box would cost each key")]
 pub(super) enum KeyRows<'f> {
     InPlace { times: &'f [Time], causes: &'f [Cause], views: SmallVec<[Option<View<'f>>; NEEDS_ON_STACK]> },
     Aligned(Aligned),
@@ -53,7 +54,11 @@ impl KeyRows<'_> {
     pub(super) fn column(&self, need: usize) -> Option<(ColumnRef<'_>, bool)> {
         match self {
             Self::InPlace { views, .. } => views[need].as_ref().map(|view| (view.column, view.complete)),
-            Self::Aligned(rows) => Some((rows.columns[need].as_ref(), false)),
+            // What is no stream of the row has an empty column.
+            Self::Aligned(rows) => {
+                let column = rows.columns[need].as_ref();
+                (column.len() == rows.times.len()).then_some((column, false))
+            }
         }
     }
 }
@@ -98,12 +103,8 @@ impl<'f> NodeRun<'f> {
         match &self.plan.input_axis {
             AxisLabel::Source(axis) => self.frame.axes.get(usize::from(*axis))?.clone(),
             AxisLabel::Own(_) if self.only_run.is_none() && self.frame.own.is_empty() => {
-                self.plan.needs.iter().filter(|need| need.in_row).find_map(|need| match need.from {
-                    From::Slot(slot) => {
-                        self.frame.slots.get(slot as usize)?.get().map(|written| Arc::clone(&written.axis))
-                    }
-                    _ => None,
-                })
+                let written = self.frame.slots.get(self.plan.axis_slot? as usize)?.get()?;
+                Some(Arc::clone(&written.axis))
             }
             AxisLabel::Own(_) => None,
         }
@@ -136,12 +137,7 @@ impl<'f> NodeRun<'f> {
     }
 
     /// The rows that the node has for a key; `None` when there are none.
-    pub(super) fn rows(
-        &self,
-        run: usize,
-        cell: &mut Cell,
-        base: Option<(&[Time], &[Cause])>,
-    ) -> Option<KeyRows<'f>> {
+    pub(super) fn rows(&self, run: usize, cell: &mut Cell, base: Option<(&[Time], &[Cause])>) -> Option<KeyRows<'f>> {
         let plan = self.plan;
         if !plan.aligned {
             return self.aligned_rows(run, cell, base);
@@ -153,20 +149,38 @@ impl<'f> NodeRun<'f> {
             first = first.or(view);
             views.push(view);
         }
-        let first = first?;
-        Some(KeyRows::InPlace { times: first.times, causes: first.causes, views })
+        let (times, causes) = match first {
+            Some(view) => (view.times, view.causes),
+            None => self.axis_rows(run)?,
+        };
+        Some(KeyRows::InPlace { times, causes, views })
     }
 
-    fn aligned_rows(
-        &self,
-        run: usize,
-        cell: &mut Cell,
-        base: Option<(&[Time], &[Cause])>,
-    ) -> Option<KeyRows<'f>> {
+    /// Whether somebody provides a need on the node's axis for the key: without, it has no rows.
+    pub(super) fn has_axis(&self, run: usize) -> bool {
+        let on_axis = |need: &&PlanNeed| need.in_row && need.kind.is_direct();
+        self.plan.needs.iter().filter(on_axis).any(|need| self.provided(run, need))
+    }
+
+    /// The rows of the axis that the node is on, if somebody provides one of its needs on it for the key.
+    pub(super) fn axis_rows(&self, run: usize) -> Option<(&'f [Time], &'f [Cause])> {
+        if self.plan.node.rule != RowRule::First || !self.has_axis(run) {
+            return None;
+        }
+        let AxisLabel::Source(axis) = &self.plan.input_axis else {
+            return self.frame.view(run, self.plan.axis_slot?).map(|view| (view.times, view.causes));
+        };
+        let axis = self.frame.axes.get(usize::from(*axis))?.as_ref()?;
+        let rows = axis.run(run);
+        (!rows.is_empty()).then(|| (&axis.times[rows.clone()], &axis.causes[rows]))
+    }
+
+    fn aligned_rows(&self, run: usize, cell: &mut Cell, base: Option<(&[Time], &[Cause])>) -> Option<KeyRows<'f>> {
         let needs = self.plan.needs.iter().chain(&self.plan.when);
         let incoming: SmallVec<[Incoming<'_>; NEEDS_ON_STACK]> = needs
             .map(|need| Incoming { need, view: self.view(run, need), provided: self.provided(run, need) })
             .collect();
+        let base = base.or_else(|| self.axis_rows(run));
         let flush = self.frame.flush.as_ref().filter(|flush| flush.ends(&self.plan.name, self.plan.born));
         let after = After { tick: self.frame.tick, flush: flush.map(|flush| flush.cause) };
         let nothing = base.is_none() && incoming.iter().all(|incoming| incoming.view.is_none());
@@ -303,7 +317,7 @@ impl<'f> NodeRun<'f> {
     pub(super) fn check_artifact(&self, key: KeyIndex, cell: &mut Cell) {
         let Cell { health, members, .. } = cell;
         health.with_artifact(key, || match &self.plan.node.work {
-            Work::Family(_) => {
+            Work::Family(_) if self.only_run.is_none() => {
                 let revision = self.frame.plan.revision;
                 let artifacts = members.get(key.0 as usize)?;
                 Some(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.digest())

@@ -100,6 +100,9 @@ struct Partition {
     committed: Option<Offset>,
 }
 
+/// A micro-batch that is done: its partition, and its number there.
+type Finished = (PartitionIndex, u64);
+
 struct Running {
     driver: Driver,
     partitions: Vec<Partition>,
@@ -107,7 +110,7 @@ struct Running {
     by_index: HashMap<PartitionIndex, usize>,
     records: usize,
     bytes: usize,
-    done: (SyncSender<(PartitionIndex, u64)>, Receiver<(PartitionIndex, u64)>),
+    done: (SyncSender<Finished>, Receiver<Finished>),
     waiting: Vec<(Revision, oneshot::Sender<()>)>,
     committed_at: Duration,
     paused: bool,
@@ -206,7 +209,7 @@ impl Running {
                 let Some(last) = self.partitions[number].last else { continue };
                 let cause = Cause { offset: last, row: u32::MAX };
                 let flush = Arc::new(Flush { cause, departing: departing.departing.clone() });
-                self.to_all_shards(number, |_| Delivered::Flush(Arc::clone(&flush)));
+                self.tell_all_shards(number, |_| Delivered::Flush(Arc::clone(&flush)));
             }
         }
         self.driver.plan = plan;
@@ -307,7 +310,7 @@ impl Running {
             Records::Tick(now) => {
                 let last = self.partitions[place].last.unwrap_or(Offset(-1));
                 let cause = Cause { offset: last, row: u32::MAX };
-                self.to_all_shards(place, |_| Delivered::Tick(now, cause));
+                self.tell_all_shards(place, |_| Delivered::Tick(now, cause));
             }
         }
     }
@@ -350,7 +353,7 @@ impl Running {
         }
     }
 
-    fn to_all_shards(&mut self, place: usize, what: impl Fn(usize) -> Delivered) {
+    fn tell_all_shards(&mut self, place: usize, what: impl Fn(usize) -> Delivered) {
         let shards = self.driver.shards.len();
         let token = self.token(place, shards, 1, 0, None);
         (0..shards).for_each(|shard| self.send(shard, place, &token, what(shard)));

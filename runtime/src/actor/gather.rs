@@ -8,6 +8,9 @@ use crate::topology::plan::BasePlan;
 use crate::traits::source::{RowsRecord, absent};
 use crate::words::{Cause, Column, Key, KeyIndex};
 
+/// The rows of each axis of the source that has any.
+type Axes = Vec<Option<Arc<Axis>>>;
+
 /// A frame in the making.
 pub(crate) struct Gathering {
     pub(crate) keys: Vec<KeyIndex>,
@@ -56,7 +59,7 @@ impl Gathering {
     }
 
     /// The axes and the columns that sensors read, by slot.
-    pub(crate) fn columns(&mut self, base: &BasePlan) -> (Vec<Option<Arc<Axis>>>, Vec<(u32, Written)>) {
+    pub(crate) fn columns(&mut self, base: &BasePlan) -> (Axes, Vec<(u32, Written)>) {
         let mut axes = Vec::with_capacity(self.pieces.len());
         let mut columns = Vec::new();
         for (number, pieces) in self.pieces.iter_mut().enumerate() {

@@ -84,12 +84,6 @@ struct Waiting {
     rows: Vec<Vec<Column>>,
 }
 
-impl Default for AxisClock {
-    fn default() -> Self {
-        Self { released: Time::MIN, newest: Time::MIN, waiting: None }
-    }
-}
-
 /// Rows that come in: of a record as they stand, or put together.
 pub(crate) enum Piece {
     /// Rows `from..to` of the record; row `n` is number `first_row + n` of it.
@@ -120,6 +114,11 @@ impl Refused {
 }
 
 impl AxisClock {
+    /// The clock of an axis without rows, after ticks up to `newest`.
+    pub(crate) fn after(newest: Time) -> Self {
+        Self { released: Time::MIN, newest, waiting: None }
+    }
+
     /// Takes the rows of a record; `first_row` is the number of the first within its record in the log.
     pub(crate) fn take(
         &mut self,
@@ -182,7 +181,7 @@ impl AxisClock {
         if from < record.times.len() {
             pieces.push(Piece::InPlace { from, to: record.times.len() });
         }
-        self.newest = self.released;
+        self.newest = self.newest.max(self.released);
     }
 
     /// Event time has got to `now` without a row.

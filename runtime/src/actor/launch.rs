@@ -10,7 +10,6 @@ use super::gather::Gathering;
 use super::node::{At, feeds, send};
 use super::shard::{Delivery, Shard};
 use crate::topology::bits::Bits;
-use crate::topology::node::NodeKind;
 use crate::topology::plan::{AxisLabel, PlanNode};
 use crate::words::{Cause, KeyIndex, Revision, Time};
 
@@ -35,7 +34,7 @@ impl Shard {
             };
             (tick.is_some() && plan.ticks())
                 || flush.is_some_and(|flush| flush.ends(&plan.name, plan.born))
-                || (plan.node.kind == NodeKind::Sensor && has_rows(&plan.axis))
+                || has_rows(&plan.input_axis)
         };
         let (waits, mut own) = loop {
             let mut waits: Vec<u32> = vec![0; plan.base.nodes.len()];

@@ -76,13 +76,14 @@ fn run_key(run: usize, members: &mut [Member<'_>], inside: &[Vec<Inside>]) {
     };
     let starts: Vec<usize> = members.iter_mut().map(|member| member.out.begin(run, &times, &causes, false)).collect();
     for row in 0..times.len() {
-        for number in 0..members.len() {
-            if members[number].work.applies(run) {
-                run_row(run, row, number, members, &inside[number], &rows, (&times, &causes), &starts);
+        for (number, inside) in inside.iter().enumerate() {
+            let work = &members[number].work;
+            if work.applies(run) && (members.len() == 1 || work.has_axis(run)) {
+                run_row(run, row, number, members, inside, &rows, (&times, &causes), &starts);
             }
         }
-        for number in 0..members.len() {
-            remember_row(run, row, number, members, &inside[number], &rows, &starts);
+        for (number, inside) in inside.iter().enumerate() {
+            remember_row(run, row, number, members, inside, &starts);
         }
     }
 }
@@ -91,7 +92,11 @@ fn run_key(run: usize, members: &mut [Member<'_>], inside: &[Vec<Inside>]) {
 fn base<'f>(run: usize, members: &[Member<'f>]) -> Option<(&'f [Time], &'f [Cause])> {
     members.iter().filter(|member| member.work.applies(run)).find_map(|member| {
         let work = &member.work;
-        let in_row = work.plan.needs.iter().filter(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
+        if let Some(rows) = work.axis_rows(run) {
+            return Some(rows);
+        }
+        let in_row =
+            work.plan.needs.iter().filter(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
         in_row.filter_map(|need| work.view(run, need)).map(|view| (view.times, view.causes)).next()
     })
 }
@@ -113,10 +118,6 @@ fn run_row(
     let key = work.frame.keys[run];
     cell.counts.rows += 1;
     work.check_artifact(key, cell);
-    if cell.health.quarantined(key) {
-        cell.counts.quarantined += 1;
-        return;
-    }
     let mut columns: SmallVec<[Column; NEEDS_ON_STACK]> = SmallVec::new();
     for (index, need) in work.plan.needs.iter().enumerate() {
         let mut column = Column::with_capacity(need.element, 1);
@@ -138,6 +139,10 @@ fn run_row(
             stand_in_for(work, run, index, need, &mut column, cell);
         }
         columns.push(column);
+    }
+    if cell.health.quarantined(key) {
+        cell.counts.quarantined += 1;
+        return;
     }
     let lacks = work
         .plan
@@ -177,15 +182,7 @@ fn stand_in_for(work: &NodeRun<'_>, run: usize, index: usize, need: &PlanNeed, c
 }
 
 /// After all members have done a row: what their `previous` needs read in the next.
-fn remember_row(
-    run: usize,
-    row: usize,
-    number: usize,
-    members: &[Member<'_>],
-    inside: &[Inside],
-    rows: &[Option<KeyRows<'_>>],
-    starts: &[usize],
-) {
+fn remember_row(run: usize, row: usize, number: usize, members: &[Member<'_>], inside: &[Inside], starts: &[usize]) {
     let member = &members[number];
     let cell = &mut *member.cell.borrow_mut();
     for (index, need) in member.work.plan.needs.iter().enumerate() {
@@ -198,8 +195,8 @@ fn remember_row(
                 remember(last, members[provider].out.columns[output].as_ref(), starts[provider] + row);
             }
             None => {
-                if let Some((from, _)) = rows[number].as_ref().and_then(|rows| rows.column(index)) {
-                    remember(last, from, row);
+                if let Some(view) = member.work.view(run, need).filter(|view| row < view.times.len()) {
+                    remember(last, view.column, row);
                 }
             }
         }

@@ -41,7 +41,8 @@ pub(super) fn fill(work: &NodeRun<'_>, run: usize, rows: &KeyRows<'_>, cell: &mu
                 let column = attribute(work, run, need, count);
                 match &plan.node.missing {
                     Missing::Default(number) => Some(with_default(*number, need.element, Some(column.as_ref()), count)),
-                    _ => Some(column),
+                    Missing::Last => Some(last(work, run, (index, need), Some((column.as_ref(), false)), count, cell)),
+                    Missing::Skip | Missing::Pass => Some(column),
                 }
             }
             NeedKind::Previous { initial } => Some(previous(work, run, (index, need), initial, count, cell)),

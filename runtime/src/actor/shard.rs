@@ -64,6 +64,8 @@ pub(crate) struct Shard {
 pub(super) struct KeyEntry {
     pub(super) partition: u32,
     axes: SmallVec<[AxisClock; 1]>,
+    /// The latest tick, for axes that have no rows yet.
+    ticked: Time,
     /// The key's own nodes, by the revision from which they are in force.
     pub(super) own: Vec<(Revision, Option<Arc<InstalledKey>>)>,
     /// Tickets of its own nodes, by the place of their state.
@@ -155,12 +157,12 @@ impl Shard {
             }
             Delivered::Tick(now, cause) => {
                 let (now, cause) = (*now, *cause);
-                self.tick(&delivery, now, cause);
+                self.all_keys(&delivery, Some((now, cause)), None);
                 false
             }
             Delivered::Flush(flush) => {
                 let flush = Arc::clone(flush);
-                self.flush(&delivery, &flush);
+                self.all_keys(&delivery, None, Some(&flush));
                 false
             }
         };
@@ -328,6 +330,7 @@ impl Shard {
         self.keys.push(KeyEntry {
             partition: delivery.chain,
             axes: SmallVec::new(),
+            ticked: Time::MIN,
             own: Vec::new(),
             own_tickets: SmallVec::new(),
             attributes: (delivery.plan.base.revision, delivery.plan.base.attributes.of(name)),
@@ -368,7 +371,8 @@ impl Shard {
         let entry = &mut self.keys[key.0 as usize];
         let axis = usize::from(record.axis);
         if entry.axes.len() <= axis {
-            entry.axes.resize_with(axis + 1, AxisClock::default);
+            let ticked = entry.ticked;
+            entry.axes.resize_with(axis + 1, || AxisClock::after(ticked));
         }
         if self.options.policy.reorder > crate::words::Span::ZERO {
             entry.like = Some(Arc::clone(record));
@@ -404,16 +408,7 @@ impl Shard {
         }
     }
 
-    /// Time has passed for all keys of a partition.
-    fn tick(&mut self, delivery: &Delivery, now: Time, cause: Cause) {
-        self.all_keys(delivery, Some((now, cause)), None);
-    }
-
-    /// Lets go what waits in nodes that do not continue.
-    fn flush(&mut self, delivery: &Delivery, flush: &Arc<Flush>) {
-        self.all_keys(delivery, None, Some(flush));
-    }
-
+    /// A frame for every key of a partition: time has passed, or what waits in nodes that do not continue is let go.
     fn all_keys(&mut self, delivery: &Delivery, tick: Option<(Time, Cause)>, flush: Option<&Arc<Flush>>) {
         let axes = delivery.plan.base.axes.len();
         self.mark += 1;
@@ -429,6 +424,7 @@ impl Shard {
                 let run = self.run_of[index].1;
                 let policy = self.options.policy;
                 let entry = &mut self.keys[index];
+                entry.ticked = entry.ticked.max(now);
                 if let Some(like) = entry.like.clone() {
                     for (axis, clock) in entry.axes.iter_mut().enumerate() {
                         let like = RowsRecord { axis: u16::try_from(axis).unwrap_or(u16::MAX), ..(*like).clone() };

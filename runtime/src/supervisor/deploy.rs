@@ -23,6 +23,9 @@ use crate::topology::scorer::Scorer;
 use crate::traits::{AnyOperator, Model, Outputs, Rows};
 use crate::words::{Cause, Class, Column, ColumnRef, Key, NodeId, Offset, Revision, Time};
 
+/// The artifact of a key in a family; `None` takes it away.
+type Member = (NodeId, Key, Option<Arc<dyn Model>>);
+
 /// A set of changes that apply as one or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Deployment {
@@ -31,7 +34,7 @@ pub struct Deployment {
     pub(crate) remove: Vec<NodeId>,
     pub(crate) back_to: Option<Revision>,
     pub(crate) attributes: Option<Attributes>,
-    pub(crate) members: Vec<(NodeId, Key, Option<Arc<dyn Model>>)>,
+    pub(crate) members: Vec<Member>,
 }
 
 impl Deployment {
@@ -187,11 +190,7 @@ enum Trial {
 }
 
 /// Puts artifacts of single keys into their families.
-fn members(
-    declared: &mut Declared,
-    members: &[(NodeId, Key, Option<Arc<dyn Model>>)],
-    trial: &mut Vec<Trial>,
-) -> Result<(), DeployError> {
+fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>) -> Result<(), DeployError> {
     for (name, key, model) in members {
         let before = declared.get(name).ok_or_else(|| unknown(name, declared))?;
         let mut node = (**before).clone();

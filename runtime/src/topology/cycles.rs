@@ -102,6 +102,11 @@ pub(super) fn loops(
     let graph = Graph::of(declared, names, pending, true);
     let mut loops = BTreeMap::new();
     for (component, number) in components(&graph.before).into_iter().filter(|nodes| nodes.len() > 1).zip(0u16..) {
+        // Nodes that stand in for each other are no loop, though each reads what the others would have provided.
+        let names_of = |member: &usize| graph.nodes[*member].provides.first().map(|(name, _)| name);
+        if component.iter().all(|member| names_of(member) == names_of(&component[0])) {
+            continue;
+        }
         for &member in &component {
             let node = graph.nodes[member];
             loops.insert(node.name(), number);

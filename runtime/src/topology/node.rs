@@ -245,6 +245,7 @@ impl Node {
     pub fn artifact(&self) -> Option<Digest> {
         match &self.work {
             Work::Model(model) => Some(model.digest()),
+            Work::Family(family) => self.only_key().and_then(|key| family.model(key)).map(|model| model.digest()),
             _ => None,
         }
     }

@@ -158,6 +158,8 @@ pub struct PlanNode {
     pub provides: Vec<To>,
     /// Whose rows it runs on: the axis of its first need.
     pub input_axis: AxisLabel,
+    /// Where the rows of that axis are, when another node makes them.
+    pub axis_slot: Option<SlotNumber>,
     /// Whose rows it provides.
     pub axis: AxisLabel,
     /// Whether its rows are those of its needs: one axis, nothing gated or thinned.
@@ -187,7 +189,7 @@ impl PlanNode {
             From::Slot(slot) => Some(slot),
             From::Local(_) | From::Attribute(_) => None,
         });
-        needs.chain(self.takes.iter().map(|(_, slot)| *slot))
+        needs.chain(self.axis_slot).chain(self.takes.iter().map(|(_, slot)| *slot))
     }
 }
 

@@ -467,7 +467,12 @@ pub(super) fn operator(node: &Node) -> Option<Arc<dyn AnyOperator>> {
     match &node.work {
         Work::Operator(operator) | Work::Sensor { clean: operator, .. } => Some(Arc::clone(operator)),
         Work::Model(model) => Some(Arc::new(Scorer(Arc::clone(model)))),
-        Work::Family(_) | Work::Sink(_) => None,
+        // A family for one key is the model of that key.
+        Work::Family(family) => {
+            let model = node.only_key().and_then(|key| family.model(key))?;
+            Some(Arc::new(Scorer(Arc::clone(model))))
+        }
+        Work::Sink(_) => None,
     }
 }
 

@@ -10,7 +10,9 @@ use super::cycles;
 use super::declared::Declared;
 use super::need::{Need, NeedKind};
 use super::node::{Node, Work};
-use super::plan::{BasePlan, ClassPlan, From, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, SlotNumber, To};
+use super::plan::{
+    AxisLabel, BasePlan, ClassPlan, From, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, SlotNumber, To,
+};
 use super::resolve::{Names, asks_for, born, element_of, operator};
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
@@ -161,6 +163,10 @@ impl Builder<'_> {
             needs,
             when,
             provides,
+            axis_slot: match &input_axis {
+                AxisLabel::Own(name) if node.provides.iter().all(|(own, _)| own != name) => Some(slot_of(name)),
+                _ => None,
+            },
             input_axis,
             axis,
             aligned,

@@ -12,8 +12,8 @@ use super::need::NeedKind;
 use super::node::{Node, RowRule, Work};
 use super::plan::{AxisLabel, BasePlan, From, KeyNode, KeyPlan, OwnName, PlanNeed, PlanNode, SlotNumber, To};
 use super::problem::Problem;
-use super::resolve_base::raw_name;
 use super::resolve::{asks_for, born, operator, streams_needed, waits};
+use super::resolve_base::raw_name;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Most nodes of one key.
@@ -235,6 +235,10 @@ fn key_node(
         provides: node.provides.iter().map(|(stream, _)| provided(stream)).collect(),
         needs,
         when,
+        axis_slot: match &input_axis {
+            AxisLabel::Own(name) if !locals.contains_key(name) => resolver.slot(name),
+            _ => None,
+        },
         input_axis,
         axis,
         aligned,

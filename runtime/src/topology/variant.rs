@@ -105,7 +105,8 @@ impl Variant {
         let axis_starts = |axis: u16| {
             let starts = active.iter().filter(|index| {
                 let node = &nodes[*index];
-                matches!(node.node.work, Work::Sensor { .. }) && node.axis == AxisLabel::Source(axis)
+                // Sensors, and nodes that have the axis' rows though no sensor brings them a value.
+                node.input_axis == AxisLabel::Source(axis)
             });
             starts.map(|index| leader[index]).collect()
         };

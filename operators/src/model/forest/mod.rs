@@ -72,13 +72,14 @@ impl Ensemble {
     pub(crate) fn run(&self, rows: usize, x: &[Lanes], sums: &mut [Lanes]) {
         sums.fill([self.payload.start(); LANES]);
         let scalar = Kernels::current() == Kernels::Scalar;
+        let any_nan = || self.nan_high && x.iter().flatten().fold(false, |any, value| any | value.is_nan());
         match &self.layout {
             Layout::Perfect(perfect) if scalar || rows <= ROWS_BY_WALK_MAX => {
-                (0..rows).for_each(|row| perfect.row(&self.payload, x, row, sums));
+                let nan = any_nan();
+                (0..rows).for_each(|row| perfect.row(&self.payload, x, row, sums, nan));
             }
             Layout::Perfect(perfect) => {
-                let nan = self.nan_high && x.iter().flatten().fold(false, |any, value| any | value.is_nan());
-                perfect::block(perfect, &self.payload, x, sums, rows <= LANES / 2, nan);
+                perfect::block(perfect, &self.payload, x, sums, rows <= LANES / 2, any_nan());
             }
             Layout::Walk(walk) if scalar => (0..rows).for_each(|row| walk.row(&self.payload, x, row, sums)),
             Layout::Walk(walk) => walk::block(walk, &self.payload, x, rows, sums),

@@ -9,6 +9,9 @@ use crate::model::block::{LANES, Lanes};
 /// The deepest trees that are padded: all 63 comparisons still cost less than six dependent loads.
 pub(crate) const DEPTH_MAX: usize = 6;
 
+/// Up to so many columns, a row is copied to a place of its own.
+const NARROW: usize = 16;
+
 /// Set in a feature when NaN goes high.
 pub(crate) const NAN_HIGH: u16 = 1 << NAN_HIGH_BIT;
 const NAN_HIGH_BIT: u32 = 15;
@@ -48,8 +51,39 @@ impl Perfect {
         size_of_val(&*self.groups) + size_of_val(&*self.features) + size_of_val(&*self.values)
     }
 
-    /// Scores one row, comparison by comparison, without a branch.
-    pub(crate) fn row(&self, payload: &Payload, x: &[Lanes], lane: usize, sums: &mut [Lanes]) {
+    /// Scores one row, comparison by comparison, without a branch; `nan` when a value may be NaN that goes high.
+    pub(crate) fn row(&self, payload: &Payload, x: &[Lanes], lane: usize, sums: &mut [Lanes], nan: bool) {
+        if payload.is_plain() && !nan && x.len() <= NARROW {
+            sums[0][lane] = self.narrow_row(x, lane, sums[0][lane]);
+        } else {
+            self.any_row(payload, x, lane, sums);
+        }
+    }
+
+    /// A row of few columns, for one target that is a sum: nothing is checked between two comparisons.
+    fn narrow_row(&self, x: &[Lanes], lane: usize, mut sum: f32) -> f32 {
+        let mut row = [0.0; NARROW];
+        row.iter_mut().zip(x).for_each(|(to, column)| *to = column[lane]);
+        let (mut features, mut values) = (&*self.features, &*self.values);
+        for group in &self.groups {
+            let count = group.trees as usize;
+            let inner = (1_usize << group.depth) - 1;
+            let (own_features, rest) = features.split_at(count * inner);
+            let (own_values, rest_values) = values.split_at(count * (2 * inner + 1));
+            (features, values) = (rest, rest_values);
+            sum = match group.depth {
+                1 => narrow::<1, 1, 3>(own_features, own_values, &row, sum),
+                2 => narrow::<2, 3, 7>(own_features, own_values, &row, sum),
+                3 => narrow::<3, 7, 15>(own_features, own_values, &row, sum),
+                4 => narrow::<4, 15, 31>(own_features, own_values, &row, sum),
+                5 => narrow::<5, 31, 63>(own_features, own_values, &row, sum),
+                _ => narrow::<6, 63, 127>(own_features, own_values, &row, sum),
+            };
+        }
+        sum
+    }
+
+    fn any_row(&self, payload: &Payload, x: &[Lanes], lane: usize, sums: &mut [Lanes]) {
         let (mut features, mut values, mut tree) = (&*self.features, &*self.values, 0);
         for group in &self.groups {
             let count = group.trees as usize;
@@ -69,6 +103,27 @@ impl Perfect {
             tree += count;
         }
     }
+}
+
+/// Walks the trees of a group for one row of at most [`NARROW`] columns, none of which is NaN that goes high.
+#[inline(always)]
+fn narrow<const D: usize, const I: usize, const V: usize>(
+    features: &[u16],
+    values: &[f32],
+    row: &[f32; NARROW],
+    mut sum: f32,
+) -> f32 {
+    for (features, values) in features.as_chunks::<I>().0.iter().zip(values.as_chunks::<V>().0) {
+        // The place within its level, below two to the power of the level: the compiler sees that all indices fit.
+        let (mut place, mut level) = (0, 0);
+        for _ in 0..D {
+            let value = row[usize::from(features[level + place]) % NARROW];
+            place = (place << 1) | usize::from(value > values[level + place]);
+            level = 2 * level + 1;
+        }
+        sum += values[level + place];
+    }
+    sum
 }
 
 /// Walks the trees of a group for one row. Four trees go side by side: one waits for its loads while the others compare.
