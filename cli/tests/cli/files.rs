@@ -130,5 +130,38 @@ fn a_plan_is_a_table_a_figure_and_json() {
     assert!(figure.contains("\"anomaly\" -> \"wear\""), "{figure}");
     let json = run(&["plan", PLANT, "--json"]).json();
     let nodes: Vec<_> = json["nodes"].as_array().expect("nodes").iter().map(|node| node["node"].clone()).collect();
-    assert_eq!(nodes.len(), 8, "{nodes:?}");
+    let named =
+        ["temperature", "temperature.mean", "vibration", "vibration.rms", "anomaly", "wear", "alarm", "predictions"];
+    assert_eq!(nodes, named);
+    let wear = &json["nodes"][5];
+    let needs: Vec<_> = wear["needs"].as_array().expect("needs").iter().map(|need| need["name"].clone()).collect();
+    assert_eq!(needs, ["vibration.rms", "anomaly"], "what is predicted is a need of another model");
+}
+
+#[test]
+fn what_cannot_be_a_topology_file_is_told_apart() {
+    let folder = folder("no-topology");
+    let name = folder.to_str().expect("text");
+    for (path, said) in [
+        (name.to_owned(), "is a folder; name the topology file in it"),
+        (file(&folder, "a.csv", "a,b"), "is no topology file by its name; topologies are written as .toml or .json"),
+        (file(&folder, "empty.toml", ""), "there is no `class`; write class = "),
+        (file(&folder, "bad.toml", "class = \"x"), "bad.toml:1: not TOML: "),
+        (file(&folder, "bad.json", "{\"class\": }"), "bad.json:1: not JSON: "),
+    ] {
+        let ended = run(&["validate", &path]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (3, ""), "{path}");
+        assert!(ended.stderr.starts_with("grist: ") && ended.stderr.contains(said), "{path}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_sink_into_a_folder_that_is_not_there_is_refused_before_anything_runs() {
+    let text = "class = \"pump\"\n[sink.out]\nkind = \"csv\"\npath = \"no/such/a.csv\"\n\
+                [[node]]\nprovides = [\"a: f32\"]\nsensor = {}\n[[node]]\nsink = \"out\"\nasks = [\"a\"]\n";
+    let ended = run(&["validate", &file(&folder("no-folder"), "a.toml", text)]);
+    assert_eq!(ended.code, 3);
+    assert!(ended.stderr.contains(":4: [sink.out]: `path` is in the folder `"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no/such`, which does not exist; make it first"), "{}", ended.stderr);
 }

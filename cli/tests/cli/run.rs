@@ -36,7 +36,8 @@ fn a_csv_source_ends_by_itself() {
     assert!(ended.stdout.contains("1 went to the dead letters"), "{}", ended.stdout);
     let read = |name: &str| std::fs::read_to_string(path.replace("topology.toml", name)).expect("a file");
     let out = read("out.csv");
-    let mut rows: Vec<_> = out.lines().skip(1).map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect();
+    let mut rows: Vec<_> =
+        out.lines().skip(1).map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect();
     rows.sort_unstable();
     assert_eq!(rows, ["P1,1000000,hot,false", "P1,2000000,hot,true", "P2,1000000,hot,true"]);
     assert!(read("dead.jsonl").contains("oops"), "{}", read("dead.jsonl"));
@@ -65,15 +66,20 @@ fn what_is_not_bound_is_refused() {
     assert!(ended.stderr.contains("add a table [sink.out], such as kind = \"console\""), "{}", ended.stderr);
     let looked = run(&["validate", &path]);
     assert_eq!(looked.code, 0, "a host may bind them");
-    assert!(looked.stdout.contains("[source] and [sink.out] is left to a host"), "{}", looked.stdout);
+    assert!(looked.stdout.contains("[source] and [sink.out] are left to a host"), "{}", looked.stdout);
 }
 
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_it_in_order() {
-    let path = topology("run-signal", "kind = \"simulate\"\nmachines = 50\nrate = 20", "kind = \"json\"\npath = \"out.jsonl\"");
+    let path = topology(
+        "run-signal",
+        "kind = \"simulate\"\nmachines = 50\nrate = 20",
+        "kind = \"json\"\npath = \"out.jsonl\"",
+    );
     for signal in ["-INT", "-TERM"] {
-        let child = grist(&["run", &path, "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let child =
+            grist(&["run", &path, "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         std::thread::sleep(Duration::from_millis(700));
         let killed = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
         assert!(killed.success());
@@ -86,4 +92,22 @@ fn a_signal_stops_it_in_order() {
         assert_eq!(Some(written), answer["rows"].as_u64(), "what was in flight is written");
         std::fs::remove_file(out).expect("the next signal begins anew");
     }
+}
+
+#[test]
+fn it_stops_when_nobody_reads_what_it_prints() {
+    use std::io::{BufRead, BufReader, Read};
+    let path = topology("run-closed", "kind = \"simulate\"\nmachines = 5\nrate = 50", "kind = \"console\"");
+    let mut child = grist(&["run", &path]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut first = String::new();
+    let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
+    reader.read_line(&mut first).expect("a line");
+    drop(reader);
+    assert!(first.contains("pump-0"), "{first}");
+    // The source is endless: that it ends is what is tested.
+    let code = child.wait().expect("it ends").code();
+    let mut said = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("Broken pipe"), "{said}");
 }

@@ -66,7 +66,8 @@ fn of_csv(text: &str) -> Scores {
 fn assert_by_hand(scores: &Scores) {
     for (key, second, stream, expected) in by_hand() {
         let place = (key.to_owned(), format!("2026-01-01T00:00:0{second}.000000Z"), stream.to_owned());
-        let found: f64 = scores.get(&place).unwrap_or_else(|| panic!("{place:?} is not in {scores:?}")).parse().expect("a number");
+        let found: f64 =
+            scores.get(&place).unwrap_or_else(|| panic!("{place:?} is not in {scores:?}")).parse().expect("a number");
         assert!((found - expected).abs() < 1e-6, "{place:?} {found} {expected}");
     }
 }
@@ -77,9 +78,12 @@ fn a_file_is_scored_as_by_hand() {
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
     assert_by_hand(&scores);
     assert!(ended.stdout.contains("7 rows of 3 keys"), "{}", ended.stdout);
+    // Six rows have both readings, and three streams each.
+    assert!(ended.stdout.contains("\n18 values written to "), "{}", ended.stdout);
+    assert_eq!(scores.len(), 18, "{scores:?}");
     let alarms: Vec<_> = scores.iter().filter(|((.., stream), _)| stream == "alarm").collect();
     let on: Vec<_> = alarms.iter().filter(|(_, value)| *value == "true").map(|((key, ..), _)| key.as_str()).collect();
-    assert_eq!(on, [] as [&str; 0], "{alarms:?}");
+    assert_eq!(on, ["machine-9", "machine-9"], "its wear is 0.5, at which the alarm turns on: {alarms:?}");
 }
 
 #[test]
@@ -102,6 +106,7 @@ this is no JSON
     assert_eq!(ended.code, 0, "{ended:?}");
     let answer = ended.json();
     assert_eq!((answer["rows"].as_u64(), answer["dead_letters"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(answer["values"], 6);
     assert_eq!(scores.len(), 6, "{scores:?}");
 }
 
@@ -109,8 +114,63 @@ this is no JSON
 fn what_the_key_is_must_be_said() {
     let (ended, _) = score("score-no-key", READINGS, "out.jsonl", &[]);
     assert_eq!(ended.code, 3);
-    assert!(ended.stderr.contains("which column is the key") && ended.stderr.contains("event time"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--input: it is not said which column is the key; add --key COLUMN"), "{ended:?}");
+    assert!(ended.stderr.contains("which column is the event time; add --time COLUMN"), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 2, "two problems, each said once: {}", ended.stderr);
     let (ended, _) = score("score-bad-key", READINGS, "out.jsonl", &["--key", "pump", "--time", "time"]);
     assert_eq!(ended.code, 3);
-    assert!(ended.stderr.contains("no column `pump`"), "{}", ended.stderr);
+    let said = "no column `pump` for the key; it has `machine`, `time`, `temperature`, `vibration`";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+}
+
+#[test]
+fn inputs_and_outputs_that_cannot_be_used_are_refused() {
+    let folder = folder("score-refused");
+    let empty = file(&folder, "empty.csv", "");
+    let output = folder.join("out.csv");
+    let output = output.to_str().expect("text");
+    for (input, output, code, said) in [
+        ("no/such.csv", output, 3, "--input: file `no/such.csv`: No such file"),
+        (&empty, output, 3, "empty.csv`: the file has no header"),
+        (READINGS, "no/such/out.csv", 3, "--output no/such/out.csv: cannot be written: No such file"),
+        (READINGS, READINGS, 2, "it is the input; name another file"),
+    ] {
+        let ended = run(&["score", PLANT, "--input", input, "--output", output, "--key", "machine", "--time", "time"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (code, ""), "{input} {ended:?}");
+        assert!(ended.stderr.contains(said), "{said} is not in {}", ended.stderr);
+        assert!(!ended.stderr.contains("plant.toml"), "the topology is not what is wrong: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_file_of_other_columns_is_no_success_and_one_without_rows_is_said_to_be() {
+    let folder = folder("score-columns");
+    let key = ["--key", "machine", "--time", "time"];
+    let other = file(&folder, "other.csv", "machine,time,temp\nmachine-0,2026-01-01T00:00:00Z,56\n");
+    let (ended, scores) = score("score-other", &other, "out.csv", &key);
+    assert_eq!((ended.code, scores.len()), (1, 0), "{ended:?}");
+    let said = "1 record: none has a value of what the sensors read, which is `temperature`, `vibration`";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    let json = file(&folder, "other.jsonl", "{\"machine\":\"machine-0\"}\n{\"machine\":1\n");
+    let (ended, _) = score("score-other-json", &json, "out.csv", &[&key[..], &["--json"]].concat());
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let answer = ended.json();
+    assert!(answer["error"].as_str().is_some_and(|error| error.contains("2 records: none could be used")), "{answer}");
+    let header = file(&folder, "header.csv", "machine,time,temperature,vibration\n");
+    let (ended, _) = score("score-header", &header, "out.csv", &key);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("header.csv has no rows"), "{}", ended.stderr);
+}
+
+#[test]
+fn bad_rows_are_told_and_no_more_than_one_can_read() {
+    let rows: String = (0..100).map(|row| format!("machine-0,{row},oops,3\n")).collect();
+    let text = format!("machine,time,temperature,vibration\nmachine-0,2026-01-01T00:00:00Z,56,3\n{rows}");
+    let input = file(&folder("score-rows"), "rows.csv", &text);
+    let (ended, scores) = score("score-bad-rows", &input, "out.csv", &["--key", "machine", "--time", "time"]);
+    assert_eq!((ended.code, scores.len()), (0, 3), "{ended:?}");
+    assert!(ended.stdout.contains("100 went to the dead letters"), "{}", ended.stdout);
+    assert_eq!(ended.stderr.matches("`oops` is no f32").count(), 20, "{}", ended.stderr);
+    assert!(ended.stderr.contains("more dead letters are only counted"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains('\u{1b}'), "no colours where nobody looks");
 }
