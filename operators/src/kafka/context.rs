@@ -112,9 +112,10 @@ impl Context {
 
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let mut list = list.clone();
+        let mut begins = HashMap::new();
         if self.beginning {
             match self.committed(consumer, &list) {
-                Ok(committed) => list = committed,
+                Ok(committed) => (list, begins) = committed,
                 Err(error) => {
                     // Assigned all the same, else the group would wait; the source asks to begin anew.
                     tracing::warn!(group = self.group, %error, "what the group has committed cannot be asked");
@@ -125,7 +126,11 @@ impl Context {
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             tracing::info!(group = self.group, topic, partition, offset = ?element.offset(), "partition assigned");
-            self.owned().insert((topic.to_owned(), partition), Owned::default());
+            let partition = (topic.to_owned(), partition);
+            // Where the group has never committed, its beginning is: tools leave out partitions without a position,
+            // and would call a group that has not come to them nearer to the end than it is.
+            let owned = Owned { done: begins.remove(&partition), ..Owned::default() };
+            self.owned().insert(partition, owned);
         }
         if let Err(error) = consumer.incremental_assign(&list) {
             *self.assign_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -136,8 +141,13 @@ impl Context {
         }
     }
 
-    /// Where each partition goes on; at its beginning when the group has never committed there.
-    fn committed(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    /// Where each partition goes on; at its beginning when the group has never committed there. Which those are, and
+    /// where they begin.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+    ) -> KafkaResult<(TopicPartitionList, HashMap<TopicPartition, i64>)> {
         let mut attempt = 1;
         let mut committed = loop {
             match consumer.committed_offsets(list.clone(), COMMITTED_TIMEOUT) {
@@ -152,11 +162,14 @@ impl Context {
                 new.push((element.topic().to_owned(), element.partition()));
             }
         }
+        let mut begins = HashMap::new();
         for (topic, partition) in new {
             tracing::info!(group = self.group, topic, partition, "nothing committed yet: reading from the beginning");
-            committed.set_partition_offset(&topic, partition, Offset::Beginning)?;
+            let (begin, _) = consumer.fetch_watermarks(&topic, partition, COMMITTED_TIMEOUT)?;
+            committed.set_partition_offset(&topic, partition, Offset::Offset(begin))?;
+            begins.insert((topic, partition), begin);
         }
-        Ok(committed)
+        Ok((committed, begins))
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
@@ -247,6 +260,17 @@ mod tests {
         context.commit_callback(Err(KafkaError::Canceled), &refused);
         assert!(context.take_commit_error().is_some());
         assert_eq!(taken(&context), [Offset::Offset(12)]);
+    }
+
+    #[test]
+    fn the_beginning_of_a_new_partition_is_committed_and_then_what_is_done() {
+        let (context, partition) = owning(None);
+        context.owned().insert(partition.clone(), Owned { done: Some(40), ..Owned::default() });
+        assert_eq!(taken(&context), [Offset::Offset(40)]);
+        assert_eq!(taken(&context), []);
+        context.came("t", 0, 40);
+        context.done(&partition, 43);
+        assert_eq!(taken(&context), [Offset::Offset(43)]);
     }
 
     #[test]

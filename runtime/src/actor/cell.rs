@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::align::KeyAlign;
 use super::guard::Health;
@@ -26,8 +27,8 @@ pub(crate) struct Cell {
     pub(crate) members: Vec<Artifacts>,
 }
 
-/// The artifacts of a key, by the revision from which they are in force.
-pub(crate) type Artifacts = Vec<(Revision, Option<Arc<dyn Model>>)>;
+/// The artifacts of a key, by the revision from which they are in force; nearly always one.
+pub(crate) type Artifacts = SmallVec<[(Revision, Option<Arc<dyn Model>>); 1]>;
 
 /// What became of a node's rows; they add up: `rows` is the sum of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,14 +59,23 @@ impl Counts {
 impl Cell {
     /// Nothing yet.
     pub(crate) fn new(plan: &PlanNode) -> Self {
-        let many = plan.node.only_key().is_none();
-        Self {
-            table: plan.operator.as_ref().map(|operator| operator.table(many)),
+        let mut cell = Self {
+            table: None,
             align: FxHashMap::default(),
             last: FxHashMap::default(),
             health: Health::default(),
             counts: Counts::default(),
             members: Vec::new(),
+        };
+        cell.give_table(plan);
+        cell
+    }
+
+    /// The table of the node's operator, if it has one and there is none yet.
+    pub(crate) fn give_table(&mut self, plan: &PlanNode) {
+        let many = plan.node.only_key().is_none();
+        if self.table.is_none() {
+            self.table = plan.operator.as_ref().map(|operator| operator.table(many));
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 use actix::{Actor, Addr};
 use rustc_hash::FxHashMap;
 
-use super::cell::{Cell, Shared};
+use super::cell::{Artifacts, Cell, Shared};
 use super::frame::{Installed, InstalledKey};
 use super::node::NodeActor;
 use crate::topology::bits::Bits;
@@ -87,6 +87,8 @@ impl Installer {
         let of_key = plan.node.only_key().is_some();
         let nodes = if of_key { &self.key_nodes } else { &self.class_nodes };
         if let Some(node) = nodes.get(&identity) {
+            // A family of one key may have had no artifact so far.
+            self.shared.cell(node.cell).borrow_mut().give_table(plan);
             return Ok((node.cell, node.actor.clone()));
         }
         let writer = match &plan.node.work {
@@ -130,7 +132,7 @@ impl Installer {
         let cell = self.shared.cell(node.cell);
         let members = &mut cell.borrow_mut().members;
         if members.len() <= key.0 as usize {
-            members.resize_with(key.0 as usize + 1, Vec::new);
+            members.resize_with(key.0 as usize + 1, Artifacts::new);
         }
         let artifacts = &mut members[key.0 as usize];
         let same = match (artifacts.last().and_then(|(_, model)| model.as_ref()), &model) {

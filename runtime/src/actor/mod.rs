@@ -18,6 +18,7 @@ mod node;
 mod output;
 pub(crate) mod shard;
 mod sink;
+mod whole;
 
 pub use cell::Counts;
 pub(crate) use frame::Flush;
