@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::class::ClassState;
 use super::error::DeployError;
@@ -275,7 +277,9 @@ fn changed_members(old: &ClassPlan, new: &ClassPlan, named: Option<&[Member]>) -
 }
 
 /// Stages a prepared deployment, switches to it, and lets what departed drain in the background.
-pub(crate) async fn apply(state: &mut ClassState, staged: Staged) -> Result<Applied, DeployError> {
+pub(crate) async fn apply(state: &mut ClassState, staged: Staged, span: &Span) -> Result<Applied, DeployError> {
+    let begun = state.clock.monotonic();
+    span.record("changes", staged.changes.0.len());
     for trial in &staged.trial {
         let (node, result) = match trial {
             Trial::Node(node) => (node, try_out(node)),
@@ -283,21 +287,35 @@ pub(crate) async fn apply(state: &mut ClassState, staged: Staged) -> Result<Appl
         };
         result.map_err(|reason| DeployError::Trial { node: node.name(), reason })?;
     }
+    let begun = phase(state, span, "trial_us", begun);
     if staged.changes.0.is_empty() && !staged.news {
         let revision = state.plan.revision;
         return Ok(Applied { revision, changes: staged.changes, positions: Vec::new() });
     }
     stage(&state.shards, &staged).await?;
+    let begun = phase(state, span, "stage_us", begun);
     let flush =
         Flush { cause: Cause { offset: Offset(-1), row: u32::MAX }, departing: departing(&state.plan, &staged) };
     let (tell, switched) = oneshot::channel();
     let control = Control::Switch { plan: Arc::clone(&staged.plan), departing: Arc::new(flush), switched: tell };
     // A source that has ended has no more rows: the plan takes over for whoever asks about it.
     let positions = if state.driver.send(control).is_ok() { switched.await.unwrap_or_default() } else { Vec::new() };
+    let begun = phase(state, span, "switch_us", begun);
     let revision = staged.plan.revision;
-    drain_and_retire(state, revision, Arc::clone(&staged.keys), Arc::clone(&staged.members));
+    drain_and_retire(state, &staged, span.clone(), begun);
     state.took_over(staged.declared, staged.plan);
     Ok(Applied { revision, changes: staged.changes, positions })
+}
+
+/// Puts on the span how long a phase took; when it ended.
+pub(crate) fn phase(state: &ClassState, span: &Span, name: &str, begun: Duration) -> Duration {
+    let now = state.clock.monotonic();
+    span.record(name, micros(now.saturating_sub(begun)));
+    now
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn stage(shards: &[Addr<Shard>], staged: &Staged) -> Result<(), DeployError> {
@@ -344,8 +362,9 @@ fn departing(old: &ClassPlan, staged: &Staged) -> Vec<(NodeId, Revision)> {
     departing
 }
 
-fn drain_and_retire(state: &ClassState, before: Revision, keys: Arc<Vec<Key>>, members: Arc<Vec<(NodeId, Vec<Key>)>>) {
-    let (driver, shards) = (state.driver.clone(), state.shards.clone());
+fn drain_and_retire(state: &ClassState, staged: &Staged, span: Span, begun: Duration) {
+    let (driver, shards, clock) = (state.driver.clone(), state.shards.clone(), Arc::clone(&state.clock));
+    let (before, keys, members) = (staged.plan.revision, Arc::clone(&staged.keys), Arc::clone(&staged.members));
     tokio::spawn(async move {
         let (tell, drained) = oneshot::channel();
         if driver.send(Control::Drained { before, drained: tell }).is_ok() {
@@ -355,6 +374,7 @@ fn drain_and_retire(state: &ClassState, before: Revision, keys: Arc<Vec<Key>>, m
         for shard in shards {
             let _ = shard.send(Retire { before, keys: Arc::clone(&keys), members: Arc::clone(&members) }).await;
         }
+        span.record("drain_us", micros(clock.monotonic().saturating_sub(begun)));
     });
 }
 
