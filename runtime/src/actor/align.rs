@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::frame::View;
+use crate::defect::{self, Defect};
 use crate::topology::node::{Node, RowRule};
 use crate::topology::plan::PlanNeed;
 use crate::words::{Cause, Column, ColumnRef, ElementType, Span, Time};
@@ -52,6 +53,9 @@ impl History {
     fn as_of(&self, time: Time, cause: Cause, node: &Node) -> Option<usize> {
         let known = self.causes.partition_point(|known| *known <= cause);
         let first = known.saturating_sub(node.as_of_rows);
+        if defect::is_chosen(Defect::Alignment) {
+            return known.checked_sub(1);
+        }
         let row = if self.rising {
             self.times[..known].partition_point(|at| *at <= time).checked_sub(1).filter(|row| *row >= first)?
         } else {

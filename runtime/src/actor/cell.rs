@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::align::KeyAlign;
 use super::guard::Health;
+use super::tally::Tally;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) cells: RefCell<Vec<Option<Rc<RefCell<Cell>>>>>,
     /// The keys that the shard has met.
     pub(crate) keys: RefCell<Vec<Key>>,
+    /// What all of them have counted.
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Shared {

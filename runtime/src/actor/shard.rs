@@ -15,6 +15,7 @@ use super::install::Installer;
 use super::intake::{AxisClock, BadRow, IntakeCounts, IntakePolicy, Piece, Refused};
 use super::ledger::Part;
 use super::node::AbortOnPanic;
+use super::tally::Tally;
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
 use crate::topology::plan::ClassPlan;
@@ -36,6 +37,8 @@ pub(crate) struct ShardOptions {
     pub(crate) mailbox: usize,
     /// Most keys.
     pub(crate) keys_max: usize,
+    /// Where it counts.
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// See the module.
@@ -112,7 +115,7 @@ impl Message for Step {
 
 impl Shard {
     pub(crate) fn new(options: ShardOptions) -> Self {
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(Shared { tally: Arc::clone(&options.tally), ..Shared::default() });
         let installer = Installer::new(options.shard, Rc::clone(&shared), Arc::clone(&options.sinks), options.mailbox);
         Self {
             options,
@@ -166,6 +169,7 @@ impl Shard {
                 false
             }
         };
+        self.options.tally.intake(&self.counts, self.keys.len());
         if more {
             self.queue.push_front(delivery);
         } else {
