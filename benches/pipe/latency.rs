@@ -63,6 +63,8 @@ fn produce(brokers: &str, rows: usize, devices: usize, rate: f64) -> Result<(), 
         .set("bootstrap.servers", brokers)
         .set("partitioner", "murmur2_random")
         .set("linger.ms", "1")
+        // Five requests in flight: when the broker is slow, batches grow instead of requests piling up before it.
+        .set("enable.idempotence", "true")
         .create()?;
     // The engine and the consumer join first.
     std::thread::sleep(Duration::from_secs(4));
