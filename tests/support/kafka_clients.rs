@@ -96,7 +96,7 @@ impl Reader {
         let mut left: i64 = ends.iter().sum();
         let mut count = 0;
         while left > 0 {
-            let message = self.consumer.poll(TIMEOUT).unwrap_or_else(|| panic!("{left} records did not come"));
+            let message = self.next().unwrap_or_else(|| panic!("{left} records did not come within {TIMEOUT:?}"));
             let message: BorrowedMessage<'_> = message.unwrap_or_else(|error| panic!("`{}`: {error}", self.topic));
             // Those that came after `ends` was asked are not counted.
             if message.offset() < ends[usize::try_from(message.partition()).expect("a partition")] {
@@ -107,5 +107,16 @@ impl Reader {
         }
         self.consumer.unassign().expect("an assignment");
         count
+    }
+
+    /// The next record; a poll may end early without one.
+    fn next(&self) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match self.consumer.poll(STEP) {
+                None if Instant::now() < deadline => {}
+                polled => return polled,
+            }
+        }
     }
 }
