@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::align::KeyAlign;
 use super::explain::Watches;
@@ -28,8 +29,8 @@ pub(crate) struct Cell {
     pub(crate) members: Vec<Artifacts>,
 }
 
-/// The artifacts of a key, by the revision from which they are in force.
-pub(crate) type Artifacts = Vec<(Revision, Option<Arc<dyn Model>>)>;
+/// The artifacts of a key, by the revision from which they are in force; nearly always one.
+pub(crate) type Artifacts = SmallVec<[(Revision, Option<Arc<dyn Model>>); 1]>;
 
 /// What became of a node's rows; they add up: `rows` is the sum of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

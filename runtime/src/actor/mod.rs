@@ -20,6 +20,7 @@ mod output;
 pub(crate) mod shard;
 mod sink;
 pub(crate) mod tally;
+mod whole;
 
 pub use cell::Counts;
 pub(crate) use frame::Flush;

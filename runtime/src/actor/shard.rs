@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::cell::Shared;
 use super::frame::{Flush, InstalledKey};
-use super::gather::Gathering;
+use super::gather::{Gathering, Record};
 use super::install::Installer;
 use super::intake::{AxisClock, BadRow, IntakeCounts, IntakePolicy, Piece, Refused};
 use super::ledger::Part;
@@ -207,7 +207,7 @@ impl Shard {
         while let Some(record) = records.pop_front() {
             let first_row = self.first_row(delivery.chain, &record);
             let Some(key) = self.key(delivery, &record) else { continue };
-            let record = Arc::new(record);
+            let record = Record::new(record, self.options.policy.reorder > crate::words::Span::ZERO);
             let pieces = self.admit(delivery, key, &record, first_row);
             if pieces.is_empty() {
                 continue;
@@ -216,7 +216,7 @@ impl Shard {
             let full = {
                 let (_, frame) = &mut gathering[place];
                 let run = self.run_of[key.0 as usize].1;
-                pieces.into_iter().for_each(|piece| frame.rows(run, &record, first_row, piece));
+                frame.record(run, record, first_row, pieces);
                 frame.keys.len() >= self.options.frame_keys
             };
             if full {
@@ -365,20 +365,14 @@ impl Shard {
     }
 
     /// Lets the rows of a record in.
-    fn admit(
-        &mut self,
-        delivery: &Delivery,
-        key: KeyIndex,
-        record: &Arc<RowsRecord>,
-        first_row: u32,
-    ) -> SmallVec<[Piece; 1]> {
+    fn admit(&mut self, delivery: &Delivery, key: KeyIndex, record: &Record, first_row: u32) -> SmallVec<[Piece; 1]> {
         let entry = &mut self.keys[key.0 as usize];
         let axis = usize::from(record.axis);
         if entry.axes.len() <= axis {
             let ticked = entry.ticked;
             entry.axes.resize_with(axis + 1, || AxisClock::after(ticked));
         }
-        if self.options.policy.reorder > crate::words::Span::ZERO {
+        if let Record::Shared(record) = record {
             entry.like = Some(Arc::clone(record));
         }
         let (mut pieces, mut refused) = (SmallVec::new(), Vec::new());

@@ -21,6 +21,7 @@ use crate::topology::diff::{Changes, diff};
 use crate::topology::node::{Node, Work};
 use crate::topology::plan::ClassPlan;
 use crate::topology::resolve::{resolve, resolve_touched};
+use crate::topology::resolve_members::resolve_members;
 use crate::topology::scorer::Scorer;
 use crate::traits::{AnyOperator, Model, Outputs, Rows};
 use crate::words::{Cause, Class, Column, ColumnRef, Key, NodeId, Offset, Revision, Time};
@@ -164,13 +165,25 @@ pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Rev
         return Err(crate::topology::problem::ResolveErrors(twice).into());
     }
     let everything = deployment.back_to.is_some();
-    let quick = if only_own { resolve_touched(&declared, &state.plan, revision, &touched) } else { None };
+    let changes_more = deployment.back_to.is_some()
+        || deployment.attributes.is_some()
+        || !(deployment.put.is_empty() && deployment.remove.is_empty());
+    let only_members = !changes_more && !deployment.members.is_empty();
+    let quick = if only_own {
+        resolve_touched(&declared, &state.plan, revision, &touched)
+    } else if only_members {
+        let changed = deployment.members.iter().map(|(family, _, model)| (family, model.as_ref()));
+        resolve_members(&declared, &state.plan, revision, changed)
+    } else {
+        None
+    };
     let plan = match quick {
         Some(plan) => plan?,
         None => resolve(&declared, &state.plan, revision, (!everything).then_some(&touched))?,
     };
     let keys = changed_keys(&state.plan, &plan);
-    let members = changed_members(&state.plan, &plan);
+    let only_members = only_members.then_some(&deployment.members[..]);
+    let members = changed_members(&state.plan, &plan, only_members);
     let changes = diff(&state.plan, &plan);
     Ok(Staged {
         declared,
@@ -228,13 +241,23 @@ fn changed_keys(old: &ClassPlan, new: &ClassPlan) -> Vec<Key> {
     keys
 }
 
-/// The keys whose artifacts differ, for families that run on.
-fn changed_members(old: &ClassPlan, new: &ClassPlan) -> Vec<(NodeId, Vec<Key>)> {
+/// The keys whose artifacts differ, for families that run on: those that the deployment names, where it changes
+/// nothing else.
+fn changed_members(old: &ClassPlan, new: &ClassPlan, named: Option<&[Member]>) -> Vec<(NodeId, Vec<Key>)> {
     let mut changed = Vec::new();
     for node in &new.base.nodes {
         let before = old.base.node(&node.name).filter(|before| before.born == node.born);
         let (Some(before), Work::Family(now)) = (before, &node.node.work) else { continue };
         let Work::Family(was) = &before.node.work else { continue };
+        if Arc::ptr_eq(&before.node, &node.node) {
+            changed.push((node.name.clone(), Vec::new()));
+            continue;
+        }
+        if let Some(named) = named {
+            let of_family = named.iter().filter(|(family, _, _)| *family == node.name);
+            changed.push((node.name.clone(), of_family.map(|(_, key, _)| key.clone()).collect()));
+            continue;
+        }
         let default = |family: &crate::topology::Family| family.default.as_ref().map(|model| model.digest());
         if default(was) != default(now) {
             continue; // every key may change: the shards look at all
@@ -279,7 +302,7 @@ pub(crate) async fn apply(state: &mut ClassState, staged: Staged, span: &Span) -
     let positions = if state.driver.send(control).is_ok() { switched.await.unwrap_or_default() } else { Vec::new() };
     let begun = phase(state, span, "switch_us", begun);
     let revision = staged.plan.revision;
-    drain_and_retire(state, revision, Arc::clone(&staged.keys), span.clone(), begun);
+    drain_and_retire(state, &staged, span.clone(), begun);
     state.took_over(staged.declared, staged.plan);
     Ok(Applied { revision, changes: staged.changes, positions })
 }
@@ -339,8 +362,9 @@ fn departing(old: &ClassPlan, staged: &Staged) -> Vec<(NodeId, Revision)> {
     departing
 }
 
-fn drain_and_retire(state: &ClassState, before: Revision, keys: Arc<Vec<Key>>, span: Span, begun: Duration) {
+fn drain_and_retire(state: &ClassState, staged: &Staged, span: Span, begun: Duration) {
     let (driver, shards, clock) = (state.driver.clone(), state.shards.clone(), Arc::clone(&state.clock));
+    let (before, keys, members) = (staged.plan.revision, Arc::clone(&staged.keys), Arc::clone(&staged.members));
     tokio::spawn(async move {
         let (tell, drained) = oneshot::channel();
         if driver.send(Control::Drained { before, drained: tell }).is_ok() {
@@ -348,7 +372,7 @@ fn drain_and_retire(state: &ClassState, before: Revision, keys: Arc<Vec<Key>>, s
             let _ = drained.await;
         }
         for shard in shards {
-            let _ = shard.send(Retire { before, keys: Arc::clone(&keys) }).await;
+            let _ = shard.send(Retire { before, keys: Arc::clone(&keys), members: Arc::clone(&members) }).await;
         }
         span.record("drain_us", micros(clock.monotonic().saturating_sub(begun)));
     });
