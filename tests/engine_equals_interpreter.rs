@@ -21,6 +21,8 @@ const RUN: Run = engine::run;
 
 /// So many random cases must be enough to find a defect.
 const DEFECT_CASES: u64 = 190;
+/// How often these are run before a defect counts as not found.
+const DEFECT_ROUNDS: usize = 20;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -115,8 +117,11 @@ fn every_defect_is_found() {
             let ran = engine::run_with(&case, Some(defect));
             difference(&case, &engine::expected(&case, &ran), &ran.outcome).is_some()
         };
-        let found = (1..=DEFECT_CASES).find(differs);
-        let found = found.unwrap_or_else(|| panic!("{defect:?} changes no outcome of the first {DEFECT_CASES} cases"));
+        // Whether frames really overtake each other hangs on the threads' timing: not to be missed by chance.
+        let found = (0..DEFECT_ROUNDS).find_map(|_| (1..=DEFECT_CASES).find(differs));
+        let found = found.unwrap_or_else(|| {
+            panic!("{defect:?} changes no outcome of the first {DEFECT_CASES} cases in {DEFECT_ROUNDS} rounds")
+        });
         eprintln!("{defect:?} is found by case {found}");
     }
 }
