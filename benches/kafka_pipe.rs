@@ -2,10 +2,12 @@
 //! `cargo bench -p gristmill-benches --bench kafka_pipe -- --json`, after `bash scripts/test kafka`
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 
+mod pipe;
+
 use std::time::Duration;
 
 use clap::Parser;
-use gristmill_benches::pipe::{Options, run};
+use pipe::{Options, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -223,7 +223,7 @@ async fn every_prediction_is_there_once_after_a_stop_and_a_start() {
     let began = Instant::now();
     let rows = (0..size.rows_of_device()).flat_map(|row| (0..size.devices).map(move |device| record(device, row)));
     produce(&broker.bootstrap(), "readings", rows);
-    println!("{} rows produced in {:.1} s", size.rows, began.elapsed().as_secs_f64());
+    eprintln!("{} rows produced in {:.1} s", size.rows, began.elapsed().as_secs_f64());
     let all: Vec<_> = (0..size.devices).map(models).collect();
     let expected: Vec<_> =
         all.iter().enumerate().map(|(device, models)| expected(device, models, size.rows_of_device())).collect();
@@ -238,7 +238,7 @@ async fn every_prediction_is_there_once_after_a_stop_and_a_start() {
     let outputs = reader.ends();
     let done = outputs.iter().sum::<i64>() as u64 / MODELS.len() as u64;
     let lag = broker.consumer_group_lag("fleet");
-    println!("stopped after {first_seconds:.1} s: {done} rows done, the group lags {}", total_lag(&lag));
+    eprintln!("stopped after {first_seconds:.1} s: {done} rows done, the group lags {}", total_lag(&lag));
     assert!(done >= size.rows as u64 / 2 && done < size.rows as u64 * 9 / 10, "{done} rows were done at the stop");
     assert_eq!(total_lag(&lag), size.rows as u64 - done, "the lag is what is not done");
     let mut committed = vec![0; PARTITIONS as usize];
@@ -251,11 +251,11 @@ async fn every_prediction_is_there_once_after_a_stop_and_a_start() {
     let handle = start(&broker, topology(&all)).await;
     rows_in(&handle, size.rows as u64 - done).await;
     handle.stop().await.expect("a stop in order");
-    println!("the rest after {:.1} s more", began.elapsed().as_secs_f64());
+    eprintln!("the rest after {:.1} s more", began.elapsed().as_secs_f64());
     assert_eq!(total_lag(&broker.consumer_group_lag("fleet")), 0);
 
     let began = Instant::now();
     let (read, repeated) = checked(&reader, &middle, &expected, size.rows_of_device());
-    println!("{read} predictions checked in {:.1} s, {repeated} repeated", began.elapsed().as_secs_f64());
+    eprintln!("{read} predictions checked in {:.1} s, {repeated} repeated", began.elapsed().as_secs_f64());
     assert_eq!((read, repeated), (size.predictions(), 0));
 }

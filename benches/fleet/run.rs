@@ -31,6 +31,8 @@ pub struct Options {
     pub epochs: usize,
     /// Keys in a frame of the engine; its default unless said.
     pub frame_keys: Option<usize>,
+    /// Is told what is done next; never while something is timed.
+    pub progress: fn(&str),
 }
 
 /// What came out. Times are of the wall unless said; per device they are multiplied by the shards.
@@ -135,6 +137,7 @@ struct Cost {
 fn on_thread(options: &Options) -> Result<Report, FleetError> {
     let before = resident();
     options.kernels.set();
+    (options.progress)(&format!("making {} models", options.devices * MODELS));
     let templates = Templates::load()?;
     let models: Vec<DeviceModels> =
         (0..options.devices as u64).map(|device| models::of_device(&templates, device)).collect::<Result<_, _>>()?;
@@ -142,6 +145,7 @@ fn on_thread(options: &Options) -> Result<Report, FleetError> {
     let keys = (0..Reference::DEVICES.min(options.devices)).map(topology::key);
     let sink = Predictions::keeping(keys);
     let (mut release, source) = source::source(options.devices);
+    (options.progress)("starting the engine");
     let start = Instant::now();
     let topology = topology::build(&models, options.per_key_models)?;
     let mut builder = Runtime::builder().topology(topology).source(source).sink(topology::SINK, sink.clone());
@@ -151,11 +155,16 @@ fn on_thread(options: &Options) -> Result<Report, FleetError> {
     }
     let handle: Handle = tokio.block_on(builder.start())?;
     let start_seconds = start.elapsed().as_secs_f64();
+    (options.progress)("filling every device's windows");
     warm_up(&mut release, &sink, options.devices);
     let bytes = resident().saturating_sub(before);
     let plain = PlainLoop::start(&models, usize::from(options.shards))?;
     let mut pairs = Vec::with_capacity(options.epochs);
     for epoch in 0..=options.epochs {
+        match epoch {
+            0 => (options.progress)("an epoch that is not counted"),
+            _ => (options.progress)(&format!("epoch {epoch} of {}", options.epochs)),
+        }
         pairs.push(pair(epoch, options, &mut release, &sink, &plain)?);
     }
     let rss_bytes = resident();

@@ -11,25 +11,25 @@ use std::time::Duration;
 use gristmill_tests::support::kafka::Broker;
 use serde::Serialize;
 
-pub use latency::Latency;
+pub(crate) use latency::Latency;
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Rows of a round.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// Devices.
-    pub devices: usize,
+    pub(crate) devices: usize,
     /// Partitions of both topics.
-    pub partitions: u32,
+    pub(crate) partitions: u32,
     /// Threads of the engine that compute.
-    pub shards: u16,
+    pub(crate) shards: u16,
     /// Timed rounds; one more runs before them.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// How long latency is measured.
-    pub latency: Duration,
+    pub(crate) latency: Duration,
     /// Rows a second for latency; half of what the engine did unless said.
-    pub latency_rate: Option<f64>,
+    pub(crate) latency_rate: Option<f64>,
 }
 
 /// One run from the first record that came to the last delivery.
@@ -42,29 +42,29 @@ pub(crate) struct Run {
 
 /// What came out: medians over the rounds.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Rows of a round, one prediction each.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// Timed rounds.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// Threads of the engine that compute.
-    pub shards: u16,
+    pub(crate) shards: u16,
     /// Rows a second through the engine.
-    pub engine_rows_per_second: f64,
+    pub(crate) engine_rows_per_second: f64,
     /// Rows a second through the plain loop.
-    pub plain_rows_per_second: f64,
+    pub(crate) plain_rows_per_second: f64,
     /// Time of the plain loop by time of the engine, of the rounds each of which both have done.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
     /// The same of processor time.
-    pub processor_ratio: f64,
+    pub(crate) processor_ratio: f64,
     /// Processor time of the engine for a row, in microseconds.
-    pub engine_micros_per_row: f64,
+    pub(crate) engine_micros_per_row: f64,
     /// As `engine_micros_per_row`, of the plain loop.
-    pub plain_micros_per_row: f64,
+    pub(crate) plain_micros_per_row: f64,
     /// Rows a second while latency was measured.
-    pub latency_rate: f64,
+    pub(crate) latency_rate: f64,
     /// From before a row is produced until after its prediction has been consumed.
-    pub latency: Latency,
+    pub(crate) latency: Latency,
 }
 
 /// Runs the workload on a broker of its own.
@@ -74,7 +74,7 @@ pub struct Report {
 ///
 /// # Panics
 /// When no broker can be started, or predictions are missing or wrong.
-pub fn run(options: &Options) -> Result<Report, Box<dyn std::error::Error>> {
+pub(crate) fn run(options: &Options) -> Result<Report, Box<dyn std::error::Error>> {
     let broker = Broker::start();
     let brokers = broker.bootstrap();
     for topic in ["rows", "by-engine", "by-plain-loop", "live", "live-predictions"] {

@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex, RwLock};
 use actix::System;
 use actix::prelude::ArbiterHandle;
 use tokio::sync::watch;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::actor::Counts;
 use crate::actor::control::Inspect;
 use crate::actor::driver::{Control, Ended};
 use crate::actor::intake::IntakeCounts;
 use crate::in_process::{Subscription, subscription};
+use crate::metrics::Deployed;
 use crate::runtime::SourceThread;
-use crate::supervisor::{Applied, ClassState, DeployError, Deployment, apply, prepare};
+use crate::supervisor::{Applied, ClassState, DeployError, Deployment, apply, phase, prepare};
 use crate::topology::build::IntoAsk;
 use crate::topology::diff::Changes;
 use crate::topology::node::NodeKind;
@@ -201,16 +204,35 @@ impl Handle {
     async fn carry_out(&self, deployment: &Deployment, base: Option<Revision>) -> Result<Applied, DeployError> {
         let mut state = self.0.state.lock().await;
         let current = state.revision;
-        if let Some(base) = base.filter(|base| *base != current) {
-            return Err(DeployError::Stale { base, current });
-        }
         let class = state.class(deployment)?;
         let next = Revision(current.0 + 1);
         let of_class = state.classes.get_mut(&class).expect("`class` names one that runs");
-        let staged = prepare(of_class, deployment, next)?;
-        let applied = apply(of_class, staged).await?;
-        state.revision = state.revision.max(applied.revision);
-        Ok(applied)
+        let span = tracing::info_span!(
+            "deployment", %class, revision = next.0, result = Empty, changes = Empty,
+            prepare_us = Empty, trial_us = Empty, stage_us = Empty, switch_us = Empty, drain_us = Empty
+        );
+        let begun = of_class.clock.monotonic();
+        let result = match base.filter(|base| *base != current) {
+            Some(base) => Err(DeployError::Stale { base, current }),
+            None => span.in_scope(|| prepare(of_class, deployment, next)),
+        };
+        phase(of_class, &span, "prepare_us", begun);
+        let result = match result {
+            Ok(staged) => apply(of_class, staged, &span).instrument(span.clone()).await,
+            Err(error) => Err(error),
+        };
+        let how = match &result {
+            Ok(applied) if applied.revision == next => Deployed::Applied,
+            Ok(_) => Deployed::Unchanged,
+            Err(DeployError::Trial { .. } | DeployError::Stage { .. } | DeployError::Stopped) => Deployed::Failed,
+            Err(_) => Deployed::Refused,
+        };
+        span.record("result", how.name());
+        of_class.metrics.deployed(how, of_class.clock.monotonic().saturating_sub(begun).as_secs_f64());
+        if let Ok(applied) = &result {
+            state.revision = state.revision.max(applied.revision);
+        }
+        result
     }
 
     /// Subscribes to a stream, or to what else a sink can ask for: a sink of the host's own, deployed like any other.

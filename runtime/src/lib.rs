@@ -2,9 +2,12 @@
 
 mod actor;
 pub mod clock;
+#[doc(hidden)]
+pub mod defect;
 mod handle;
 pub mod harness;
 pub mod in_process;
+mod metrics;
 mod runtime;
 mod supervisor;
 pub mod topology;

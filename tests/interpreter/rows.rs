@@ -71,7 +71,12 @@ impl Unit<'_, '_> {
     }
 
     fn on_all(&mut self, node: &Node, state: &mut NodeState, wait: Span) -> Vec<At> {
-        for time in self.brought(node) {
+        let brought = self.brought(node);
+        let leaves = self.departing.contains(&node.name());
+        if brought.is_empty() && self.tick.is_none() && !leaves {
+            return Vec::new();
+        }
+        for time in brought {
             state.time_has_come(time);
             if state.last_emitted.is_some_and(|last| time <= last) {
                 self.outcome.count(Mechanism::OnAllLate);
@@ -85,7 +90,6 @@ impl Unit<'_, '_> {
         let newest: Vec<Option<Time>> = self.provided_needs(node).into_iter().map(|need| state.newest(need)).collect();
         let complete = newest.into_iter().min().flatten();
         let waited = state.clock.map(|clock| clock.minus(wait));
-        let leaves = self.departing.contains(&node.name());
 
         let mut rows = Vec::new();
         for (time, since) in state.waiting.clone() {

@@ -3,4 +3,5 @@
 pub mod kafka;
 pub mod kafka_clients;
 mod kafka_tools;
+pub mod recorder;
 pub mod source;

@@ -1,9 +1,10 @@
 //! Blocks of rows: columns in, lanes through the kernel, columns out.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
-use gristmill::traits::ScoreError;
-use gristmill::words::{ColumnMut, ColumnRef};
+use gristmill::traits::{Port, ScoreError};
+use gristmill::words::{ColumnMut, ColumnRef, ElementType};
 
 /// Rows of a block.
 pub(crate) const LANES: usize = 16;
@@ -14,6 +15,14 @@ pub(crate) type Lanes = [f32; LANES];
 thread_local! {
     // Kept by the thread, so that scoring allocates only until it has met its largest model.
     static SCRATCH: Cell<Vec<Lanes>> = const { Cell::new(Vec::new()) };
+}
+
+/// Columns of `f32` without names. All models of up to so many share one list: a list of each model's own would be a
+/// few cold lines of the cache in every call.
+pub(crate) fn ports(count: usize) -> Cow<'static, [Port]> {
+    const PORT: Port = Port { name: None, element: ElementType::F32 };
+    static SHARED: [Port; 256] = [PORT; 256];
+    SHARED.get(..count).map_or_else(|| Cow::Owned(vec![PORT; count]), Cow::Borrowed)
 }
 
 /// Runs `block` over the rows of `inputs`, `LANES` at a time: it gets the number of the first row, how many rows the

@@ -1,7 +1,9 @@
 //! Dense layers and nets: every output of a layer is a sum over its inputs, in their order, lanes across rows.
 
+use std::borrow::Cow;
+
 use gristmill::traits::{Digest, LoadError, Model, Port, ScoreError};
-use gristmill::words::{ColumnMut, ColumnRef, ElementType};
+use gristmill::words::{ColumnMut, ColumnRef};
 use multiversion::multiversion;
 
 use super::block::{self, LANES, Lanes};
@@ -135,8 +137,8 @@ fn layer(dense: &Dense, x: &[Lanes], out: &mut [Lanes]) {
 pub struct Mlp {
     layers: Vec<Dense>,
     registers: usize,
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
+    inputs: Cow<'static, [Port]>,
+    outputs: Cow<'static, [Port]>,
     digest: Digest,
 }
 
@@ -169,11 +171,10 @@ impl Mlp {
         let (Some(first), Some(last)) = (built.first(), built.last()) else {
             return Err(LoadError { reason: "a net without a layer".to_owned() });
         };
-        let port = Port { name: None, element: ElementType::F32 };
         Ok(Self {
             registers: first.inputs + built.iter().map(Dense::outputs).sum::<usize>(),
-            inputs: vec![port.clone(); first.inputs],
-            outputs: vec![port; last.outputs()],
+            inputs: block::ports(first.inputs),
+            outputs: block::ports(last.outputs()),
             digest: content.finish(),
             layers: built,
         })

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::frame::View;
+use crate::defect::{self, Defect};
 use crate::topology::node::{Node, RowRule};
 use crate::topology::plan::PlanNeed;
 use crate::words::{Cause, Column, ColumnRef, ElementType, Span, Time};
@@ -52,6 +53,9 @@ impl History {
     fn as_of(&self, time: Time, cause: Cause, node: &Node) -> Option<usize> {
         let known = self.causes.partition_point(|known| *known <= cause);
         let first = known.saturating_sub(node.as_of_rows);
+        if defect::is_chosen(Defect::Alignment) {
+            return known.checked_sub(1);
+        }
         let row = if self.rising {
             self.times[..known].partition_point(|at| *at <= time).checked_sub(1).filter(|row| *row >= first)?
         } else {
@@ -115,7 +119,7 @@ impl KeyAlign {
             }
         }
         let candidates = match node.rule {
-            RowRule::First => first(incoming, base),
+            RowRule::First => first(incoming, node, base),
             RowRule::OnAny => on_any(incoming, node),
             RowRule::OnAll { wait } => self.on_all(incoming, node, wait, after),
         };
@@ -225,8 +229,11 @@ struct Candidate {
     index: Option<usize>,
 }
 
-fn first(incoming: &[Incoming<'_>], base: Option<(&[Time], &[Cause])>) -> Vec<Candidate> {
-    let by_need = || incoming.iter().find_map(|need| need.view.filter(|_| need.need.in_row));
+fn first(incoming: &[Incoming<'_>], node: &Node, base: Option<(&[Time], &[Cause])>) -> Vec<Candidate> {
+    // A gate lets rows through and makes none.
+    let needs = incoming.len() - usize::from(node.when.is_some());
+    let in_row = |need: &Incoming<'_>| need.need.in_row && need.need.kind.is_direct();
+    let by_need = || incoming[..needs].iter().find_map(|need| need.view.filter(|_| in_row(need)));
     let rows = base.or_else(|| by_need().map(|view| (view.times, view.causes)));
     rows.map_or_else(Vec::new, |(times, causes)| {
         let row = |index| Candidate { time: times[index], cause: causes[index], index: Some(index) };

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::align::KeyAlign;
 use super::guard::Health;
+use super::tally::Tally;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};
@@ -26,8 +28,8 @@ pub(crate) struct Cell {
     pub(crate) members: Vec<Artifacts>,
 }
 
-/// The artifacts of a key, by the revision from which they are in force.
-pub(crate) type Artifacts = Vec<(Revision, Option<Arc<dyn Model>>)>;
+/// The artifacts of a key, by the revision from which they are in force; nearly always one.
+pub(crate) type Artifacts = SmallVec<[(Revision, Option<Arc<dyn Model>>); 1]>;
 
 /// What became of a node's rows; they add up: `rows` is the sum of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,14 +60,23 @@ impl Counts {
 impl Cell {
     /// Nothing yet.
     pub(crate) fn new(plan: &PlanNode) -> Self {
-        let many = plan.node.only_key().is_none();
-        Self {
-            table: plan.operator.as_ref().map(|operator| operator.table(many)),
+        let mut cell = Self {
+            table: None,
             align: FxHashMap::default(),
             last: FxHashMap::default(),
             health: Health::default(),
             counts: Counts::default(),
             members: Vec::new(),
+        };
+        cell.give_table(plan);
+        cell
+    }
+
+    /// The table of the node's operator, if it has one and there is none yet.
+    pub(crate) fn give_table(&mut self, plan: &PlanNode) {
+        let many = plan.node.only_key().is_none();
+        if self.table.is_none() {
+            self.table = plan.operator.as_ref().map(|operator| operator.table(many));
         }
     }
 
@@ -83,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) cells: RefCell<Vec<Option<Rc<RefCell<Cell>>>>>,
     /// The keys that the shard has met.
     pub(crate) keys: RefCell<Vec<Key>>,
+    /// What all of them have counted.
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Shared {

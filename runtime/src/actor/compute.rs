@@ -12,11 +12,16 @@ use super::frame::{Axis, Frame, KeyFrame, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
+use super::tally::Count;
+use super::whole::Whole;
 use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
 use crate::traits::Rows;
 use crate::traits::sink::DeadLetter;
 use crate::words::{Cause, Column, ColumnRef, KeyIndex, Time};
+
+/// Keys whose artifacts are touched before the first of them is scored.
+const AHEAD: usize = 8;
 
 /// Needs whose references are kept on the stack.
 pub(super) const NEEDS_ON_STACK: usize = 16;
@@ -68,13 +73,28 @@ impl<'f> NodeRun<'f> {
     pub(super) fn run(&self, cell: &Rc<RefCell<Cell>>) -> Finished {
         let mut cell = cell.borrow_mut();
         let mut out = self.buffer();
+        let mut whole = Whole::of(self);
         for run in self.runs() {
-            if self.applies(run) {
+            if run % AHEAD == 0 {
+                self.look_ahead(run, &cell);
+            }
+            if self.applies(run) && !whole.as_mut().is_some_and(|whole| self.run_whole(run, whole, &mut cell, &mut out))
+            {
                 self.run_key(run, &mut cell, &mut out);
             }
             out.end();
         }
         out.finish()
+    }
+
+    /// Touches the artifacts of the next keys: the processor then waits for memory once rather than key by key.
+    fn look_ahead(&self, run: usize, cell: &Cell) {
+        if self.plan.operator.is_none() {
+            for key in self.frame.keys.iter().skip(run).take(AHEAD) {
+                let model = cell.member(*key, self.frame.plan.revision);
+                std::hint::black_box(model.map(|model| model.inputs().len()));
+            }
+        }
     }
 
     pub(super) fn runs(&self) -> std::ops::Range<usize> {
@@ -146,7 +166,7 @@ impl<'f> NodeRun<'f> {
         let mut first = None;
         for need in &plan.needs {
             let view = self.view(run, need);
-            first = first.or(view);
+            first = first.or(view.filter(|_| need.kind.is_direct()));
             views.push(view);
         }
         let (times, causes) = match first {
@@ -295,22 +315,33 @@ impl<'f> NodeRun<'f> {
         cell: &mut Cell,
         failures: &mut Vec<RowFailure>,
     ) -> Option<usize> {
-        let model;
-        let mut runner = match (&self.plan.operator, &mut cell.table) {
+        let Cell { table, members, health, .. } = &mut *cell;
+        let mut runner = match (&self.plan.operator, table) {
             (Some(operator), Some(table)) => Runner::Operator(operator.as_ref(), table.as_mut()),
             _ => {
-                let artifacts = cell.members.get(key.0 as usize)?;
+                let artifacts = members.get(key.0 as usize)?;
                 let revision = self.frame.plan.revision;
-                model = Arc::clone(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?);
-                Runner::Model(model.as_ref())
+                Runner::Model(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.as_ref())
             }
         };
         let before = failures.len();
-        let tried = guard::run(&mut runner, key, rows, out, &mut cell.health, failures);
+        let tried = guard::run(&mut runner, key, rows, out, health, failures);
         if failures.len() > before {
             self.check_artifact(key, cell);
+            self.note_failure(key, &failures[failures.len() - 1].reason, cell);
         }
         Some(tried)
+    }
+
+    /// Keeps why a node failed for a key; says once that it is in quarantine from now on.
+    fn note_failure(&self, key: KeyIndex, reason: &str, cell: &mut Cell) {
+        cell.health.note(key, reason);
+        if cell.health.quarantined(key) {
+            self.frame.tally.add(Count::Quarantines, 1);
+            let run = self.frame.keys.iter().position(|of| *of == key).expect("the frame has the key");
+            let (node, key) = (&self.plan.name, &self.frame.names[run]);
+            tracing::warn!(%node, %key, reason, "a node failed too often for a key and is in quarantine for it");
+        }
     }
 
     /// A node that has another artifact for a key begins with a clean record.

@@ -1,6 +1,9 @@
 //! Gathers the rows of a micro-batch into frames: by variant, grouped by key, in columns.
 
+use std::ops::Deref;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::frame::{Axis, Written};
 use super::intake::Piece;
@@ -27,7 +30,30 @@ struct Rows {
     cause: Option<Cause>,
     from: usize,
     to: usize,
-    record: Arc<RowsRecord>,
+    record: Record,
+}
+
+/// A record in the making of a frame: nearly always nobody else has it.
+pub(crate) enum Record {
+    Own(RowsRecord),
+    Shared(Arc<RowsRecord>),
+}
+
+impl Record {
+    pub(crate) fn new(record: RowsRecord, shared: bool) -> Self {
+        if shared { Self::Shared(Arc::new(record)) } else { Self::Own(record) }
+    }
+}
+
+impl Deref for Record {
+    type Target = RowsRecord;
+    #[inline]
+    fn deref(&self) -> &RowsRecord {
+        match self {
+            Self::Own(record) => record,
+            Self::Shared(record) => record,
+        }
+    }
 }
 
 impl Gathering {
@@ -42,13 +68,29 @@ impl Gathering {
         u32::try_from(self.keys.len() - 1).expect("a frame has few keys")
     }
 
+    /// Adds those rows of a record that came in, of the key at place `run`.
+    pub(crate) fn record(&mut self, run: u32, record: Record, first_row: u32, pieces: SmallVec<[Piece; 1]>) {
+        if let [Piece::InPlace { from, to }] = pieces[..] {
+            let axis = usize::from(record.axis);
+            self.pieces[axis].push(Rows { run, first_row, cause: None, from, to, record });
+            return;
+        }
+        let record = match record {
+            Record::Own(record) => Arc::new(record),
+            Record::Shared(record) => record,
+        };
+        pieces.into_iter().for_each(|piece| self.rows(run, &record, first_row, piece));
+    }
+
     /// Adds rows of the key at place `run`.
     pub(crate) fn rows(&mut self, run: u32, record: &Arc<RowsRecord>, first_row: u32, piece: Piece) {
         let rows = match piece {
-            Piece::InPlace { from, to } => Rows { run, first_row, cause: None, from, to, record: Arc::clone(record) },
+            Piece::InPlace { from, to } => {
+                Rows { run, first_row, cause: None, from, to, record: Record::Shared(Arc::clone(record)) }
+            }
             Piece::Released { cause, rows } => {
                 let to = rows.times.len();
-                Rows { run, first_row, cause: Some(cause), from: 0, to, record: Arc::new(rows) }
+                Rows { run, first_row, cause: Some(cause), from: 0, to, record: Record::Own(rows) }
             }
         };
         self.pieces[usize::from(record.axis)].push(rows);

@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 use actix::{Actor, Addr};
 use rustc_hash::FxHashMap;
 
-use super::cell::{Cell, Shared};
+use super::cell::{Artifacts, Cell, Shared};
 use super::frame::{Installed, InstalledKey};
 use super::node::NodeActor;
 use crate::topology::bits::Bits;
@@ -87,6 +87,8 @@ impl Installer {
         let of_key = plan.node.only_key().is_some();
         let nodes = if of_key { &self.key_nodes } else { &self.class_nodes };
         if let Some(node) = nodes.get(&identity) {
+            // A family of one key may have had no artifact so far.
+            self.shared.cell(node.cell).borrow_mut().give_table(plan);
             return Ok((node.cell, node.actor.clone()));
         }
         let writer = match &plan.node.work {
@@ -130,7 +132,7 @@ impl Installer {
         let cell = self.shared.cell(node.cell);
         let members = &mut cell.borrow_mut().members;
         if members.len() <= key.0 as usize {
-            members.resize_with(key.0 as usize + 1, Vec::new);
+            members.resize_with(key.0 as usize + 1, Artifacts::new);
         }
         let artifacts = &mut members[key.0 as usize];
         let same = match (artifacts.last().and_then(|(_, model)| model.as_ref()), &model) {
@@ -183,8 +185,9 @@ impl Installer {
     }
 
     /// Ends all class nodes that no plan of `alive` has, and forgets plans that are not among them; the places of the
-    /// states that ended. Actors end when their last address is dropped.
-    pub(crate) fn retire(&mut self, alive: &[Arc<ClassPlan>]) -> Vec<u32> {
+    /// states that ended. Actors end when their last address is dropped. Of a family in `changed` only those keys are
+    /// looked at.
+    pub(crate) fn retire(&mut self, alive: &[Arc<ClassPlan>], changed: &[(NodeId, Vec<KeyIndex>)]) -> Vec<u32> {
         self.bases.retain(|base| alive.iter().any(|plan| plan.base.revision == base.plan.revision));
         let mut keep: std::collections::HashSet<(NodeId, Revision)> = std::collections::HashSet::new();
         for plan in alive {
@@ -197,7 +200,8 @@ impl Installer {
             if let (Work::Family(_), Some(running)) =
                 (&node.node.work, self.class_nodes.get(&(node.name.clone(), node.born)))
             {
-                trim_members(&self.shared, running.cell, oldest);
+                let keys = changed.iter().find(|(name, _)| *name == node.name).map(|(_, keys)| &keys[..]);
+                trim_members(&self.shared, running.cell, keys, oldest);
             }
         }
         places
@@ -234,10 +238,19 @@ impl Installer {
 }
 
 /// Forgets artifacts that no living plan's frames can ask for.
-fn trim_members(shared: &Shared, cell: u32, oldest: Revision) {
+fn trim_members(shared: &Shared, cell: u32, keys: Option<&[KeyIndex]>, oldest: Revision) {
     let cell = shared.cell(cell);
-    for artifacts in &mut cell.borrow_mut().members {
+    let members = &mut cell.borrow_mut().members;
+    let trim = |artifacts: &mut Artifacts| {
         let in_force = artifacts.iter().rposition(|(from, _)| *from <= oldest).unwrap_or(0);
         artifacts.drain(..in_force);
+    };
+    match keys {
+        None => members.iter_mut().for_each(trim),
+        Some(keys) => keys.iter().for_each(|key| {
+            if let Some(artifacts) = members.get_mut(key.0 as usize) {
+                trim(artifacts);
+            }
+        }),
     }
 }

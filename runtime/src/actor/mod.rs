@@ -18,6 +18,8 @@ mod node;
 mod output;
 pub(crate) mod shard;
 mod sink;
+pub(crate) mod tally;
+mod whole;
 
 pub use cell::Counts;
 pub(crate) use frame::Flush;

@@ -10,11 +10,12 @@ use smallvec::SmallVec;
 
 use super::cell::Shared;
 use super::frame::{Flush, InstalledKey};
-use super::gather::Gathering;
+use super::gather::{Gathering, Record};
 use super::install::Installer;
 use super::intake::{AxisClock, BadRow, IntakeCounts, IntakePolicy, Piece, Refused};
 use super::ledger::Part;
 use super::node::AbortOnPanic;
+use super::tally::Tally;
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
 use crate::topology::plan::ClassPlan;
@@ -36,6 +37,8 @@ pub(crate) struct ShardOptions {
     pub(crate) mailbox: usize,
     /// Most keys.
     pub(crate) keys_max: usize,
+    /// Where it counts.
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// See the module.
@@ -112,7 +115,7 @@ impl Message for Step {
 
 impl Shard {
     pub(crate) fn new(options: ShardOptions) -> Self {
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(Shared { tally: Arc::clone(&options.tally), ..Shared::default() });
         let installer = Installer::new(options.shard, Rc::clone(&shared), Arc::clone(&options.sinks), options.mailbox);
         Self {
             options,
@@ -166,6 +169,7 @@ impl Shard {
                 false
             }
         };
+        self.options.tally.intake(&self.counts, self.keys.len());
         if more {
             self.queue.push_front(delivery);
         } else {
@@ -203,7 +207,7 @@ impl Shard {
         while let Some(record) = records.pop_front() {
             let first_row = self.first_row(delivery.chain, &record);
             let Some(key) = self.key(delivery, &record) else { continue };
-            let record = Arc::new(record);
+            let record = Record::new(record, self.options.policy.reorder > crate::words::Span::ZERO);
             let pieces = self.admit(delivery, key, &record, first_row);
             if pieces.is_empty() {
                 continue;
@@ -212,7 +216,7 @@ impl Shard {
             let full = {
                 let (_, frame) = &mut gathering[place];
                 let run = self.run_of[key.0 as usize].1;
-                pieces.into_iter().for_each(|piece| frame.rows(run, &record, first_row, piece));
+                frame.record(run, record, first_row, pieces);
                 frame.keys.len() >= self.options.frame_keys
             };
             if full {
@@ -361,20 +365,14 @@ impl Shard {
     }
 
     /// Lets the rows of a record in.
-    fn admit(
-        &mut self,
-        delivery: &Delivery,
-        key: KeyIndex,
-        record: &Arc<RowsRecord>,
-        first_row: u32,
-    ) -> SmallVec<[Piece; 1]> {
+    fn admit(&mut self, delivery: &Delivery, key: KeyIndex, record: &Record, first_row: u32) -> SmallVec<[Piece; 1]> {
         let entry = &mut self.keys[key.0 as usize];
         let axis = usize::from(record.axis);
         if entry.axes.len() <= axis {
             let ticked = entry.ticked;
             entry.axes.resize_with(axis + 1, || AxisClock::after(ticked));
         }
-        if self.options.policy.reorder > crate::words::Span::ZERO {
+        if let Record::Shared(record) = record {
             entry.like = Some(Arc::clone(record));
         }
         let (mut pieces, mut refused) = (SmallVec::new(), Vec::new());

@@ -1,8 +1,10 @@
 //! Sinks in a frame: collects what a sink takes, in order, and hands it to the sink's writer.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use super::cell::Shared;
+use super::cell::{Cell, Shared};
 use super::frame::{Frame, View};
 use crate::topology::node::Work;
 use crate::topology::plan::{PlanNode, SlotNumber, To};
@@ -15,13 +17,15 @@ struct Taken<'f> {
     stream: &'f StreamName,
     slot: SlotNumber,
     node: &'f PlanNode,
-    cell: u32,
     artifact: Option<Digest>,
+    /// Of a family: what has each key's artifact.
+    family: Option<Rc<RefCell<Cell>>>,
 }
 
 /// Hands a frame to a sink; its word ends the node's part in the frame.
 pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &Shared, writer: &mut dyn SinkWriter) {
-    let taken: Vec<Taken<'_>> = sink.takes.iter().filter_map(|(stream, slot)| taken(frame, stream, *slot)).collect();
+    let taken: Vec<Taken<'_>> =
+        sink.takes.iter().filter_map(|(stream, slot)| taken(frame, shared, stream, *slot)).collect();
     let place = frame.installed.variant.sinks.iter().position(|sink| *sink == leader);
     let mut columns: Vec<SinkColumn<'_>> = Vec::with_capacity(taken.len() * frame.keys.len());
     for run in 0..frame.keys.len() {
@@ -32,7 +36,7 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
                 continue;
             }
             if let Some(view) = frame.view(run, taken.slot) {
-                let artifact = taken.artifact.or_else(|| member(frame, run, taken, shared));
+                let artifact = taken.artifact.or_else(|| member(frame, run, taken));
                 columns.push(column(frame, run, taken.stream, taken.node, artifact, view));
             }
         }
@@ -61,22 +65,19 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
     writer.write(&whole, frame.done());
 }
 
-fn taken<'f>(frame: &'f Frame, stream: &'f StreamName, slot: SlotNumber) -> Option<Taken<'f>> {
+fn taken<'f>(frame: &'f Frame, shared: &Shared, stream: &'f StreamName, slot: SlotNumber) -> Option<Taken<'f>> {
     let installed = &frame.installed;
     let leader = *installed.variant.provider.get(&slot)?;
     let members = &installed.variant.members[leader as usize];
     let nodes = &frame.plan.base.nodes;
     let member = *members.iter().find(|member| nodes[**member as usize].provides.contains(&To::Slot(slot)))?;
     let node = nodes[member as usize].as_ref();
-    Some(Taken { stream, slot, node, cell: installed.cells[member as usize], artifact: node.node.artifact() })
+    let family = matches!(node.node.work, Work::Family(_)).then(|| shared.cell(installed.cells[member as usize]));
+    Some(Taken { stream, slot, node, artifact: node.node.artifact(), family })
 }
 
-fn member(frame: &Frame, run: usize, taken: &Taken<'_>, shared: &Shared) -> Option<Digest> {
-    if !matches!(taken.node.node.work, Work::Family(_)) {
-        return None;
-    }
-    let cell = shared.cell(taken.cell);
-    let cell = cell.borrow();
+fn member(frame: &Frame, run: usize, taken: &Taken<'_>) -> Option<Digest> {
+    let cell = taken.family.as_ref()?.borrow();
     cell.member(frame.keys[run], frame.plan.revision).map(|model| model.digest())
 }
 

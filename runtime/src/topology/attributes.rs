@@ -67,7 +67,9 @@ impl Attributes {
         value: &Value,
     ) -> Result<(), AttributeError> {
         let (key, name) = (key.into(), name.into());
-        let Some(element) = self.types.get(&name).copied() else {
+        // All keys share one name, so that looking it up touches no memory of a key's own.
+        let Some((name, element)) = self.types.get_key_value(&name).map(|(name, element)| (name.clone(), *element))
+        else {
             let known = self.types.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             return Err(AttributeError::Unknown { key, name, known });
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::traits::{Model, Operator, Outputs, RowError, Rows};
+use crate::traits::{Model, Operator, Outputs, Port, RowError, Rows};
 use crate::words::{Column, ColumnMut, ColumnRef, ElementType};
 
 /// Runs a model over a node's needs. The artifact is not part of its parameters: a node that gets another one stays
@@ -64,30 +64,25 @@ pub fn check_model(model: &dyn Model, needs: &[ElementType], provides: &[Element
     Ok(())
 }
 
-/// Most inputs whose column references are kept on the stack.
-const INPUTS_ON_STACK: usize = 32;
-
-/// Scores rows; needs that are not `f32` are cast where the model wants that.
+/// Scores rows; needs that are not of the model's types are cast.
 ///
 /// # Errors
 /// The model's.
 pub fn score(model: &dyn Model, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
     let inputs = model.inputs();
-    let cast_needed = inputs.iter().enumerate().any(|(need, port)| rows.column(need).element_type() != port.element);
-    let result = if cast_needed {
-        let columns: Vec<Column> =
-            (0..rows.needs()).map(|need| cast(rows.column(need), inputs[need].element)).collect();
-        let columns: Vec<ColumnRef<'_>> = columns.iter().map(Column::as_ref).collect();
-        score_columns(model, &columns, out)
-    } else if rows.needs() <= INPUTS_ON_STACK {
-        let mut columns = [ColumnRef::F32(&[]); INPUTS_ON_STACK];
-        for (need, column) in columns[..rows.needs()].iter_mut().enumerate() {
-            *column = rows.column(need);
+    let same = |(port, need): (&Port, &ColumnRef<'_>)| match (port.element, need) {
+        (ElementType::F32, ColumnRef::F32(_)) => true,
+        (element, need) => need.element_type() == element,
+    };
+    let fits = |columns: &[ColumnRef<'_>]| inputs.iter().zip(columns).all(same);
+    let result = match rows.columns().filter(|columns| fits(columns)) {
+        Some(columns) => score_columns(model, columns, out),
+        None => {
+            let columns: Vec<Column> =
+                (0..rows.needs()).map(|need| cast(rows.column(need), inputs[need].element)).collect();
+            let columns: Vec<ColumnRef<'_>> = columns.iter().map(Column::as_ref).collect();
+            score_columns(model, &columns, out)
         }
-        score_columns(model, &columns[..rows.needs()], out)
-    } else {
-        let columns: Vec<ColumnRef<'_>> = (0..rows.needs()).map(|need| rows.column(need)).collect();
-        score_columns(model, &columns, out)
     };
     result.map_err(|error| RowError::new(error.0))
 }

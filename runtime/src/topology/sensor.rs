@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::node::{Node, NodeKind, Work};
 use crate::traits::{Operator, Outputs, RowError, Rows};
-use crate::words::{Element, ElementType, NodeId, Stream, StreamName};
+use crate::words::{ColumnMut, ColumnRef, Element, ElementType, NodeId, Stream, StreamName};
 
 /// What happens to a reading that is out of range or not a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,10 +129,14 @@ pub trait Reading: Element + Debug + Serialize + DeserializeOwned {
     fn of_number(number: f64, was: Self) -> Self;
     /// Whether the reading that is missing in `row` was there but was not a number.
     fn was_nan(rows: &Rows<'_>, row: usize) -> bool;
+    /// The rows of both columns, of floats; `None` for other types.
+    fn floats<'a>(_from: ColumnRef<'a>, _to: ColumnMut<'a>) -> Option<(&'a [Self], &'a mut [Self])> {
+        None
+    }
 }
 
 macro_rules! reading {
-    ($type:ty, $number:expr, $of:expr, $was_nan:expr) => {
+    ($type:ty, $number:expr, $of:expr, $was_nan:expr $(, $floats:ident)?) => {
         impl Reading for $type {
             #[inline]
             fn number(&self) -> Option<f64> {
@@ -146,16 +150,33 @@ macro_rules! reading {
             fn was_nan(rows: &Rows<'_>, row: usize) -> bool {
                 $was_nan(rows, row)
             }
+            $(
+                #[inline]
+                fn floats<'a>(from: ColumnRef<'a>, to: ColumnMut<'a>) -> Option<(&'a [Self], &'a mut [Self])> {
+                    match (from, to) {
+                        (ColumnRef::$floats(from), ColumnMut::$floats(to)) => Some((from, to)),
+                        _ => None,
+                    }
+                }
+            )?
         }
     };
 }
 
-reading!(f32, |v: &f32| Some(f64::from(*v)), |n, _| n as f32, |rows: &Rows<'_>, row: usize| {
-    rows.f32(0)[row].to_bits() != crate::traits::source::ABSENT_F32.to_bits()
-});
-reading!(f64, |v: &f64| Some(*v), |n, _| n, |rows: &Rows<'_>, row: usize| {
-    rows.f64(0)[row].to_bits() != crate::traits::source::ABSENT_F64.to_bits()
-});
+reading!(
+    f32,
+    |v: &f32| Some(f64::from(*v)),
+    |n, _| n as f32,
+    |rows: &Rows<'_>, row: usize| { rows.f32(0)[row].to_bits() != crate::traits::source::ABSENT_F32.to_bits() },
+    F32
+);
+reading!(
+    f64,
+    |v: &f64| Some(*v),
+    |n, _| n,
+    |rows: &Rows<'_>, row: usize| { rows.f64(0)[row].to_bits() != crate::traits::source::ABSENT_F64.to_bits() },
+    F64
+);
 reading!(i64, |v: &i64| Some(*v as f64), |n: f64, _| n as i64, |_: &Rows<'_>, _| false);
 reading!(bool, |_: &bool| None, |_, was| was, |_: &Rows<'_>, _| false);
 reading!(smol_str::SmolStr, |_: &smol_str::SmolStr| None, |_, was| was, |_: &Rows<'_>, _| false);
@@ -204,6 +225,27 @@ impl<T: Reading> Clean<T> {
     }
 }
 
+impl<T: Reading> Clean<T> {
+    /// Readings that need no more than their range, and cannot fail.
+    fn floats(&self, held: &mut Held<T>, from: &[T], to: &mut [T]) {
+        let (low, high) = self.cleaning.range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        for (from, to) in from.iter().zip(to) {
+            // NaN is in no range.
+            if from.number().is_some_and(|number| (low..=high).contains(&number)) {
+                to.clone_from(from);
+                if self.cleaning.hold_last {
+                    *held = Some(from.clone());
+                }
+            } else {
+                *to = match held {
+                    Some(held) if self.cleaning.hold_last => held.clone(),
+                    _ => T::of_number(f64::NAN, from.clone()),
+                };
+            }
+        }
+    }
+}
+
 impl<T: Reading> Operator for Clean<T> {
     type State = Held<T>;
 
@@ -229,6 +271,14 @@ impl<T: Reading> Operator for Clean<T> {
     }
 
     fn run(&self, held: &mut Held<T>, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
+        let cleaning = &self.cleaning;
+        if !self.can_fail()
+            && (cleaning.scale, cleaning.offset) == (None, None)
+            && let Some((from, to)) = T::floats(rows.column(0), out.column(0))
+        {
+            self.floats(held, from, to);
+            return Ok(());
+        }
         let mut column = out.column(0);
         for row in 0..rows.len() {
             let value = self.reading(rows, row)?;

@@ -115,6 +115,12 @@ impl<'a> Rows<'a> {
         self.needs.len()
     }
 
+    /// The values of all needs, where these are not a part of longer columns.
+    #[inline]
+    pub(crate) fn columns(&self) -> Option<&'a [ColumnRef<'a>]> {
+        self.needs.iter().all(|column| column.len() == self.times.len()).then_some(self.needs)
+    }
+
     /// The values of a need, a row each.
     #[inline]
     pub fn column(&self, need: usize) -> ColumnRef<'a> {

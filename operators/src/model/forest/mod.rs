@@ -10,8 +10,10 @@ mod tests;
 mod tree;
 mod walk;
 
+use std::borrow::Cow;
+
 use gristmill::traits::{Digest, LoadError, Model, Port, ScoreError};
-use gristmill::words::{ColumnMut, ColumnRef, ElementType};
+use gristmill::words::{ColumnMut, ColumnRef};
 
 pub(crate) use payload::{Leaves, Payload, Rule};
 pub(crate) use tree::{Node, Tree};
@@ -91,8 +93,8 @@ impl Ensemble {
 #[derive(Debug)]
 pub struct Forest {
     ensemble: Ensemble,
-    inputs: Vec<Port>,
-    outputs: [Port; 1],
+    inputs: Cow<'static, [Port]>,
+    outputs: Cow<'static, [Port]>,
     digest: Digest,
 }
 
@@ -151,8 +153,8 @@ impl Forest {
         let payload = Payload { leaves: Leaves::Single, rule: Rule::Sum, targets: 1 };
         Ok(Self {
             ensemble: Ensemble::new(&built, payload, inputs)?,
-            inputs: vec![Port { name: None, element: ElementType::F32 }; inputs],
-            outputs: [Port { name: None, element: ElementType::F32 }],
+            inputs: block::ports(inputs),
+            outputs: block::ports(1),
             digest: content.finish(),
         })
     }
@@ -167,7 +169,7 @@ impl Forest {
                 reason: format!("a forest that compares {} columns was given {inputs}", self.inputs.len()),
             });
         }
-        self.inputs.resize(inputs, Port { name: None, element: ElementType::F32 });
+        self.inputs = block::ports(inputs);
         let mut content = Content::new("forest with inputs");
         content.bytes(&self.digest.0);
         content.number(inputs);

@@ -50,11 +50,10 @@ fn walk(tree: &Tree, row: &[f32]) -> f32 {
 
 fn forest(trees: &[Tree], columns: u16) -> Forest {
     let payload = Payload { leaves: Leaves::Single, rule: Rule::Sum, targets: 1 };
-    let port = Port { name: None, element: ElementType::F32 };
     Forest {
         ensemble: Ensemble::new(trees, payload, usize::from(columns)).expect("the trees are sound"),
-        inputs: vec![port.clone(); usize::from(columns)],
-        outputs: [port],
+        inputs: block::ports(usize::from(columns)),
+        outputs: block::ports(1),
         digest: Digest([0; 32]),
     }
 }

@@ -1,0 +1,127 @@
+//! The short way through a frame, which most nodes can take: every need is a column of the frame on one axis that
+//! lacks nothing, or an attribute. What holds for all keys is looked up once for the frame; a key costs its slices.
+
+use smallvec::SmallVec;
+
+use super::cell::Cell;
+use super::compute::{NEEDS_ON_STACK, NodeRun};
+use super::frame::Axis;
+use super::output::Buffer;
+use crate::topology::need::NeedKind;
+use crate::topology::node::Missing;
+use crate::topology::plan::From;
+use crate::traits::Rows;
+use crate::words::{Column, ColumnRef, Value};
+
+/// The needs of a node over a frame.
+pub(super) struct Whole<'f> {
+    axis: &'f Axis,
+    /// The column of each need over all keys; an attribute has an empty one.
+    columns: SmallVec<[ColumnRef<'f>; NEEDS_ON_STACK]>,
+    /// For each attribute its need, and a column of the value of the key that is run.
+    constants: SmallVec<[(usize, Column); 2]>,
+}
+
+static NO_ROWS: Axis = Axis { times: Vec::new(), causes: Vec::new(), ends: Vec::new() };
+
+impl<'f> Whole<'f> {
+    /// `None` when the node has to look at each key.
+    pub(super) fn of(work: &NodeRun<'f>) -> Option<Self> {
+        let plan = work.plan;
+        let emits = plan.operator.as_ref().is_some_and(|operator| operator.own_rows());
+        if !plan.aligned || emits || work.only_run.is_some() || plan.node.missing == Missing::Last {
+            return None;
+        }
+        let mut found: Option<&'f Axis> = None;
+        let mut whole = Self { axis: &NO_ROWS, columns: SmallVec::new(), constants: SmallVec::new() };
+        for (index, need) in plan.needs.iter().enumerate() {
+            let From::Slot(slot) = need.from else {
+                if need.kind != NeedKind::Attribute {
+                    return None;
+                }
+                whole.constants.push((index, Column::with_capacity(need.element, 0)));
+                whole.columns.push(ColumnRef::F32(&[]));
+                continue;
+            };
+            let written = work.frame.slots.get(slot as usize)?.get()?;
+            let axis = *found.get_or_insert(&*written.axis);
+            let fine = need.kind == NeedKind::Optional || (need.kind == NeedKind::Required && written.complete);
+            if !fine || !std::ptr::eq(axis, &*written.axis) {
+                return None;
+            }
+            whole.columns.push(written.column.as_ref());
+        }
+        whole.axis = found?;
+        Some(whole)
+    }
+}
+
+impl<'f> NodeRun<'f> {
+    /// Runs a key; `false` when it has to go the long way: a node of its own stands in, or it lacks an attribute.
+    pub(super) fn run_whole(&self, run: usize, whole: &mut Whole<'f>, cell: &mut Cell, out: &mut Buffer) -> bool {
+        if let Some(own) = self.frame.own(run)
+            && self.plan.slots_read().any(|slot| own.installed.plan.local_of(slot).is_some())
+        {
+            return false;
+        }
+        let rows = whole.axis.run(run);
+        if rows.is_empty() {
+            return true;
+        }
+        if !whole.constants.is_empty() && !self.constants(run, rows.len(), &mut whole.constants) {
+            return false;
+        }
+        let (times, causes) = (&whole.axis.times[rows.clone()], &whole.axis.causes[rows.clone()]);
+        let start = out.begin(run, times, causes, false);
+        let key = self.frame.keys[run];
+        cell.counts.rows += times.len() as u64;
+        self.check_artifact(key, cell);
+        if cell.health.quarantined(key) {
+            cell.counts.quarantined += times.len() as u64;
+            return true;
+        }
+        let mut few = [ColumnRef::F32(&[]); NEEDS_ON_STACK];
+        let mut many = Vec::new();
+        let columns = if whole.columns.len() <= NEEDS_ON_STACK {
+            &mut few[..whole.columns.len()]
+        } else {
+            many.resize(whole.columns.len(), ColumnRef::F32(&[]));
+            &mut many[..]
+        };
+        for (column, all) in columns.iter_mut().zip(&whole.columns).filter(|(_, all)| !all.is_empty()) {
+            *column = all.rows(rows.clone());
+        }
+        whole.constants.iter().for_each(|(need, constant)| columns[*need] = constant.as_ref());
+        let mut failures = Vec::new();
+        let mut outputs = out.outputs(start, times.len(), false);
+        let tried = self.guarded(key, &Rows::new(times, columns), &mut outputs, cell, &mut failures);
+        self.count(cell, times.len(), tried, &failures);
+        self.letters(run, failures, |row| (times[row], causes[row]));
+        true
+    }
+
+    /// Fills in the attributes of a key; `false` when one is missing.
+    fn constants(&self, run: usize, rows: usize, constants: &mut [(usize, Column)]) -> bool {
+        let attributes = &self.frame.attributes[run];
+        constants.iter_mut().all(|(need, column)| {
+            let From::Attribute(name) = &self.plan.needs[*need].from else { return false };
+            attributes.get(name).is_some_and(|value| repeat(value, rows, column))
+        })
+    }
+}
+
+/// Makes `column` one of so many rows of a number or bool; `false` when the value is of another type, or missing.
+fn repeat(value: &Value, rows: usize, column: &mut Column) -> bool {
+    fn fill<T: Copy>(values: &mut Vec<T>, value: T, rows: usize) {
+        values.clear();
+        values.resize(rows, value);
+    }
+    match (value, column) {
+        (Value::F32(value), Column::F32(column)) if !value.is_nan() => fill(column, *value, rows),
+        (Value::F64(value), Column::F64(column)) if !value.is_nan() => fill(column, *value, rows),
+        (Value::I64(value), Column::I64(column)) if *value != i64::MIN => fill(column, *value, rows),
+        (Value::Bool(value), Column::Bool(column)) => fill(column, Some(*value), rows),
+        _ => return false,
+    }
+    true
+}
