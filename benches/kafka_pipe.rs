@@ -2,6 +2,7 @@
 //! `cargo bench -p gristmill-benches --bench kafka_pipe -- --json`, after `bash scripts/test kafka`
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 
+#[path = "pipe/mod.rs"]
 mod pipe;
 
 use std::time::Duration;

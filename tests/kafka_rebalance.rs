@@ -79,7 +79,7 @@ async fn partitions_go_to_another_member_and_come_back() {
     flow(&broker, &mut produced, [&first, &second], |read| read[0] > of_first + 4_000).await;
     Reader::new(&broker.bootstrap(), "twice", PARTITIONS).wait_for(produced as u64, TIMEOUT);
     first.stop().await.expect("a stop in order");
-    eprintln!("{produced} rows, {of_second} of them by the second member");
+    assert!(of_second > 2_000 && of_second < produced as u64, "{of_second} of {produced} rows were the second's");
 
     let mut seen: HashMap<usize, u32> = HashMap::new();
     Reader::new(&broker.bootstrap(), "twice", PARTITIONS).read(|_, _, _, line| {

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 8] = [
     &["state"],
     &["actor"],
     &["supervisor"],
-    &["runtime", "handle", "harness", "in_process"],
+    &["runtime", "handle", "explain", "harness", "in_process"],
     &["admin"],
 ];
 

@@ -49,6 +49,9 @@ struct FleetArgs {
     /// Devices; each has four models
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     devices: u32,
+    /// Devices besides that are known, models and all, and send nothing while it is timed
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    idle: u32,
     /// Threads that compute, in the engine as in the plain loop
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     shards: u16,
@@ -79,6 +82,7 @@ pub(crate) fn run(args: &BenchArgs, output: &mut Output) -> Result<(), Failure> 
     let Workload::Fleet(args) = &args.workload;
     let options = Options {
         devices: args.devices as usize,
+        idle: args.idle as usize,
         shards: args.shards,
         per_key_models: args.per_key_models,
         kernels: match args.kernels {

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::align::KeyAlign;
+use super::explain::Watches;
 use super::guard::Health;
 use super::tally::Tally;
 use crate::topology::plan::PlanNode;
@@ -32,7 +33,7 @@ pub(crate) struct Cell {
 pub(crate) type Artifacts = SmallVec<[(Revision, Option<Arc<dyn Model>>); 1]>;
 
 /// What became of a node's rows; they add up: `rows` is the sum of the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     /// Rows that came.
     pub rows: u64,
@@ -96,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) keys: RefCell<Vec<Key>>,
     /// What all of them have counted.
     pub(crate) tally: Arc<Tally>,
+    /// What is kept for whoever asks about a key.
+    pub(crate) watches: RefCell<Watches>,
 }
 
 impl Shared {

@@ -62,6 +62,7 @@ impl Handler<Retire> for Shard {
     fn handle(&mut self, retire: Retire, _context: &mut Self::Context) {
         let _guard = AbortOnPanic;
         self.plans.retain(|plan| plan.revision >= retire.before);
+        self.shared.watches.borrow_mut().retire(retire.before);
         for name in retire.keys.iter() {
             if let Some(key) = self.index.get(name).copied() {
                 self.retire_own(key, retire.before);

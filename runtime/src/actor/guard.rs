@@ -106,6 +106,11 @@ impl Health {
         }
     }
 
+    /// Why the node failed for the key last, while its failures are remembered.
+    pub(crate) fn last_failure(&self, key: KeyIndex) -> Option<&str> {
+        self.0.get(&key).map(|health| health.reason.as_str())
+    }
+
     /// Keys that the node is quarantined for.
     pub(crate) fn quarantines(&self) -> impl Iterator<Item = KeyIndex> + '_ {
         self.0.iter().filter(|(_, health)| health.quarantined).map(|(key, _)| *key)

@@ -95,6 +95,7 @@ impl Shard {
             dead: Mutex::new(Vec::new()),
             installed,
         });
+        self.shared.watches.borrow_mut().launched(&frame);
         start(&frame);
     }
 

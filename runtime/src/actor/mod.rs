@@ -5,6 +5,7 @@ mod cell;
 mod compute;
 pub(crate) mod control;
 pub(crate) mod driver;
+pub(crate) mod explain;
 mod frame;
 mod gather;
 mod guard;

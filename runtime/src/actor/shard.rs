@@ -66,7 +66,7 @@ pub(crate) struct Shard {
 /// What a shard keeps of a key.
 pub(super) struct KeyEntry {
     pub(super) partition: u32,
-    axes: SmallVec<[AxisClock; 1]>,
+    pub(super) axes: SmallVec<[AxisClock; 1]>,
     /// The latest tick, for axes that have no rows yet.
     ticked: Time,
     /// The key's own nodes, by the revision from which they are in force.
@@ -394,6 +394,7 @@ impl Shard {
                 Refused::Ahead => (&mut self.counts.ahead, true),
             };
             *count += 1;
+            self.shared.watches.borrow_mut().dropped(&record.key, why);
             if send {
                 let number = u32::try_from(row).expect("a record has fewer than 2^32 rows");
                 let cause = Cause { offset: record.offset, row: first_row + number };
