@@ -13,7 +13,11 @@ fn example(name: &str) -> Command {
     let test = std::env::current_exe().expect("a test knows where it is");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/release/deps");
     let path: PathBuf = folder.join("examples").join(name);
-    assert!(path.exists(), "{} is missing: cargo test -p gristmill-examples --all-features --release", path.display());
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.rs"));
+    let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    // `cargo test --test run` alone builds no examples.
+    let how = "run `cargo test -p gristmill-examples --all-features --release`";
+    assert!(changed(&path) >= changed(&source), "{} is missing or older than its source: {how}", path.display());
     Command::new(path)
 }
 

@@ -21,13 +21,13 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Latency {
     /// Half of all rows take less.
-    pub p50: f64,
+    pub(crate) p50: f64,
     /// 90 of 100 rows take less.
-    pub p90: f64,
+    pub(crate) p90: f64,
     /// 99 of 100 rows take less.
-    pub p99: f64,
+    pub(crate) p99: f64,
     /// 999 of 1,000 rows take less.
-    pub p999: f64,
+    pub(crate) p999: f64,
     /// The slowest row.
     pub(crate) max: f64,
     /// Rows measured.

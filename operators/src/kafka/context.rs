@@ -170,10 +170,13 @@ impl Context {
         }
         if let Err(error) = consumer.incremental_assign(&list) {
             *self.assign_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        } else if self.paused.load(Ordering::Acquire)
-            && let Err(error) = consumer.pause(&list)
-        {
-            tracing::warn!(group = self.group, %error, "new partitions cannot be paused");
+            return;
+        }
+        // Said either way: the client remembers of a partition that comes back that it was paused when it went.
+        let paused = self.paused.load(Ordering::Acquire);
+        if let Err(error) = if paused { consumer.pause(&list) } else { consumer.resume(&list) } {
+            tracing::warn!(group = self.group, %error, paused, "whether new partitions are read cannot be told to the client");
+            *self.assign_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     }
 
