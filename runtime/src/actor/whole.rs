@@ -57,7 +57,8 @@ impl<'f> Whole<'f> {
 }
 
 impl<'f> NodeRun<'f> {
-    /// Runs a key; `false` when it has to go the long way: a node of its own stands in, or it lacks an attribute.
+    /// Runs a key; `false` when it has to go the long way: a node of its own stands in, or it lacks rows or an
+    /// attribute.
     pub(super) fn run_whole(&self, run: usize, whole: &mut Whole<'f>, cell: &mut Cell, out: &mut Buffer) -> bool {
         if let Some(own) = self.frame.own(run)
             && self.plan.slots_read().any(|slot| own.installed.plan.local_of(slot).is_some())
@@ -66,7 +67,8 @@ impl<'f> NodeRun<'f> {
         }
         let rows = whole.axis.run(run);
         if rows.is_empty() {
-            return true;
+            // The node may still have the rows of its axis, in which nobody provides this need for the key.
+            return false;
         }
         if !whole.constants.is_empty() && !self.constants(run, rows.len(), &mut whole.constants) {
             return false;
