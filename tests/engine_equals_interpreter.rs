@@ -1,8 +1,9 @@
 //! The engine writes what the interpreter writes, byte for byte: golden cases whose outcome was worked out by hand, and
-//! random ones. `GRISTMILL_CASES` says how many of these (190), `GRISTMILL_SEED` where to begin (1).
+//! random ones. `GRISTMILL_CASES` says how many of these (300), `GRISTMILL_SEED` where to begin (1).
 
 use std::collections::BTreeMap;
 
+use gristmill::defect::Defect;
 use gristmill_tests::interpreter::compare::{assert_same, difference};
 use gristmill_tests::interpreter::engine::{self, Ran};
 use gristmill_tests::interpreter::shrink::shrink;
@@ -17,6 +18,9 @@ fn run_stand_in(case: &Case) -> Ran {
 }
 
 const RUN: Run = engine::run;
+
+/// So many random cases must be enough to find a defect.
+const DEFECT_CASES: u64 = 190;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -40,7 +44,7 @@ fn golden_cases_have_the_outcome_that_was_worked_out_by_hand() {
 
 #[test]
 fn random_cases_have_one_outcome() {
-    let (cases, first) = (number("GRISTMILL_CASES", 190), number("GRISTMILL_SEED", 1));
+    let (cases, first) = (number("GRISTMILL_CASES", 300), number("GRISTMILL_SEED", 1));
     let mut exercised: BTreeMap<Mechanism, u64> = BTreeMap::new();
     let (mut values, mut letters) = (0, 0);
     for seed in first..first + cases {
@@ -100,4 +104,19 @@ fn a_wrong_value_is_found_and_its_case_is_made_small() {
     let text = differs(&small, run).expect("it still fails");
     assert!(text.contains("got nothing"), "{text}");
     assert!(small.log.len() <= 3 && small.plans.len() == 2, "{small:?}");
+}
+
+/// An engine that works is only proven by a test that would find one that does not.
+#[test]
+fn every_defect_is_found() {
+    for defect in Defect::ALL {
+        let differs = |seed: &u64| {
+            let case = generate::case(*seed);
+            let ran = engine::run_with(&case, Some(defect));
+            difference(&case, &engine::expected(&case, &ran), &ran.outcome).is_some()
+        };
+        let found = (1..=DEFECT_CASES).find(differs);
+        let found = found.unwrap_or_else(|| panic!("{defect:?} changes no outcome of the first {DEFECT_CASES} cases"));
+        eprintln!("{defect:?} is found by case {found}");
+    }
 }

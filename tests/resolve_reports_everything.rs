@@ -262,3 +262,19 @@ fn many_problems_are_counted() {
     let text = topology.resolve().err().expect("nothing is met").to_string();
     assert!(text.starts_with("60 problems in the topology:") && text.ends_with("… and 10 more"), "{text}");
 }
+
+#[test]
+fn a_chain_of_thousands_of_nodes_resolves_on_a_small_stack() {
+    let deep = || {
+        let mut chain = machine();
+        // Named so that the last of the chain is looked at first.
+        let name = |place: usize| if place == 0 { "a".to_owned() } else { format!("s{:05}", 20_000 - place) };
+        for place in 1..20_000 {
+            chain = chain.with(from(Stream::named(name(place)), Stream::named(name(place - 1))));
+        }
+        let last: Stream<f64> = Stream::named(name(19_999));
+        chain.with(sink("out").needs(last)).resolve().map(|plan| plan.base.nodes.len())
+    };
+    let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(deep).expect("a thread starts");
+    assert_eq!(thread.join().expect("the stack is large enough").expect("nothing is wrong with it"), 20_001);
+}

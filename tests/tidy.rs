@@ -9,13 +9,13 @@ const LONG_FILES: [&str; 0] = [];
 
 /// Folders and files in `runtime/src` from the bottom to the top: a module sees its own layer and those before it.
 const LAYERS: [&[&str]; 8] = [
-    &["words"],
-    &["traits", "clock"],
+    &["words", "defect"],
+    &["traits", "clock", "metrics"],
     &["topology"],
     &["state"],
     &["actor"],
     &["supervisor"],
-    &["runtime", "handle", "harness", "in_process"],
+    &["runtime", "handle", "explain", "harness", "in_process"],
     &["admin"],
 ];
 

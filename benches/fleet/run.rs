@@ -21,6 +21,8 @@ use super::topology;
 pub struct Options {
     /// Devices; each has four models.
     pub devices: usize,
+    /// Devices besides, which have spoken once and are silent while it is timed.
+    pub idle: usize,
     /// Threads that compute, in the engine as in the plain loop.
     pub shards: u16,
     /// Whether every model is a node of its own device, rather than a member of one of four families.
@@ -31,6 +33,8 @@ pub struct Options {
     pub epochs: usize,
     /// Keys in a frame of the engine; its default unless said.
     pub frame_keys: Option<usize>,
+    /// Is told what is done next; never while something is timed.
+    pub progress: fn(&str),
 }
 
 /// What came out. Times are of the wall unless said; per device they are multiplied by the shards.
@@ -40,6 +44,8 @@ pub struct Report {
     pub models: usize,
     /// Devices.
     pub devices: usize,
+    /// Devices that are known but silent.
+    pub idle: usize,
     /// Threads.
     pub shards: u16,
     /// Whether every model was a node of its own.
@@ -135,13 +141,16 @@ struct Cost {
 fn on_thread(options: &Options) -> Result<Report, FleetError> {
     let before = resident();
     options.kernels.set();
+    let all = options.devices + options.idle;
+    (options.progress)(&format!("making {} models", all * MODELS));
     let templates = Templates::load()?;
     let models: Vec<DeviceModels> =
-        (0..options.devices as u64).map(|device| models::of_device(&templates, device)).collect::<Result<_, _>>()?;
+        (0..all as u64).map(|device| models::of_device(&templates, device)).collect::<Result<_, _>>()?;
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let keys = (0..Reference::DEVICES.min(options.devices)).map(topology::key);
     let sink = Predictions::keeping(keys);
-    let (mut release, source) = source::source(options.devices);
+    let (mut release, source) = source::source(all);
+    (options.progress)("starting the engine");
     let start = Instant::now();
     let topology = topology::build(&models, options.per_key_models)?;
     let mut builder = Runtime::builder().topology(topology).source(source).sink(topology::SINK, sink.clone());
@@ -151,11 +160,16 @@ fn on_thread(options: &Options) -> Result<Report, FleetError> {
     }
     let handle: Handle = tokio.block_on(builder.start())?;
     let start_seconds = start.elapsed().as_secs_f64();
-    warm_up(&mut release, &sink, options.devices);
+    (options.progress)("filling every device's windows");
+    warm_up(&mut release, &sink, all);
     let bytes = resident().saturating_sub(before);
-    let plain = PlainLoop::start(&models, usize::from(options.shards))?;
+    let plain = PlainLoop::start(&models[..options.devices], usize::from(options.shards))?;
     let mut pairs = Vec::with_capacity(options.epochs);
     for epoch in 0..=options.epochs {
+        match epoch {
+            0 => (options.progress)("an epoch that is not counted"),
+            _ => (options.progress)(&format!("epoch {epoch} of {}", options.epochs)),
+        }
         pairs.push(pair(epoch, options, &mut release, &sink, &plain)?);
     }
     let rss_bytes = resident();
@@ -166,7 +180,7 @@ fn on_thread(options: &Options) -> Result<Report, FleetError> {
         max_error,
         compared,
         rss_bytes,
-        bytes_per_device: bytes as f64 / options.devices as f64,
+        bytes_per_device: bytes as f64 / all as f64,
         start_seconds,
         ..summary(options, &pairs)
     };
@@ -259,6 +273,7 @@ fn summary(options: &Options, pairs: &[Pair]) -> Report {
     Report {
         models: options.devices * MODELS,
         devices: options.devices,
+        idle: options.idle,
         shards: options.shards,
         per_key_models: options.per_key_models,
         kernels: if options.kernels == Kernels::Scalar { "scalar" } else { "best" },

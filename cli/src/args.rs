@@ -43,4 +43,6 @@ pub(crate) enum Command {
     Plan(crate::plan::PlanArgs),
     /// Scores a file of rows
     Score(crate::score::ScoreArgs),
+    /// Measures the engine against a plain loop over the same models
+    Bench(crate::bench::BenchArgs),
 }

@@ -1,5 +1,6 @@
 //! How a command ends when it does not end well: a sentence for people and a number for scripts.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// The exit codes besides 0.
@@ -17,6 +18,12 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
+}
+
+/// What is done when a file that is written cannot be written any more: nothing after it counts as done.
+pub(crate) fn cannot_go_on(reason: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "grist: {reason}; it stops here, and what it wrote is not whole");
+    std::process::exit(i32::from(Exit::Failed as u8));
 }
 
 /// Why a command did not do what it was asked.

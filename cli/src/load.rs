@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gristmill::topology::plan::ClassPlan;
-use gristmill::topology::{ManifestErrors, TopologyFile, Work};
+use gristmill::topology::{ManifestErrors, Node, TopologyFile, Work};
 use gristmill::traits::sink::DeadLetters;
 use gristmill::traits::{Axes, Sink, Source};
 use gristmill::words::Binding;
@@ -13,6 +13,9 @@ use gristmill_operators::{file, registry};
 
 use crate::binding::{self, Input, Intake, Letters, Observed, Problem, Traffic};
 use crate::failure::Failure;
+
+/// Dead letters that are logged where no file is kept of them.
+const LETTERS_LOGGED_MAX: u64 = 20;
 
 /// What a topology file is wanted for.
 pub(crate) enum Purpose<'a> {
@@ -51,6 +54,8 @@ impl std::fmt::Display for Refused {
         for (index, problem) in self.problems.iter().enumerate() {
             let end = if index == 0 { "" } else { "\n" };
             match problem.line {
+                // What the command line says is not in the file.
+                _ if problem.place.starts_with('-') => write!(f, "{end}{problem}")?,
                 Some(line) => write!(f, "{end}{}:{line}: {problem}", self.file)?,
                 None => write!(f, "{end}{}: {problem}", self.file)?,
             }
@@ -68,6 +73,10 @@ impl From<Refused> for Failure {
 /// Reads the file, makes its nodes, sources and sinks, and resolves it.
 pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused> {
     let refused = |problems| Refused { file: path.display().to_string(), problems };
+    if let Some((problem, advice)) = no_topology(path) {
+        let (place, advice) = (String::new(), advice.to_owned());
+        return Err(refused(vec![Problem { line: None, place, problem: problem.to_owned(), advice }]));
+    }
     let read = TopologyFile::read(path).map_err(|errors| refused(of_manifest(errors)))?;
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
     let mut problems = Vec::new();
@@ -112,6 +121,15 @@ pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused
     }
 }
 
+/// Why this cannot be a topology file, whatever is in it, and what to do.
+fn no_topology(path: &Path) -> Option<(&'static str, &'static str)> {
+    if path.is_dir() {
+        return Some(("is a folder", "name the topology file in it"));
+    }
+    let known = matches!(path.extension().and_then(|extension| extension.to_str()), Some("toml" | "json"));
+    (!known).then_some(("is no topology file by its name", "topologies are written as .toml or .json"))
+}
+
 fn of_manifest(errors: ManifestErrors) -> Vec<Problem> {
     let problem = |error: gristmill::topology::manifest::ManifestError| Problem {
         line: error.line,
@@ -129,7 +147,11 @@ fn line_of(text: &str, place: &str, problem: &str) -> Option<usize> {
     }
     let mut lines = text.lines().enumerate().skip_while(|(_, line)| line.trim() != place);
     let (header, _) = lines.next()?;
-    let field = problem.split('`').nth(1).unwrap_or_default();
+    let field = match problem.split('`').nth(1) {
+        Some(_) if problem.starts_with("there is no kind") => "kind",
+        Some(field) => field,
+        None => return Some(header + 1),
+    };
     let names = |line: &str| line.split('=').next().is_some_and(|name| name.trim() == field);
     let mut inside = lines.take_while(|(_, line)| !line.trim_start().starts_with('['));
     let line = inside.find(|(_, line)| names(line)).map_or(header, |(line, _)| line);
@@ -210,11 +232,13 @@ impl Loaded {
         let Some((source, intake)) = self.source else {
             return Err(Failure::refused("there is no [source], so nothing can run"));
         };
-        let letters: Box<dyn DeadLetters> = match &intake.dead_letters {
-            None => Box::new(gristmill::in_process::LoggedLetters),
+        let (letters, most): (Box<dyn DeadLetters>, u64) = match &intake.dead_letters {
+            None => (Box::new(gristmill::in_process::LoggedLetters), LETTERS_LOGGED_MAX),
             Some(path) => {
                 let letters = file::dead_letters(path);
-                Box::new(letters.map_err(|error| Failure::failed(format!("dead letters cannot be kept: {error}")))?)
+                let letters =
+                    letters.map_err(|error| Failure::failed(format!("dead letters cannot be kept: {error}")))?;
+                (Box::new(letters), u64::MAX)
             }
         };
         builder.options_mut().intake = intake.policy;
@@ -222,7 +246,16 @@ impl Loaded {
             builder = builder.sink(name, sink);
         }
         let builder = builder.source(Observed { source, traffic: Arc::clone(traffic) });
-        Ok(builder.dead_letters(Letters { to: letters, traffic: Arc::clone(traffic) }))
+        Ok(builder.dead_letters(Letters { to: letters, traffic: Arc::clone(traffic), most }))
+    }
+
+    /// The columns that its sensors read.
+    pub(crate) fn columns(&self) -> Vec<String> {
+        let column = |node: &Node| match &node.work {
+            Work::Sensor { raw, .. } => Some(raw.to_string()),
+            _ => None,
+        };
+        self.topology.nodes().filter_map(column).collect()
     }
 
     /// How many nodes write to sinks.
@@ -241,6 +274,8 @@ mod tests {
         assert_eq!(line_of(text, "[source]", "there is no field `paht`"), Some(5));
         assert_eq!(line_of(text, "[source]", "there is no `path`"), Some(3));
         assert_eq!(line_of(text, "[sink.out]", "no node writes to it"), Some(7));
+        assert_eq!(line_of(text, "[sink.out]", "there is no kind `consle`"), Some(8));
+        assert_eq!(line_of("[sink.a]\nkind = \"csv\"\n\n[sink.b]\n", "[sink.a]", "no node writes to it"), Some(1));
         assert_eq!(line_of(text, "", "there is no `path`"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What the engine has to say, on standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -13,6 +15,7 @@ pub(crate) fn start(filter: Option<&str>) -> Result<(), Failure> {
             "--log: `{filter}` is no filter: {error}; write a level such as `info`, or `gristmill=debug`"
         ))
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `grist`: run, look at and measure gristmill topologies.
 
 mod args;
+mod bench;
 mod binding;
 mod demo;
 mod failure;
@@ -48,5 +49,6 @@ fn carry_out(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Validate(args) => validate::run(&args, output),
         Command::Plan(args) => plan::run(&args, output),
         Command::Score(args) => threads.block_on(score::run(&args, output)),
+        Command::Bench(args) => bench::run(&args, output),
     }
 }

@@ -2,10 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::stop;
 
 /// Where a command's answer goes.
 #[derive(Debug)]
@@ -85,6 +87,44 @@ impl Output {
     }
 }
 
+/// Standard output for a sink that prints. When its other end is closed, as by `head`, the command is asked to stop and
+/// what comes until then is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Printed {
+    closed: bool,
+}
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.closed {
+            return Ok(bytes.len());
+        }
+        let written = io::stdout().lock().write(bytes);
+        self.unless_closed(written, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        let flushed = io::stdout().lock().flush();
+        self.unless_closed(flushed, ())
+    }
+}
+
+impl Printed {
+    fn unless_closed<T>(&mut self, result: io::Result<T>, dropped: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                stop::nobody_reads();
+                Ok(dropped)
+            }
+            result => result,
+        }
+    }
+}
+
 /// A table without frame: a heading, then rows. The first column is left-aligned, and so are those in `left`.
 pub(crate) fn table(head: &[&str], left: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let head = head.iter().map(|cell| (*cell).to_owned()).collect();
@@ -114,6 +154,11 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// A number of things.
+pub(crate) fn count(number: u64, one: &str) -> String {
+    format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 /// Microseconds, for people.
 pub(crate) fn micros(micros: u64) -> String {
     match micros {
@@ -121,6 +166,11 @@ pub(crate) fn micros(micros: u64) -> String {
         1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
         _ => format!("{:.2} s", micros as f64 / 1e6),
     }
+}
+
+/// A length of time, for people.
+pub(crate) fn duration(length: Duration) -> String {
+    micros(length.as_micros() as u64)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use gristmill::{IntakeCounts, Report};
 use serde::Serialize;
 
 use crate::binding::Traffic;
-use crate::output::{grouped, table};
+use crate::output::{count, grouped, table};
 
 /// A node, or all nodes that differ only in their key.
 #[derive(Clone, Debug, Serialize)]
@@ -77,10 +77,13 @@ pub(crate) struct RunReport {
     refused: u64,
     dead_letters: u64,
     nodes: Vec<NodeLine>,
+    /// What the sensors read.
+    #[serde(skip)]
+    columns: Vec<String>,
 }
 
 impl RunReport {
-    pub(crate) fn of(report: &Report, traffic: &Traffic, ran: Duration) -> Self {
+    pub(crate) fn of(report: &Report, traffic: &Traffic, columns: Vec<String>, ran: Duration) -> Self {
         let IntakeCounts { rows, late, duplicate, ahead, refused } = report.intake;
         let seconds = ran.as_secs_f64();
         Self {
@@ -97,7 +100,24 @@ impl RunReport {
             refused,
             dead_letters: traffic.letters(),
             nodes: nodes(report),
+            columns,
         }
+    }
+}
+
+impl RunReport {
+    /// Why no row was taken in, though records came.
+    pub(crate) fn nothing(&self) -> Option<String> {
+        let dropped = self.late + self.duplicate + self.ahead + self.refused;
+        (self.rows == 0 && self.records > 0).then(|| {
+            let columns = self.columns.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let why = match dropped {
+                0 => format!("none has a value of what the sensors read, which is {columns}"),
+                _ if dropped == self.records => "none could be used".to_owned(),
+                _ => format!("the others have no value of what the sensors read, which is {columns}"),
+            };
+            format!("no row came out of {}: {why}", count(self.records, "record"))
+        })
     }
 }
 
@@ -106,9 +126,9 @@ impl fmt::Display for RunReport {
         writeln!(f, "{}\n", node_table(&self.nodes))?;
         write!(
             f,
-            "{} rows of {} keys in {:.2} s: {} rows/s",
-            grouped(self.rows),
-            grouped(self.keys as u64),
+            "{} of {} in {:.2} s: {} rows/s",
+            count(self.rows, "row"),
+            count(self.keys as u64, "key"),
             self.seconds,
             grouped(self.rows_per_second.round() as u64)
         )?;
@@ -122,9 +142,12 @@ impl fmt::Display for RunReport {
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             write!(f, "\n{} {what}", grouped(count))?;
         }
+        if let Some(nothing) = self.nothing() {
+            write!(f, "\n{nothing}")?;
+        }
         let quarantined = self.nodes.iter().filter(|line| line.quarantined_keys > 0);
         for line in quarantined {
-            write!(f, "\n`{}` is quarantined for {} keys", line.node, grouped(line.quarantined_keys))?;
+            write!(f, "\n`{}` is quarantined for {}", line.node, count(line.quarantined_keys, "key"))?;
         }
         Ok(())
     }

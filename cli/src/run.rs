@@ -41,7 +41,7 @@ pub(crate) struct RunArgs {
 pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failure> {
     let loaded = load(&args.file, &Purpose::Run { aside: output.is_json() })?;
     let console = loaded.console && !output.is_json();
-    let traffic = Arc::new(Traffic::default());
+    let (traffic, columns) = (Arc::new(Traffic::default()), loaded.columns());
     let mut builder = loaded.builder(&traffic)?;
     if let Some(shards) = args.shards {
         builder = builder.shards(shards);
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
     spinner.finish_and_clear();
     let ran = clock.monotonic();
     let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
-    let report = RunReport::of(&report, &traffic, ran);
+    let report = RunReport::of(&report, &traffic, columns, ran);
     if output.is_json() {
         output.answer(&report)?;
     } else if console {

@@ -1,5 +1,6 @@
 //! `grist score`: a file of rows through a topology, into a file of predictions.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,12 @@ use gristmill::clock::SystemClock;
 use gristmill::traits::Clock;
 use gristmill_operators::file;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
-use crate::binding::{Input, Traffic};
-use crate::failure::Failure;
+use crate::binding::{Counted, Input, Traffic};
+use crate::failure::{Failure, cannot_go_on};
 use crate::load::{Purpose, load};
-use crate::output::Output;
+use crate::output::{Output, count};
 use crate::report::RunReport;
 use crate::stop;
 
@@ -50,6 +52,18 @@ pub(crate) struct ScoreArgs {
     shards: Option<u16>,
 }
 
+/// The answer of `grist score --json`.
+#[derive(Debug, Serialize)]
+struct Scored {
+    #[serde(flatten)]
+    report: RunReport,
+    /// Values in the output.
+    values: u64,
+    output: String,
+    /// Why there are none, where that is no success.
+    error: Option<String>,
+}
+
 /// Whether a file is CSV; else it is JSON lines.
 fn is_csv(option: &str, path: &Path) -> Result<bool, Failure> {
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -63,7 +77,7 @@ fn is_csv(option: &str, path: &Path) -> Result<bool, Failure> {
 pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Failure> {
     let csv = is_csv("--input", &args.input)?;
     let input = Input { path: args.input.clone(), csv, key: args.key.clone(), time: args.time.clone() };
-    let mut sink = file::sink(&args.output).truncate();
+    let mut sink = file::sink(&args.output).truncate().on_failure(cannot_go_on);
     if is_csv("--output", &args.output)? {
         sink = sink.csv();
     }
@@ -71,7 +85,9 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
         return Err(Failure::usage(format!("--output {}: it is the input; name another file", args.output.display())));
     }
     let bytes = std::fs::metadata(&args.input).map_or(0, |metadata| metadata.len());
-    let loaded = load(&args.file, &Purpose::Score { input: &input, output: Arc::new(sink) })?;
+    let traffic = Arc::new(Traffic::default());
+    let counted = Arc::new(Counted { sink: Arc::new(sink), traffic: Arc::clone(&traffic) });
+    let loaded = load(&args.file, &Purpose::Score { input: &input, output: counted })?;
     if loaded.sink_nodes() == 0 {
         let advice = "add a node such as sink = \"predictions\" with asks = [{ all = \"models\" }]";
         return Err(Failure::refused(format!(
@@ -79,7 +95,13 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
             args.file.display()
         )));
     }
-    let traffic = Arc::new(Traffic::default());
+    if let Err(error) = OpenOptions::new().append(true).create(true).open(&args.output) {
+        let output = args.output.display();
+        return Err(Failure::refused(format!(
+            "--output {output}: cannot be written: {error}; check that its folder is there and its rights"
+        )));
+    }
+    let columns = loaded.columns();
     let mut builder = loaded.builder(&traffic)?;
     if let Some(shards) = args.shards {
         builder = builder.shards(shards);
@@ -103,12 +125,19 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
     bar.finish_and_clear();
     ended?;
     let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
-    let report = RunReport::of(&report, &traffic, clock.monotonic());
+    let report = RunReport::of(&report, &traffic, columns, clock.monotonic());
+    let nothing = report.nothing().map(|nothing| format!("{}: {nothing}", args.input.display()));
+    let file = args.output.display().to_string();
     if output.is_json() {
-        return output.answer(&report);
+        output.answer(&Scored { report, values: traffic.values(), output: file, error: nothing.clone() })?;
+    } else if nothing.is_none() {
+        let values = count(traffic.values(), "value");
+        output.say(format!("{report}\n{values} written to {file}"));
+        if traffic.records() == 0 {
+            output.note(format!("grist: {} has no rows", args.input.display()));
+        }
     }
-    output.say(format!("{report}\npredictions are in {}", args.output.display()));
-    Ok(())
+    nothing.map_or(Ok(()), |nothing| Err(Failure::failed(nothing).answered()))
 }
 
 /// Whether both are one file already.

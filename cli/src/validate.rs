@@ -40,9 +40,11 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<(), Failur
             let own = if of_keys == 0 { String::new() } else { format!(" and {of_keys} of single keys") };
             output.say(format!("{file}: fine; class `{class}`, {nodes} nodes{own}"));
             if !loaded.unbound.is_empty() {
+                let (are, them) = if loaded.unbound.len() == 1 { ("is", "it") } else { ("are", "them") };
                 let unbound = loaded.unbound.join(" and ");
-                output
-                    .say(format!("{file}: {unbound} is left to a host; `grist run` needs it, `grist score` does not"));
+                output.say(format!(
+                    "{file}: {unbound} {are} left to a host; `grist run` needs {them}, `grist score` does not"
+                ));
             }
             for node in &plan.base.unused {
                 output.say(format!("{file}: `{node}` will not run, as no sink asks for what it provides"));

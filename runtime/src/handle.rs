@@ -8,22 +8,56 @@ use std::sync::{Arc, Mutex, RwLock};
 use actix::System;
 use actix::prelude::ArbiterHandle;
 use tokio::sync::watch;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::actor::Counts;
 use crate::actor::control::Inspect;
 use crate::actor::driver::{Control, Ended};
+use crate::actor::explain::{Look, Looked};
 use crate::actor::intake::IntakeCounts;
+use crate::explain::{Explanation, Question};
 use crate::in_process::{Subscription, subscription};
+use crate::metrics::Deployed;
 use crate::runtime::SourceThread;
-use crate::supervisor::{Applied, ClassState, DeployError, Deployment, apply, prepare};
+use crate::supervisor::{Applied, ClassState, DeployError, Deployment, apply, phase, prepare};
 use crate::topology::build::IntoAsk;
 use crate::topology::diff::Changes;
 use crate::topology::node::NodeKind;
 use crate::topology::plan::ClassPlan;
 use crate::traits::{Sink, SourceError};
-use crate::words::{Binding, Class, NodeId, Revision};
+use crate::words::{Binding, Class, Key, NodeId, Revision};
 
 /// Talks to a running system; clones are cheap and all the same.
+///
+/// ```
+/// use gristmill::in_process::{Collected, feed};
+/// use gristmill::topology::{Topology, provide, sensor, sink};
+/// use gristmill::traits::source::Axes;
+/// use gristmill::words::{ElementType, Revision};
+/// use gristmill::{Runtime, Stream};
+/// const WEAR: Stream<f32> = Stream::new("wear");
+/// const ALARM: Stream<bool> = Stream::new("alarm");
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (feeder, source) = feed(Axes::Declared(vec![vec![("wear".into(), ElementType::F32)]]));
+/// let pump = Topology::new("pump")
+///     .with(sensor(WEAR))
+///     .with(provide(ALARM).needs(WEAR).by(|wear: f32| wear > 0.8))
+///     .with(sink("alarms").needs(ALARM));
+/// let mill = Runtime::builder().topology(pump).source(source).sink("alarms", Collected::default()).start().await?;
+///
+/// let why = mill.explain(None, &"alarm".into(), &"P101".into()).await?;
+/// assert!(why.to_string().contains("no row of the key has come"), "{why}");
+/// let stricter = provide(ALARM).needs(WEAR).by(|wear: f32| wear > 0.7).version(2);
+/// assert_eq!(mill.apply(stricter).await?.revision, Revision(2));
+/// assert_eq!(mill.report(None).await?.nodes.len(), 3);
+/// drop(feeder);
+/// mill.finished().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
@@ -201,16 +235,35 @@ impl Handle {
     async fn carry_out(&self, deployment: &Deployment, base: Option<Revision>) -> Result<Applied, DeployError> {
         let mut state = self.0.state.lock().await;
         let current = state.revision;
-        if let Some(base) = base.filter(|base| *base != current) {
-            return Err(DeployError::Stale { base, current });
-        }
         let class = state.class(deployment)?;
         let next = Revision(current.0 + 1);
         let of_class = state.classes.get_mut(&class).expect("`class` names one that runs");
-        let staged = prepare(of_class, deployment, next)?;
-        let applied = apply(of_class, staged).await?;
-        state.revision = state.revision.max(applied.revision);
-        Ok(applied)
+        let span = tracing::info_span!(
+            "deployment", %class, revision = next.0, result = Empty, changes = Empty,
+            prepare_us = Empty, trial_us = Empty, stage_us = Empty, switch_us = Empty, drain_us = Empty
+        );
+        let begun = of_class.clock.monotonic();
+        let result = match base.filter(|base| *base != current) {
+            Some(base) => Err(DeployError::Stale { base, current }),
+            None => span.in_scope(|| prepare(of_class, deployment, next)),
+        };
+        phase(of_class, &span, "prepare_us", begun);
+        let result = match result {
+            Ok(staged) => apply(of_class, staged, &span).instrument(span.clone()).await,
+            Err(error) => Err(error),
+        };
+        let how = match &result {
+            Ok(applied) if applied.revision == next => Deployed::Applied,
+            Ok(_) => Deployed::Unchanged,
+            Err(DeployError::Trial { .. } | DeployError::Stage { .. } | DeployError::Stopped) => Deployed::Failed,
+            Err(_) => Deployed::Refused,
+        };
+        span.record("result", how.name());
+        of_class.metrics.deployed(how, of_class.clock.monotonic().saturating_sub(begun).as_secs_f64());
+        if let Ok(applied) = &result {
+            state.revision = state.revision.max(applied.revision);
+        }
+        result
     }
 
     /// Subscribes to a stream, or to what else a sink can ask for: a sink of the host's own, deployed like any other.
@@ -278,6 +331,28 @@ impl Handle {
             });
         }
         Ok(report)
+    }
+
+    /// Says why a node did or did not write for a key, as far as it is known; see [`Explanation`]. A name that no node
+    /// has, and a key that never spoke, are answers too. The key is watched from then on.
+    ///
+    /// # Errors
+    /// When there is no such class, or the runtime has stopped.
+    pub async fn explain(&self, class: Option<Class>, node: &NodeId, key: &Key) -> Result<Explanation, DeployError> {
+        let (declared, plan, shards) = {
+            let state = self.0.state.lock().await;
+            let class = state.class(&Deployment { class, ..Deployment::default() })?;
+            let class = &state.classes[&class];
+            (class.declared.clone(), Arc::clone(&class.plan), class.shards.clone())
+        };
+        let mut looked = Looked::default();
+        for shard in shards {
+            let look = Look { plan: Arc::clone(&plan), node: node.clone(), key: key.clone() };
+            let of_shard = shard.send(look).await.map_err(|_| DeployError::Stopped)?;
+            looked.counts.add(&of_shard.counts);
+            looked.key = looked.key.or(of_shard.key);
+        }
+        Ok(Question { declared: &declared, plan: &plan, node, key, looked }.answer())
     }
 
     /// Waits until everything that the sources have handed over so far has had its effect.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::intake::IntakePolicy;
+use crate::explain::Explanation;
 use crate::handle::{Handle, Preview, Report};
 use crate::in_process::{Collected, CollectedLetters, FeedSource, Feeder, Output, feed};
 use crate::runtime::{Runtime, StartError};
@@ -242,6 +243,17 @@ impl Bench {
     pub fn report(&mut self) -> Report {
         self.settle();
         self.runtime.block_on(self.handle.report(None)).expect("a bench has one class, and it runs")
+    }
+
+    /// Why a node did or did not write for a key, once all that was pushed has had its effect.
+    ///
+    /// # Panics
+    /// When the runtime has stopped, which it does only when the bench is dropped.
+    pub fn explain(&mut self, node: &str, key: &str) -> Explanation {
+        self.settle();
+        let (node, key) = (node.into(), key.into());
+        let explained = self.handle.explain(None, &node, &key);
+        self.runtime.block_on(explained).expect("a bench has one class, and it runs")
     }
 
     /// Sends what was pushed, and waits until it has had its effect.

@@ -2,9 +2,13 @@
 
 mod actor;
 pub mod clock;
+#[doc(hidden)]
+pub mod defect;
+pub mod explain;
 mod handle;
 pub mod harness;
 pub mod in_process;
+mod metrics;
 mod runtime;
 mod supervisor;
 pub mod topology;
@@ -14,6 +18,7 @@ pub mod words;
 pub use actor::Counts;
 pub use actor::driver::{DriveOptions, SwitchPosition};
 pub use actor::intake::{BadRow, IntakeCounts, IntakePolicy};
+pub use explain::Explanation;
 pub use handle::{Handle, NodeReport, Preview, Report, RunError};
 pub use harness::{Bench, BenchOptions};
 pub use runtime::{Builder, Options, Runtime, StartError};

@@ -12,9 +12,12 @@ use crate::actor::control::Stage;
 use crate::actor::driver::{DriveOptions, Driver, Ended};
 use crate::actor::intake::IntakePolicy;
 use crate::actor::shard::{Shard, ShardOptions};
+use crate::actor::tally::{Tally, TallyReader};
 use crate::clock::SystemClock;
+use crate::defect::{self, Defect};
 use crate::handle::{Handle, Inner, State};
 use crate::in_process::LoggedLetters;
+use crate::metrics::ClassMetrics;
 use crate::supervisor::{ClassState, Started};
 use crate::topology::declared::Declared;
 use crate::topology::plan::ClassPlan;
@@ -37,6 +40,7 @@ pub struct Builder {
     dead_letters: Arc<dyn DeadLetters>,
     clock: Arc<dyn Clock>,
     options: Options,
+    defect: Option<Defect>,
 }
 
 /// How a runtime runs; every number is a bound.
@@ -106,6 +110,7 @@ impl Runtime {
             dead_letters: Arc::new(LoggedLetters),
             clock: Arc::new(SystemClock::default()),
             options: Options::default(),
+            defect: None,
         }
     }
 }
@@ -164,13 +169,21 @@ impl Builder {
         self
     }
 
+    /// Breaks a mechanism, for tests that find out.
+    #[cfg(feature = "defects")]
+    #[doc(hidden)]
+    pub fn defect(mut self, defect: Option<Defect>) -> Self {
+        self.defect = defect;
+        self
+    }
+
     /// Starts everything. Call it on a tokio runtime; the shards have threads of their own.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start(self) -> Result<Handle, StartError> {
         self.check()?;
-        let Self { topologies, sources, sinks, dead_letters, clock, options } = self;
+        let Self { topologies, sources, sinks, dead_letters, clock, options, defect } = self;
         let mut by_class: BTreeMap<Class, Box<dyn Source>> = BTreeMap::new();
         for (class, source) in sources {
             let class = class.unwrap_or_else(|| topologies[0].class().clone());
@@ -182,7 +195,8 @@ impl Builder {
         let ended = Arc::new(ended);
         let mut classes = BTreeMap::new();
         let mut threads = Vec::new();
-        let shared = Shared { sinks: Arc::clone(&sinks), dead_letters, clock, options, partitions: Arc::default() };
+        let shared =
+            Shared { sinks: Arc::clone(&sinks), dead_letters, clock, options, defect, partitions: Arc::default() };
         for topology in topologies {
             let source = by_class.remove(topology.class()).expect("`check` has seen a source for each topology");
             let class = topology.class().clone();
@@ -247,6 +261,7 @@ struct Shared {
     dead_letters: Arc<dyn DeadLetters>,
     clock: Arc<dyn Clock>,
     options: Options,
+    defect: Option<Defect>,
     partitions: Arc<AtomicU32>,
 }
 
@@ -268,10 +283,13 @@ impl Shared {
         let nothing = ClassPlan::nothing(class.clone());
         let plan = Arc::new(resolve(&declared, &nothing, Revision(1), None).map_err(failed)?);
         let decoder = source.decoder();
+        let metrics = Arc::new(ClassMetrics::new(&class));
+        let tallies: Vec<Arc<Tally>> = arbiters.iter().map(|_| Arc::default()).collect();
         let shards: Vec<Addr<Shard>> = arbiters
             .iter()
             .zip(0u16..)
-            .map(|(arbiter, index)| {
+            .zip(&tallies)
+            .map(|((arbiter, index), tally)| {
                 let options = ShardOptions {
                     shard: ShardIndex(index),
                     sinks: Arc::clone(&self.sinks),
@@ -280,8 +298,13 @@ impl Shared {
                     frame_keys: self.options.frame_keys,
                     mailbox: self.options.drive.in_flight_records + self.options.drive.batch_records + 1024,
                     keys_max: self.options.keys_max,
+                    tally: Arc::clone(tally),
                 };
-                Shard::start_in_arbiter(arbiter, move |_| Shard::new(options))
+                let defect = self.defect;
+                Shard::start_in_arbiter(arbiter, move |_| {
+                    defect::choose(defect);
+                    Shard::new(options)
+                })
             })
             .collect();
         for shard in &shards {
@@ -289,12 +312,13 @@ impl Shared {
             shard.send(stage).await.map_err(|_| StartError::Shard)??;
         }
         let (control, told) = std::sync::mpsc::sync_channel(64);
-        let sinks = Arc::clone(&self.sinks);
+        let (sinks, sink_errors) = (Arc::clone(&self.sinks), metrics.sink_errors.clone());
         let flush_sinks = move || {
             let bound: Vec<Arc<dyn Sink>> =
                 sinks.read().expect("nobody panics with this lock").values().cloned().collect();
             for sink in bound {
                 if let Err(error) = sink.flush() {
+                    sink_errors.increment(1);
                     tracing::error!(%error, "a sink could not make everything durable");
                 }
             }
@@ -311,14 +335,18 @@ impl Shared {
             control: told,
             partition_numbers: Arc::clone(&self.partitions),
             flush_sinks: Box::new(flush_sinks),
+            metrics: Arc::clone(&metrics),
+            tallies: TallyReader::new(tallies),
         };
-        let ended = Arc::clone(ended);
+        let (ended, defect) = (Arc::clone(ended), self.defect);
         let thread = std::thread::Builder::new().name(format!("source-{class}")).spawn(move || {
+            defect::choose(defect);
             let end = driver.run();
             ended.send_modify(|count| *count += 1);
             end
         })?;
-        Ok((Started { declared, plan, shards, driver: control }, thread))
+        let clock = Arc::clone(&self.clock);
+        Ok((Started { declared, plan, shards, driver: control, metrics, clock }, thread))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gristmill::defect::Defect;
 use gristmill::topology::node::Node;
 use gristmill::words::{NodeId, Revision};
 use gristmill::{BadRow, DeployError, Deployment, IntakePolicy, Runtime, Topology};
@@ -37,16 +38,25 @@ pub fn expected(case: &Case, ran: &Ran) -> Outcome {
 /// # Panics
 /// When the engine refuses what the laws allow, or does not get on.
 pub fn run(case: &Case) -> Ran {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.expect("a test can have a thread").block_on(run_case(case))
+    run_with(case, None)
 }
 
-async fn run_case(case: &Case) -> Ran {
+/// The same with a mechanism broken.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_with(case: &Case, defect: Option<Defect>) -> Ran {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("a test can have a thread").block_on(run_case(case, defect))
+}
+
+async fn run_case(case: &Case, defect: Option<Defect>) -> Ran {
     let gather = Gather::default();
     let (feed, source) = Feed::new(case);
     let first = &case.plans[0];
     let topology = Topology::new(CLASS).with_all(first.nodes.iter().cloned()).attributes(first.attributes.clone());
-    let mut builder = Runtime::builder().topology(topology).source(source).dead_letters(gather.dead_letters());
+    let mut builder = Runtime::builder().topology(topology).source(source).defect(defect);
+    builder = builder.dead_letters(gather.dead_letters());
     for binding in bindings(case) {
         builder = builder.sink(binding.as_str(), gather.sink(&binding));
     }

@@ -87,16 +87,14 @@ impl NodeState {
     pub(crate) fn as_of(&self, stream: &StreamName, time: Time, cause: Cause, max_age: Span, rows: usize) -> AsOf {
         let seen = self.seen.get(stream).map_or(&[][..], |seen| seen);
         let known: Vec<&Seen> = seen.iter().filter(|seen| seen.cause <= cause).collect();
-        let remembered = known.len().saturating_sub(rows)..known.len();
-        let not_after = (0..known.len()).filter(|place| known[*place].time <= time);
+        let (forgotten, remembered) = known.split_at(known.len().saturating_sub(rows));
+        let not_after = |seen: &&&Seen| seen.time <= time;
         // Of two with one time, which only a switch can bring about, the later to arrive.
-        let Some(best) = not_after.max_by_key(|place| (known[*place].time, *place)) else { return AsOf::Nothing };
-        if known[best].time < time.minus(max_age) {
-            AsOf::TooOld
-        } else if !remembered.contains(&best) {
-            AsOf::Forgotten
-        } else {
-            AsOf::Found(known[best].value.clone())
+        match remembered.iter().filter(not_after).max_by_key(|seen| seen.time) {
+            None if forgotten.iter().any(|seen| not_after(&seen)) => AsOf::Forgotten,
+            None => AsOf::Nothing,
+            Some(best) if best.time < time.minus(max_age) => AsOf::TooOld,
+            Some(best) => AsOf::Found(best.value.clone()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What tests share: worlds that a test owns and that end with it.
 
 pub mod kafka;
+pub mod kafka_clients;
 mod kafka_tools;
+pub mod recorder;
 pub mod source;

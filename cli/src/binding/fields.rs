@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub(crate) struct Problem {
     /// The line, from 1, where it is known.
     pub(crate) line: Option<usize>,
-    /// The table or node.
+    /// The table or node, or the option of the command line.
     pub(crate) place: String,
     /// What is wrong.
     pub(crate) problem: String,
@@ -41,16 +41,22 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Paths in the table are relative to `folder`.
+    /// Paths in the table are relative to `folder`. The place is the table's name, or an option such as `--input`.
     pub(crate) fn of(table: &Value, place: &'a str, folder: &'a Path, problems: &'a mut Vec<Problem>) -> Self {
         let table = table.as_object().cloned().unwrap_or_default();
         Self { place, folder, table, known: Vec::new(), problems }
     }
 
+    /// How many problems there are so far.
+    pub(crate) fn found(&self) -> usize {
+        self.problems.len()
+    }
+
     /// Says what is wrong.
     pub(crate) fn wrong(&mut self, problem: impl Into<String>, advice: impl Into<String>) {
         let (problem, advice) = (problem.into(), advice.into());
-        self.problems.push(Problem { line: None, place: format!("[{}]", self.place), problem, advice });
+        let place = if self.place.starts_with('-') { self.place.to_owned() } else { format!("[{}]", self.place) };
+        self.problems.push(Problem { line: None, place, problem, advice });
     }
 
     fn take(&mut self, name: &'static str) -> Option<Value> {
@@ -159,8 +165,10 @@ impl<'a> Fields<'a> {
     /// Whatever was not asked for is wrong.
     pub(crate) fn finish(mut self) {
         let known = self.known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        // What there is instead is said once.
+        let mut advice = format!("there are {known}");
         for name in self.table.keys().cloned().collect::<Vec<_>>() {
-            self.wrong(format!("there is no field `{name}`"), format!("there are {known}"));
+            self.wrong(format!("there is no field `{name}`"), std::mem::take(&mut advice));
         }
     }
 }

@@ -7,6 +7,6 @@ mod sink;
 mod source;
 
 pub(crate) use fields::Problem;
-pub(crate) use observed::{Letters, Observed, Traffic};
+pub(crate) use observed::{Counted, Letters, Observed, Traffic};
 pub(crate) use sink::sink;
 pub(crate) use source::{Input, Intake, replaced, source};

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gristmill::traits::sink::{DeadLetter, DeadLetters};
 use gristmill::traits::source::{PollLimits, Polled};
-use gristmill::traits::{Axes, Batch, Decode, Done, Records, Source, SourceError};
-use gristmill::words::Offset;
+use gristmill::traits::{
+    Axes, Batch, Decode, Done, Records, Sink, SinkError, SinkFrame, SinkWriter, Source, SourceError,
+};
+use gristmill::words::{Offset, ShardIndex};
 
 /// What has gone by.
 #[derive(Debug, Default)]
@@ -14,6 +16,7 @@ pub(crate) struct Traffic {
     records: AtomicU64,
     bytes: AtomicU64,
     letters: AtomicU64,
+    values: AtomicU64,
 }
 
 impl Traffic {
@@ -30,6 +33,11 @@ impl Traffic {
     /// Dead letters.
     pub(crate) fn letters(&self) -> u64 {
         self.letters.load(Ordering::Relaxed)
+    }
+
+    /// Values that went to a [`Counted`] sink.
+    pub(crate) fn values(&self) -> u64 {
+        self.values.load(Ordering::Relaxed)
     }
 
     fn saw(&self, batch: &Batch) {
@@ -83,11 +91,48 @@ impl Source for Observed {
 pub(crate) struct Letters {
     pub(crate) to: Box<dyn DeadLetters>,
     pub(crate) traffic: Arc<Traffic>,
+    /// How many are handed on; the others are only counted.
+    pub(crate) most: u64,
 }
 
 impl DeadLetters for Letters {
     fn write(&self, letters: Vec<DeadLetter>, done: Done) {
-        self.traffic.letters.fetch_add(letters.len() as u64, Ordering::Relaxed);
-        self.to.write(letters, done);
+        let more = letters.len() as u64;
+        let before = self.traffic.letters.fetch_add(more, Ordering::Relaxed);
+        let (room, came) = (self.most.saturating_sub(before), before + more);
+        self.to.write(letters.into_iter().take(usize::try_from(room).unwrap_or(usize::MAX)).collect(), done);
+        if before <= self.most && came > self.most {
+            tracing::warn!("more dead letters are only counted; to keep them: dead_letters = \"FILE\" in [source]");
+        }
+    }
+}
+
+/// A sink whose values are counted.
+pub(crate) struct Counted {
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+struct CountedWriter {
+    writer: Box<dyn SinkWriter>,
+    traffic: Arc<Traffic>,
+}
+
+impl Sink for Counted {
+    fn open(&self, shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
+        Ok(Box::new(CountedWriter { writer: self.sink.open(shard)?, traffic: Arc::clone(&self.traffic) }))
+    }
+
+    fn flush(&self) -> Result<(), SinkError> {
+        self.sink.flush()
+    }
+}
+
+impl SinkWriter for CountedWriter {
+    fn write(&mut self, frame: &SinkFrame<'_>, done: Done) {
+        let mut values = 0;
+        frame.for_each(|_| values += 1);
+        self.traffic.values.fetch_add(values, Ordering::Relaxed);
+        self.writer.write(frame, done);
     }
 }

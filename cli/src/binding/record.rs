@@ -11,6 +11,8 @@ const UNITS: [(&str, TimeUnit); 4] =
 /// Key and time where the command line has the last word.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
+    /// Whether the command line can say them.
+    pub(crate) by_option: bool,
     pub(crate) key: Option<String>,
     pub(crate) time: Option<String>,
 }
@@ -21,10 +23,12 @@ pub(super) fn csv(fields: &mut Fields<'_>, given: &Given) -> CsvRecord {
     match (given.key.clone().or(fields.text("key")), fields.text("key_is")) {
         (_, Some(key)) if given.key.is_none() => record = record.key_is(&key),
         (Some(key), _) => record = record.key(&key),
+        _ if given.by_option => fields.wrong("it is not said which column is the key", "add --key COLUMN"),
         _ => fields.wrong("it does not say which column is the key", "add key = \"machine\", or key_is = \"P101\""),
     }
     match given.time.clone().or(fields.text("time")) {
         Some(time) => record = record.time(&time),
+        None if given.by_option => fields.wrong("it is not said which column is the event time", "add --time COLUMN"),
         None => fields.wrong("it does not say which column is the event time", "add time = \"time\""),
     }
     if let Some(unit) = fields.one_of("unit", &UNITS) {
@@ -41,10 +45,13 @@ pub(super) fn csv(fields: &mut Fields<'_>, given: &Given) -> CsvRecord {
 /// As [`JsonRecord`] has it; `in_log` where records have keys and times beside their bytes.
 pub(super) fn json(fields: &mut Fields<'_>, given: &Given, in_log: bool) -> JsonRecord {
     let mut record = JsonRecord::default();
-    if let Some(key) = given.key.clone().or(fields.text("key")) {
+    let key = given.key.clone().or(fields.text("key"));
+    let time = given.time.clone().or(fields.text("time"));
+    let (has_key, has_time) = (key.is_some(), time.is_some());
+    if let Some(key) = key {
         record = record.key(&key);
     }
-    if let Some(time) = given.time.clone().or(fields.text("time")) {
+    if let Some(time) = time {
         record = record.time(&time);
     }
     if in_log && fields.flag("key_from_record") == Some(true) {
@@ -61,14 +68,23 @@ pub(super) fn json(fields: &mut Fields<'_>, given: &Given, in_log: bool) -> Json
         (None, None) => {}
         _ => fields.wrong("`tag` and `value` go together", "write both, or neither for rows with a field each stream"),
     }
-    match fields.text("split_tag").map(|text| text.chars().collect::<Vec<_>>()) {
+    let split = fields.text("split_tag");
+    if !has_key && split.is_none() && !in_log {
+        let advice = if given.by_option { "add --key FIELD" } else { "add key = \"machine\", or split_tag = \".\"" };
+        fields.wrong("it is not said which field is the key", advice);
+    }
+    match split.map(|text| text.chars().collect::<Vec<_>>()) {
         Some(characters) if characters.len() == 1 => record = record.split_tag(characters[0]),
         Some(_) => fields.wrong("`split_tag` is not one character", "write one, such as \".\""),
         None => {}
     }
     match (fields.text("start"), fields.text("step")) {
         (Some(start), Some(step)) => record = record.series(&start, &step),
-        (None, None) => {}
+        (None, None) if has_time || in_log => {}
+        (None, None) => {
+            let advice = if given.by_option { "add --time FIELD" } else { "add time = \"time\"" };
+            fields.wrong("it is not said which field is the event time", advice);
+        }
         _ => fields.wrong("`start` and `step` go together", "write both for records that are series, or neither"),
     }
     for (name, stream) in fields.table("rename") {

@@ -8,6 +8,9 @@ use gristmill_operators::codec::row::TimeStyle;
 use gristmill_operators::{console, file};
 use serde_json::Value;
 
+use crate::failure::cannot_go_on;
+use crate::output::Printed;
+
 use super::fields::{Fields, Problem};
 
 /// What can be a sink.
@@ -30,7 +33,7 @@ pub(crate) fn sink(name: &str, table: &Value, folder: &Path, aside: bool, proble
     let kind = fields.kind(&KINDS)?;
     let made: Option<Arc<dyn Sink>> = match kind.as_str() {
         "console" if aside => Some(Arc::new(console::Console::to(std::io::stderr()))),
-        "console" => Some(Arc::new(console::sink())),
+        "console" => Some(Arc::new(console::Console::to(Printed::default()))),
         "kafka" => kafka(&mut fields),
         kind => to_file(&mut fields, kind == "csv"),
     };
@@ -43,7 +46,11 @@ fn to_file(fields: &mut Fields<'_>, csv: bool) -> Option<Arc<dyn Sink>> {
     let path = fields.path("path", if csv { "\"predictions.csv\"" } else { "\"predictions.jsonl\"" });
     let times = fields.one_of("times", &TIMES).unwrap_or_default();
     let truncate = fields.flag("truncate").unwrap_or(false);
-    let mut sink = file::sink(path?).times(times);
+    let path = path?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        fields.wrong(format!("`path` is in the folder `{}`, which does not exist", folder.display()), "make it first");
+    }
+    let mut sink = file::sink(path).times(times).on_failure(cannot_go_on);
     if csv {
         sink = sink.csv();
     }

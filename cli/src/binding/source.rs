@@ -13,6 +13,8 @@ use super::record::{self, Given};
 
 /// What can be a source.
 const KINDS: [&str; 4] = ["simulate", "csv", "json", "kafka"];
+/// The option that a file comes from.
+const INPUT: &str = "--input";
 const PARTITIONS_MAX: u64 = 1_024;
 
 /// A file that stands in for whatever the table says.
@@ -51,7 +53,7 @@ pub(crate) fn source(
         _ => kafka(&mut fields, &given),
     };
     fields.finish();
-    settled(made, before, problems).map(|source| (source, intake))
+    settled(made, "[source]", before, problems).map(|source| (source, intake))
 }
 
 /// Makes the source of a file in the place of the one that the table describes; what the table says of records of this
@@ -67,8 +69,9 @@ pub(crate) fn replaced(
     let kind = table.and_then(|table| table.get("kind")).and_then(Value::as_str);
     let same = if input.csv { kind == Some("csv") } else { matches!(kind, Some("json" | "kafka")) };
     let table = table.filter(|_| same).unwrap_or(&nothing);
-    let mut fields = Fields::of(table, "source", folder, problems);
-    let given = Given { key: input.key.clone(), time: input.time.clone() };
+    let place = if same { "source" } else { INPUT };
+    let mut fields = Fields::of(table, place, folder, problems);
+    let given = Given { by_option: true, key: input.key.clone(), time: input.time.clone() };
     let intake = intake(&mut fields);
     let made = if input.csv {
         csv(&mut fields, &given, Some(&input.path))
@@ -77,18 +80,18 @@ pub(crate) fn replaced(
     };
     // What else the table has is about where records come from, and that has been replaced.
     drop(fields);
-    settled(made, before, problems).map(|source| (source, intake))
+    settled(made, INPUT, before, problems).map(|source| (source, intake))
 }
 
 type Made = Option<Result<Box<dyn Source>, SourceError>>;
 
 /// The source, if nothing was wrong with it.
-fn settled(made: Made, before: usize, problems: &mut Vec<Problem>) -> Option<Box<dyn Source>> {
+fn settled(made: Made, place: &str, before: usize, problems: &mut Vec<Problem>) -> Option<Box<dyn Source>> {
     match made {
         Some(Ok(source)) if problems.len() == before => Some(source),
         Some(Err(error)) => {
-            let place = "[source]".to_owned();
-            problems.push(Problem { line: None, place, problem: error.reason, advice: String::new() });
+            let (place, advice) = (place.to_owned(), String::new());
+            problems.push(Problem { line: None, place, problem: error.reason, advice });
             None
         }
         _ => None,
@@ -144,13 +147,27 @@ fn simulated(fields: &mut Fields<'_>, class: &str) -> Made {
 
 fn csv(fields: &mut Fields<'_>, given: &Given, path: Option<&Path>) -> Made {
     let path = path.map(Path::to_owned).or_else(|| fields.path("path", "\"readings.csv\""));
+    let before = fields.found();
     let record = record::csv(fields, given);
+    if fields.found() > before {
+        return unreadable(&path?);
+    }
     Some(file::csv(path?, |_| record).map(|source| Box::new(source) as Box<dyn Source>))
+}
+
+/// What else is wrong with a file whose records are not described.
+fn unreadable(path: &Path) -> Made {
+    let error = std::fs::File::open(path).err()?;
+    Some(Err(SourceError { reason: format!("file `{}`: {error}", path.display()), retry: false }))
 }
 
 fn json(fields: &mut Fields<'_>, given: &Given, path: Option<&Path>) -> Made {
     let path = path.map(Path::to_owned).or_else(|| fields.path("path", "\"readings.jsonl\""));
+    let before = fields.found();
     let record = record::json(fields, given, false);
+    if fields.found() > before {
+        return unreadable(&path?);
+    }
     Some(file::json_lines(path?, |_| record).map(|source| Box::new(source) as Box<dyn Source>))
 }
 

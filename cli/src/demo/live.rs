@@ -7,9 +7,10 @@ use std::time::Duration;
 use gristmill::Handle;
 use gristmill::topology::NodeKind;
 
-use super::models::Layout;
+use super::models::{KINDS, Layout};
 use super::probe::Probe;
 use crate::output::{Output, grouped, micros, table};
+use crate::report::{NodeLine, nodes};
 
 /// Machines that a picture names.
 const MACHINES_SHOWN: usize = 5;
@@ -17,11 +18,15 @@ const MACHINES_SHOWN: usize = 5;
 const NODES_SHOWN: usize = 8;
 
 /// Counts at the last look.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Seen {
     at: Duration,
     rows: u64,
     predictions: u64,
+    /// Events that were said.
+    events: usize,
+    /// Rows of each node.
+    nodes: Vec<NodeLine>,
 }
 
 /// Who looks on.
@@ -37,6 +42,8 @@ pub(crate) struct Live {
 /// One look.
 struct Look {
     at: Duration,
+    /// Since the last look.
+    seconds: f64,
     rows: f64,
     predictions: f64,
     p50: u64,
@@ -44,6 +51,22 @@ struct Look {
     alarms_on: usize,
     /// Key, wear, how often the alarm turned on, whether it is on.
     worst: Vec<(String, f32, u64, bool)>,
+    /// What happened so far.
+    events: Vec<String>,
+}
+
+/// What runs, before it does.
+pub(crate) fn introduction(layout: Layout, rate: u32) -> String {
+    let families: Vec<String> =
+        layout.families().map(|(stream, members)| format!("{} {stream}", grouped(members.into()))).collect();
+    let shown = families.iter().take(2 * KINDS.len()).cloned().collect::<Vec<_>>().join(", ");
+    let more = if families.len() > 2 * KINDS.len() { ", …" } else { "" };
+    format!(
+        "{} machines, {rate} rows a second of each; {} models, each made for its machine: {shown}{more}\n\
+         4 sensors → 5 features → anomaly, load, efficiency → wear → alarm; added half-way: anomaly, wear → failure\n",
+        grouped(layout.machines.into()),
+        grouped(layout.models.into()),
+    )
 }
 
 impl Live {
@@ -64,16 +87,40 @@ impl Live {
         }
         let look = self.look();
         if output.is_terminal() {
-            let nodes = self.nodes(mill).await;
+            let nodes = self.nodes(mill, look.seconds).await;
             output.draw(&self.picture(&look, &nodes));
         } else {
+            self.say_events(&look.events, output);
             output.say(line(&look));
         }
+    }
+
+    /// The last picture, or what has happened since the last line.
+    pub(crate) async fn finish(&mut self, mill: &Handle, output: &mut Output) {
+        if output.is_terminal() {
+            self.show(mill, output).await;
+        } else if !output.is_json() {
+            let events = self.events();
+            self.say_events(&events, output);
+        }
+    }
+
+    fn say_events(&mut self, events: &[String], output: &mut Output) {
+        for event in &events[self.seen.events..] {
+            output.say(event);
+        }
+        self.seen.events = events.len();
+    }
+
+    fn events(&self) -> Vec<String> {
+        let after = |at: Duration| at.saturating_sub(self.started).as_secs_f64();
+        self.probe.tally().events.iter().map(|(at, text)| format!("{:>5.1} s   * {text}", after(*at))).collect()
     }
 
     fn look(&mut self) -> Look {
         let at = self.probe.now();
         let rows = self.probe.rows();
+        let events = self.events();
         let mut tally = self.probe.tally();
         let predictions = tally.predictions();
         let seconds = (at - self.seen.at).as_secs_f64().max(1e-6);
@@ -82,35 +129,39 @@ impl Live {
         let named = worst.iter().take(MACHINES_SHOWN);
         let look = Look {
             at: at - self.started,
+            seconds,
             rows: (rows - self.seen.rows) as f64 / seconds,
             predictions: (predictions - self.seen.predictions) as f64 / seconds,
             p50: tally.latest.value_at_quantile(0.5),
             p99: tally.latest.value_at_quantile(0.99),
             alarms_on: tally.alarms_on(),
             worst: named.map(|(key, machine)| (key.to_string(), machine.wear, machine.alarms, machine.on)).collect(),
+            events,
         };
         tally.latest.reset();
-        self.seen = Seen { at, rows, predictions };
+        (self.seen.at, self.seen.rows, self.seen.predictions) = (at, rows, predictions);
         look
     }
 
-    /// The nodes with most rows: name, kind, rows, rows that failed.
-    async fn nodes(&self, mill: &Handle) -> Vec<Vec<String>> {
+    /// The busiest nodes: name, kind, models, rows a second, rows, rows that failed.
+    async fn nodes(&mut self, mill: &Handle, seconds: f64) -> Vec<Vec<String>> {
         let Ok(report) = mill.report(None).await else { return Vec::new() };
-        let mut nodes: Vec<_> = report.nodes.iter().filter(|node| node.kind != NodeKind::Sensor).collect();
-        nodes.sort_by_key(|node| std::cmp::Reverse((node.kind == NodeKind::Model, node.counts.rows)));
-        let shown = nodes.iter().take(NODES_SHOWN);
-        shown
-            .map(|node| {
-                let counts = node.counts;
-                vec![
-                    node.node.to_string(),
-                    node.kind.to_string(),
-                    grouped(counts.rows),
-                    grouped(counts.failed + counts.quarantined),
-                ]
-            })
-            .collect()
+        let before = std::mem::replace(&mut self.seen.nodes, nodes(&report));
+        let rate = |line: &NodeLine| {
+            let before = before.iter().find(|before| before.node == line.node).map_or(0, |before| before.rows);
+            ((line.rows - before) as f64 / seconds).round() as u64
+        };
+        let shown = |line: &&NodeLine| matches!(line.kind, NodeKind::Operator | NodeKind::Model);
+        let mut lines: Vec<&NodeLine> = self.seen.nodes.iter().filter(shown).collect();
+        // Models first; the rows of added ones are few but what one looks for.
+        lines.sort_by_key(|line| std::cmp::Reverse((line.kind == NodeKind::Model, rate(line))));
+        let cells = |line: &&NodeLine| {
+            let numbers = [rate(line), line.rows, line.failed].map(grouped);
+            let models = self.layout.models_in(&line.node).map_or(line.nodes, u64::from);
+            let models = if line.kind == NodeKind::Model { grouped(models) } else { String::new() };
+            [vec![line.node.clone(), line.kind.to_string(), models], numbers.to_vec()].concat()
+        };
+        lines.iter().take(NODES_SHOWN).map(cells).collect()
     }
 
     fn picture(&self, look: &Look, nodes: &[Vec<String>]) -> String {
@@ -124,11 +175,13 @@ impl Live {
             self.length.as_secs(),
             numbers(look)
         );
-        let _ = write!(text, "\n{}\n", table(&["NODE", "KIND", "ROWS", "FAILED"], &[1], nodes.iter().cloned()));
+        let head = ["NODE", "KIND", "MODELS", "ROWS/S", "ROWS", "FAILED"];
+        let _ = write!(text, "\n{}\n", table(&head, &[1], nodes.iter().cloned()));
         let machines = look.worst.iter().map(|(key, wear, alarms, on)| {
-            vec![key.clone(), format!("{wear:.2}"), alarms.to_string(), if *on { "on" } else { "" }.to_owned()]
+            vec![key.clone(), format!("{wear:.2}"), alarms.to_string(), if *on { "on" } else { "off" }.to_owned()]
         });
-        let _ = write!(text, "\n{}\n", table(&["MACHINE", "WEAR", "ALARMS", "NOW"], &[3], machines));
+        let _ = write!(text, "\n{}\n", table(&["MOST WORN", "WEAR", "ALARMS", "NOW"], &[3], machines));
+        let _ = write!(text, "\n{}", look.events.join("\n"));
         text
     }
 }

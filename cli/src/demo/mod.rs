@@ -14,6 +14,7 @@ use clap::Args;
 use gristmill::words::Span;
 use gristmill::{Handle, Runtime};
 use gristmill_operators::simulate::{self, Plant};
+use tokio::sync::watch;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -24,6 +25,8 @@ use models::{KINDS, Layout};
 use probe::{Counter, Phase, Probe, Stamped};
 
 const PARTITIONS: u32 = 4;
+/// Machines unless said.
+const MACHINES: u32 = 500;
 /// So many machines of a hundred wear out.
 const FAILING: f64 = 20.0;
 /// How long a bearing lasts, in event time, so that some break while one looks.
@@ -33,12 +36,14 @@ const REDRAW: Duration = Duration::from_millis(500);
 const LINE: Duration = Duration::from_secs(1);
 
 const EXAMPLE: &str = "\
-Every machine has four sensors, five features and models of its own: an anomaly forest, a net, a linear model, and a
-wear model that reads what the other three predict. Half-way a model of its own is deployed for each of 100 machines,
-while rows flow. At the end the counts must add up, else the command fails.
+Every machine has four sensors, five features and models of its own: `anomaly` (a forest), `load` (a net), `efficiency`
+(linear), and `wear` (a net), which reads what the other three predict; an alarm reads the wear. Half-way a model of its
+own, `failure`, is deployed for each of 100 machines while rows flow; it reads the anomaly and the wear. At the end every
+row must have been scored by every model of its machine, else the command fails.
 
 Examples:
   grist demo
+  grist demo --models 100 --seconds 5
   grist demo --models 8000 --machines 2000 --seconds 30
   grist demo --seconds 5 --json | jq .latency";
 
@@ -52,9 +57,9 @@ pub(crate) struct DemoArgs {
     /// How long it runs, in seconds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
-    /// Machines
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    machines: u32,
+    /// Machines; 500 unless said, or fewer where there are too few models
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    machines: Option<u32>,
     /// Rows of each machine in a second
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
@@ -72,21 +77,21 @@ pub(crate) struct DemoArgs {
 impl DemoArgs {
     fn layout(&self) -> Result<Layout, Failure> {
         let kinds = KINDS.len() as u32;
-        if self.models / kinds < self.machines {
+        let machines = self.machines.unwrap_or(MACHINES.min(self.models / kinds));
+        if self.models / kinds < machines {
             return Err(Failure::usage(format!(
-                "--models {}: each of {} machines has at least {kinds} models; say --models {} or more, or --machines {} or \
-                 fewer",
+                "--models {}: each of {machines} machines has at least {kinds} models; say --models {} or more, or \
+                 --machines {} or fewer",
                 self.models,
-                self.machines,
-                self.machines.saturating_mul(kinds),
+                machines.saturating_mul(kinds),
                 self.models / kinds,
             )));
         }
-        Ok(Layout { machines: self.machines, models: self.models, seed: self.seed })
+        Ok(Layout { machines, models: self.models, seed: self.seed })
     }
 
-    fn plant(&self) -> Plant {
-        simulate::plant(self.machines)
+    fn plant(&self, layout: Layout) -> Plant {
+        simulate::plant(layout.machines)
             .seed(self.seed)
             .rate(f64::from(self.rate))
             .rows(u64::from(self.rate) * u64::from(self.seconds))
@@ -96,16 +101,19 @@ impl DemoArgs {
     }
 
     /// Models that are added: no machine gets two.
-    fn added(&self) -> u32 {
-        self.add.min(self.machines)
+    fn added(&self, layout: Layout) -> u32 {
+        self.add.min(layout.machines)
     }
 }
 
 /// Runs it.
 pub(crate) async fn run(args: &DemoArgs, output: &mut Output) -> Result<(), Failure> {
     let layout = args.layout()?;
+    if !output.is_json() {
+        output.say(live::introduction(layout, args.rate));
+    }
     let probe = Probe::new(PARTITIONS);
-    let plant = args.plant();
+    let plant = args.plant(layout);
     let topology = models::topology(layout, &plant)
         .map_err(|error| Failure::failed(format!("an artifact of the demo was refused: {error}")))?;
     let prepared = probe.now();
@@ -119,15 +127,17 @@ pub(crate) async fn run(args: &DemoArgs, output: &mut Output) -> Result<(), Fail
     let mill = builder.start().await.map_err(|error| Failure::failed(format!("the demo did not start: {error}")))?;
     let started = probe.now();
     let mut live = Live::new(Arc::clone(&probe), layout, shards, started, Duration::from_secs(args.seconds.into()));
-    let half =
-        tokio::spawn(half_way(mill.clone(), Arc::clone(&probe), args.plant(), args.added(), args.seed, live.half()));
-    let stopped = look_on(&mill, &mut live, output).await?;
+    let (end, ends) = watch::channel(false);
+    let deployment = (args.plant(layout), args.added(layout), args.seed);
+    let half = tokio::spawn(half_way(mill.clone(), Arc::clone(&probe), deployment, live.half(), ends));
+    let looked = look_on(&mill, &mut live, output).await;
     let ended = probe.now();
-    half.abort();
-    let addition = match half.await {
-        Ok(addition) => addition?,
-        Err(_) => None,
-    };
+    end.send_replace(true);
+    let addition = half.await;
+    // Why the run failed is said before why nothing could be added to it.
+    let stopped = looked?;
+    let addition = addition.map_err(|_| Failure::failed("adding models panicked"))??;
+    live.finish(&mill, output).await;
     let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
     let summary = summary::Summary::of(&summary::Measured {
         args,
@@ -174,18 +184,23 @@ async fn look_on(mill: &Handle, live: &mut Live, output: &mut Output) -> Result<
 async fn half_way(
     mill: Handle,
     probe: Arc<Probe>,
-    plant: Plant,
-    models: u32,
-    seed: u64,
+    (plant, models, seed): (Plant, u32, u64),
     half: Duration,
+    mut ends: watch::Receiver<bool>,
 ) -> Result<Option<Addition>, Failure> {
     // The last second before the deployment, or what there is of it, is what the deployment is compared with.
     let warm = half.saturating_sub(Duration::from_secs(2));
-    tokio::time::sleep(warm).await;
-    probe.enter(Phase::Before);
-    tokio::time::sleep(half - warm).await;
+    let waited = async {
+        tokio::time::sleep(warm).await;
+        probe.enter(Phase::Before);
+        tokio::time::sleep(half - warm).await;
+    };
+    tokio::select! {
+        () = waited => {}
+        _ = ends.wait_for(|ended| *ended) => return Ok(None),
+    }
     if models == 0 {
         return Ok(None);
     }
-    addition::add(&mill, &probe, &plant, models, seed).await.map(Some)
+    addition::add(&mill, &probe, (&plant, models, seed), ends).await.map(Some)
 }

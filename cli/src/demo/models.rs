@@ -62,6 +62,11 @@ impl Layout {
         }
     }
 
+    /// How many models the family of that name has.
+    pub(crate) fn models_in(self, family: &str) -> Option<u32> {
+        self.families().find(|(stream, _)| **stream == *family).map(|(_, members)| members)
+    }
+
     /// Families, each with how many machines are its members.
     pub(crate) fn families(self) -> impl Iterator<Item = (StreamName, u32)> {
         let most = self.models.div_ceil(self.machines);

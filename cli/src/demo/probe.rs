@@ -64,8 +64,19 @@ pub(crate) struct Tally {
     pub(crate) latest: Histogram<u64>,
     /// Machines by key.
     pub(crate) machines: HashMap<Key, Machine>,
-    /// When each added model first scored.
-    pub(crate) first_scores: HashMap<Key, Duration>,
+    /// The first score of each added model.
+    pub(crate) first_scores: HashMap<Key, FirstScore>,
+    /// What happened besides rows, with its time.
+    pub(crate) events: Vec<(Duration, String)>,
+}
+
+/// The first score of a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstScore {
+    /// When the sink had it.
+    pub(crate) at: Duration,
+    /// When the source had handed its row over.
+    pub(crate) handed_over: Duration,
 }
 
 /// What is known of a machine.
@@ -94,6 +105,7 @@ impl Probe {
                 latest: histogram(),
                 machines: HashMap::new(),
                 first_scores: HashMap::new(),
+                events: Vec::new(),
             }),
             phase: AtomicUsize::new(Phase::Begin as usize),
         })
@@ -106,6 +118,12 @@ impl Probe {
 
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as usize, Ordering::Relaxed);
+    }
+
+    /// Something that whoever looks on should see.
+    pub(crate) fn event(&self, text: String) {
+        let now = self.now();
+        self.tally().events.push((now, text));
     }
 
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -196,7 +214,13 @@ impl SinkWriter for Counter {
                 }
                 tally.machine(column.stream, column.key, column.values, row);
             }
-            tally.counted(column.stream, column.key, values, now);
+            tally.counted(column.stream, values);
+            if values > 0 && **column.stream == *FAILURE.name() && !tally.first_scores.contains_key(column.key) {
+                let stamp = |offset: Offset| stamps[offset.0 as usize % STAMPS_KEPT].load(Ordering::Relaxed);
+                let handed_over = column.causes.iter().map(|cause| stamp(cause.offset)).min().unwrap_or(micros);
+                let first = FirstScore { at: now, handed_over: Duration::from_micros(handed_over) };
+                tally.first_scores.insert(column.key.clone(), first);
+            }
         }
         drop(tally);
         done.done();
@@ -231,13 +255,10 @@ impl Tally {
         self.machines.get_mut(key).expect("it was just put in")
     }
 
-    fn counted(&mut self, stream: &StreamName, key: &Key, values: u64, now: Duration) {
+    fn counted(&mut self, stream: &StreamName, values: u64) {
         match self.values.get_mut(stream) {
             Some(sum) => *sum += values,
             None => _ = self.values.insert(stream.clone(), values),
-        }
-        if values > 0 && **stream == *FAILURE.name() && !self.first_scores.contains_key(key) {
-            self.first_scores.insert(key.clone(), now);
         }
     }
 

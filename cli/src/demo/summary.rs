@@ -4,15 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use gristmill::Report;
+use gristmill::topology::NodeKind;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::addition::Addition;
+use super::addition::{Addition, FirstScores};
 use super::models::{FAILURE, Layout};
 use super::probe::{Phase, Probe};
 use super::{DemoArgs, FAILING};
-use crate::output::{grouped, micros, table};
-use crate::report::{NodeLine, node_table, nodes};
+use crate::output::{count, grouped, micros, table};
+use crate::report::{NodeLine, nodes};
 
 /// Everything that the summary is made of.
 pub(crate) struct Measured<'a> {
@@ -49,6 +50,10 @@ pub(crate) struct Summary {
     nodes: Vec<NodeLine>,
     rows_per_second: f64,
     predictions_per_second: f64,
+    #[serde(skip)]
+    layout: Layout,
+    #[serde(skip)]
+    scores: Option<FirstScores>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +94,10 @@ struct Added {
     revision: u64,
     preview_us: u64,
     apply_us: u64,
+    /// After the call of apply, as is `all_scored_us`.
     first_score_us: Option<u64>,
+    /// How much of that was waiting for the machine's next row after apply had come back.
+    first_score_waited_us: u64,
     all_scored_us: Option<u64>,
     rows_expected: u64,
     rows_scored: u64,
@@ -106,8 +114,9 @@ impl Summary {
             revision: addition.revision.0,
             preview_us: addition.preview.as_micros() as u64,
             apply_us: addition.apply.as_micros() as u64,
-            first_score_us: addition.first_score.map(|first| first.as_micros() as u64),
-            all_scored_us: addition.all_scored.map(|all| all.as_micros() as u64),
+            first_score_us: addition.scores.first.map(|first| first.as_micros() as u64),
+            first_score_waited_us: addition.scores.waited.as_micros() as u64,
+            all_scored_us: addition.scores.last.map(|all| all.as_micros() as u64),
             rows_expected: addition.rows(probe, layout.machines),
             rows_scored: of_stream(FAILURE.name()),
         });
@@ -129,7 +138,7 @@ impl Summary {
         for phase in [Phase::Before, Phase::During, Phase::After] {
             all.add(&tally.latency[phase as usize]).expect("all phases have the same bounds");
         }
-        let plant = args.plant();
+        let plant = args.plant(layout);
         let seconds = measured.ran.as_secs_f64();
         Self {
             machines: layout.machines,
@@ -152,6 +161,8 @@ impl Summary {
             failing_machines: (0..layout.machines).filter(|number| plant.machine(*number).failing).count() as u32,
             added,
             nodes: nodes(report),
+            layout,
+            scores: measured.addition.map(|addition| addition.scores),
         }
     }
 
@@ -210,7 +221,7 @@ impl Latency {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\n", node_table(&self.nodes))?;
+        writeln!(f, "{}\n", self.node_table())?;
         let latency = [
             self.latency.all.line("all"),
             self.latency.before_adding.line("before adding"),
@@ -228,6 +239,18 @@ impl fmt::Display for Summary {
 }
 
 impl Summary {
+    /// All nodes but sensors and sinks; those that differ only in their machine are one line.
+    fn node_table(&self) -> String {
+        let shown = self.nodes.iter().filter(|line| matches!(line.kind, NodeKind::Operator | NodeKind::Model));
+        let rows = shown.map(|line| {
+            let models = self.layout.models_in(&line.node).map_or(line.nodes, u64::from);
+            let models = if line.kind == NodeKind::Model { grouped(models) } else { String::new() };
+            let counts = [line.rows, line.computed, line.skipped, line.failed].map(grouped);
+            [vec![line.node.clone(), line.kind.to_string(), models], counts.to_vec()].concat()
+        });
+        table(&["NODE", "KIND", "MODELS", "ROWS", "COMPUTED", "SKIPPED", "FAILED"], &[1], rows)
+    }
+
     fn figures(&self) -> Vec<(&'static str, String)> {
         let mut figures = vec![
             (
@@ -261,34 +284,26 @@ impl Summary {
             (
                 "alarms",
                 format!(
-                    "{} on {} machines with bad bearings ({FAILING} of 100 have one)",
+                    "{}; {} machines have bad bearings ({FAILING} of 100)",
                     grouped(self.alarms),
                     self.failing_machines
                 ),
             ),
         ];
-        if let Some(added) = &self.added {
-            let time = |micros_: Option<u64>| micros_.map_or_else(|| "never".to_owned(), micros);
+        if let (Some(added), Some(scores)) = (&self.added, self.scores) {
             figures.push((
                 "added",
                 format!(
-                    "{} models as revision {}: preview {}, apply {}, first score {} and all scored {} after the call of apply",
-                    added.models,
+                    "{} as revision {}: preview {}, apply {}",
+                    count(added.models.into(), "model"),
                     added.revision,
                     micros(added.preview_us),
                     micros(added.apply_us),
-                    time(added.first_score_us),
-                    time(added.all_scored_us)
                 ),
             ));
-            figures.push((
-                "",
-                format!(
-                    "they scored {} of {} rows since they took over",
-                    grouped(added.rows_scored),
-                    grouped(added.rows_expected)
-                ),
-            ));
+            figures.push(("", scores.to_string()));
+            let (scored, expected) = (grouped(added.rows_scored), grouped(added.rows_expected));
+            figures.push(("", format!("they scored {scored} of {expected} rows since they took over")));
         }
         figures.push((
             "lost",

@@ -72,6 +72,14 @@ enum Column {
     Stream,
 }
 
+/// Columns that a message names.
+const LISTED_MAX: usize = 12;
+
+fn listed(columns: &[(Box<str>, Column)]) -> String {
+    let names = columns.iter().take(LISTED_MAX).map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if columns.len() > LISTED_MAX { format!("{names}, …") } else { names }
+}
+
 /// Decodes the rows below one header.
 #[derive(Debug)]
 pub(super) struct Csv {
@@ -109,14 +117,14 @@ impl Csv {
             (None, None) => return Err("no key: say `key(column)` or `key_is(key)`".to_owned()),
             (Some(_), Some(_)) => return Err("two keys: say `key(column)` or `key_is(key)`".to_owned()),
             (Some(column), None) if !has(Column::Key) => {
-                return Err(format!("the header has no column `{column}` for the key"));
+                return Err(format!("the header has no column `{column}` for the key; it has {}", listed(&columns)));
             }
             _ => {}
         }
         match &record.time {
             None => return Err("no time: say `time(column)`".to_owned()),
             Some(column) if !has(Column::Time) => {
-                return Err(format!("the header has no column `{column}` for the time"));
+                return Err(format!("the header has no column `{column}` for the time; it has {}", listed(&columns)));
             }
             Some(_) => {}
         }

@@ -105,7 +105,7 @@ fn bad_csv_rows_say_what_and_where() {
 fn a_file_without_what_is_described_is_refused() {
     let file = Temporary::new(b"ts,machine\n");
     for (source, said) in [
-        (csv(&file.0, |r| r.key("device").time("ts")), "the header has no column `device` for the key"),
+        (csv(&file.0, |r| r.key("device").time("ts")), "no column `device` for the key; it has `ts`, `machine`"),
         (csv(&file.0, |r| r.key("machine")), "no time"),
         (csv(&file.0, |r| r.key("machine").key_is("P1").time("ts")), "two keys"),
         (csv("/nowhere", |r| r.key("machine").time("ts")), "file `/nowhere`: No such file"),

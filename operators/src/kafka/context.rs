@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use gristmill::clock::SystemClock;
+use gristmill::traits::Clock;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
@@ -12,6 +14,9 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
+/// How long a partition that is to go to another member may take until what was read of it is done. What is not done
+/// by then is done by both.
+const HANDOVER_MAX: Duration = Duration::from_secs(10);
 /// How long a new partition waits to hear what its group has committed, and how often it asks.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 const COMMITTED_ATTEMPTS: u32 = 3;
@@ -27,6 +32,15 @@ struct Owned {
     done: Option<i64>,
     /// This was sent to the broker.
     sent: Option<i64>,
+    /// After the last record that was handed to the runtime.
+    next: Option<i64>,
+}
+
+/// Partitions that another member of the group waits for.
+struct Leaving {
+    list: TopicPartitionList,
+    /// When this member gives up finishing what it has of them.
+    until: Duration,
 }
 
 /// The context of a source's consumer.
@@ -38,6 +52,10 @@ pub(super) struct Context {
     /// Rises with every rebalance.
     rebalances: AtomicU64,
     paused: AtomicBool,
+    leaving: Mutex<Vec<Leaving>>,
+    /// The consumer is about to go: nothing is waited for any more.
+    closing: AtomicBool,
+    clock: SystemClock,
     commit_error: Mutex<Option<KafkaError>>,
     assign_error: Mutex<Option<KafkaError>>,
 }
@@ -50,6 +68,9 @@ impl Context {
             owned: Mutex::default(),
             rebalances: AtomicU64::new(0),
             paused: AtomicBool::new(false),
+            leaving: Mutex::default(),
+            closing: AtomicBool::new(false),
+            clock: SystemClock::default(),
             commit_error: Mutex::default(),
             assign_error: Mutex::default(),
         }
@@ -67,14 +88,29 @@ impl Context {
         self.paused.store(paused, Ordering::Release);
     }
 
+    fn leaving(&self) -> MutexGuard<'_, Vec<Leaving>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn owns(&self, topic: &str, partition: i32) -> bool {
         self.owned().keys().any(|(name, number)| name == topic && *number == partition)
     }
 
-    /// Records of a partition have come, the first of them at `offset`.
-    pub(super) fn came(&self, topic: &str, partition: i32, offset: i64) {
+    /// Whether records of the partition are wanted: it is owned, and no other member waits for it.
+    pub(super) fn wants(&self, topic: &str, partition: i32) -> bool {
+        let leaves = self.leaving().iter().any(|leaving| leaving.list.find_partition(topic, partition).is_some());
+        !leaves && self.owns(topic, partition)
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        !self.leaving().is_empty()
+    }
+
+    /// Records of a partition are handed to the runtime, from the first of these offsets to before the second.
+    pub(super) fn came(&self, topic: &str, partition: i32, (first, next): (i64, i64)) {
         if let Some(owned) = self.owned().get_mut(&(topic.to_owned(), partition)) {
-            owned.first.get_or_insert(offset);
+            owned.first.get_or_insert(first);
+            owned.next = Some(next);
         }
     }
 
@@ -112,9 +148,10 @@ impl Context {
 
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let mut list = list.clone();
+        let mut begins = HashMap::new();
         if self.beginning {
             match self.committed(consumer, &list) {
-                Ok(committed) => list = committed,
+                Ok(committed) => (list, begins) = committed,
                 Err(error) => {
                     // Assigned all the same, else the group would wait; the source asks to begin anew.
                     tracing::warn!(group = self.group, %error, "what the group has committed cannot be asked");
@@ -125,7 +162,11 @@ impl Context {
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             tracing::info!(group = self.group, topic, partition, offset = ?element.offset(), "partition assigned");
-            self.owned().insert((topic.to_owned(), partition), Owned::default());
+            let partition = (topic.to_owned(), partition);
+            // Where the group has never committed, its beginning is: tools leave out partitions without a position,
+            // and would call a group that has not come to them nearer to the end than it is.
+            let owned = Owned { done: begins.remove(&partition), ..Owned::default() };
+            self.owned().insert(partition, owned);
         }
         if let Err(error) = consumer.incremental_assign(&list) {
             *self.assign_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -136,8 +177,13 @@ impl Context {
         }
     }
 
-    /// Where each partition goes on; at its beginning when the group has never committed there.
-    fn committed(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    /// Where each partition goes on; at its beginning when the group has never committed there. Which those are, and
+    /// where they begin.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &TopicPartitionList,
+    ) -> KafkaResult<(TopicPartitionList, HashMap<TopicPartition, i64>)> {
         let mut attempt = 1;
         let mut committed = loop {
             match consumer.committed_offsets(list.clone(), COMMITTED_TIMEOUT) {
@@ -152,14 +198,63 @@ impl Context {
                 new.push((element.topic().to_owned(), element.partition()));
             }
         }
+        let mut begins = HashMap::new();
         for (topic, partition) in new {
             tracing::info!(group = self.group, topic, partition, "nothing committed yet: reading from the beginning");
-            committed.set_partition_offset(&topic, partition, Offset::Beginning)?;
+            let (begin, _) = consumer.fetch_watermarks(&topic, partition, COMMITTED_TIMEOUT)?;
+            committed.set_partition_offset(&topic, partition, Offset::Offset(begin))?;
+            begins.insert((topic, partition), begin);
         }
-        Ok(committed)
+        Ok((committed, begins))
     }
 
+    /// Another member is to have these partitions. What was read of them is done first, so that the other begins
+    /// where this one ended; no more of them is read.
     fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        if self.closing.load(Ordering::Acquire) || consumer.assignment_lost() || self.is_done(list) {
+            self.give_away(consumer, list);
+            return;
+        }
+        if let Err(error) = consumer.pause(list) {
+            tracing::warn!(group = self.group, %error, "partitions that are to go cannot be paused; what comes is left to their next owner");
+        }
+        let until = self.clock.monotonic() + HANDOVER_MAX;
+        self.leaving().push(Leaving { list: list.clone(), until });
+    }
+
+    /// Whether everything is done that was read of these partitions.
+    fn is_done(&self, list: &TopicPartitionList) -> bool {
+        let owned = self.owned();
+        let done = |owned: &Owned| owned.next.is_none_or(|next| owned.done.is_some_and(|done| done >= next));
+        list.elements()
+            .iter()
+            .all(|element| owned.get(&(element.topic().to_owned(), element.partition())).is_none_or(done))
+    }
+
+    /// Gives away the partitions that are done, or have had their time.
+    pub(super) fn hand_over(&self, consumer: &BaseConsumer<Self>) {
+        if !self.is_leaving() {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let lost = self.closing.load(Ordering::Acquire) || consumer.assignment_lost();
+        let due = |leaving: &mut Leaving| lost || now >= leaving.until || self.is_done(&leaving.list);
+        let due: Vec<Leaving> = self.leaving().extract_if(.., due).collect();
+        for leaving in due {
+            if !self.is_done(&leaving.list) {
+                tracing::warn!(group = self.group, partitions = ?leaving.list, "partitions go to another member before all that was read of them is done; it is done again there");
+            }
+            self.give_away(consumer, &leaving.list);
+        }
+    }
+
+    /// The consumer is about to go.
+    pub(super) fn close(&self, consumer: &BaseConsumer<Self>) {
+        self.closing.store(true, Ordering::Release);
+        self.hand_over(consumer);
+    }
+
+    fn give_away(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let done = self.take_done(Some(list));
         if done.count() > 0 && !consumer.assignment_lost() {
             // Not waited for: the client gives the partitions away only after its commits were answered.
@@ -247,6 +342,33 @@ mod tests {
         context.commit_callback(Err(KafkaError::Canceled), &refused);
         assert!(context.take_commit_error().is_some());
         assert_eq!(taken(&context), [Offset::Offset(12)]);
+    }
+
+    #[test]
+    fn the_beginning_of_a_new_partition_is_committed_and_then_what_is_done() {
+        let (context, partition) = owning(None);
+        context.owned().insert(partition.clone(), Owned { done: Some(40), ..Owned::default() });
+        assert_eq!(taken(&context), [Offset::Offset(40)]);
+        assert_eq!(taken(&context), []);
+        context.came("t", 0, (40, 43));
+        context.done(&partition, 43);
+        assert_eq!(taken(&context), [Offset::Offset(43)]);
+    }
+
+    #[test]
+    fn a_partition_may_go_when_all_that_came_is_done() {
+        let (context, partition) = owning(None);
+        let mut list = TopicPartitionList::new();
+        list.add_partition("t", 0);
+        assert!(context.is_done(&list));
+        context.came("t", 0, (10, 13));
+        context.came("t", 0, (13, 15));
+        context.done(&partition, 13);
+        assert!(!context.is_done(&list) && context.wants("t", 0));
+        context.leaving().push(Leaving { list: list.clone(), until: Duration::MAX });
+        assert!(context.owns("t", 0) && !context.wants("t", 0));
+        context.done(&partition, 15);
+        assert!(context.is_done(&list));
     }
 
     #[test]

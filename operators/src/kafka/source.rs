@@ -262,19 +262,19 @@ impl KafkaSource {
             }
             wait = Duration::ZERO;
         }
-        if context.rebalances() != rebalances {
-            // Records of a partition that was given away while they were gathered are its next owner's.
+        if context.rebalances() != rebalances || context.is_leaving() {
+            // Records of a partition that goes away are its next owner's.
             batches.retain(|batch| {
                 let (topic, partition) = self.partition(batch.partition);
-                context.owns(&topic, partition)
+                context.wants(&topic, partition)
             });
         }
         for batch in &batches {
             let (topic, partition) = self.partition(batch.partition);
             if let Records::Raw(records) = &batch.records
-                && let Some(first) = records.first()
+                && let (Some(first), Some(last)) = (records.first(), records.last())
             {
-                context.came(&topic, partition, first.offset.0);
+                context.came(&topic, partition, (first.offset.0, last.offset.0 + 1));
             }
         }
         Ok(batches)
@@ -321,6 +321,7 @@ impl KafkaSource {
     }
 
     fn poll_connected(&mut self, consumer: &BaseConsumer<Context>, limits: PollLimits) -> Result<Polled, SourceError> {
+        consumer.context().hand_over(consumer);
         self.send_done(consumer, CommitMode::Async)?;
         if let Some(error) = consumer.context().take_commit_error() {
             let said = self.error(&error);
@@ -371,11 +372,14 @@ impl Source for KafkaSource {
         let polled = self.poll_connected(&consumer, limits);
         if let Some(error) = consumer.context().take_assign_error() {
             // Where the new partitions go on is not known: the group is left and joined again.
+            consumer.context().close(&consumer);
             return Err(SourceError { retry: true, ..self.error(&error) });
         }
         // After an error that does not pass the next poll, if there is one, begins anew.
         if polled.as_ref().map_or_else(|error| error.retry, |_| true) {
             self.consumer = Some(consumer);
+        } else {
+            consumer.context().close(&consumer);
         }
         polled
     }
@@ -406,8 +410,18 @@ impl Source for KafkaSource {
 
     fn close(&mut self) -> Result<(), SourceError> {
         let Some(consumer) = self.consumer.take() else { return Ok(()) };
+        consumer.context().close(&consumer);
         self.send_done(&consumer, CommitMode::Sync)
         // The consumer goes: it leaves the group, so that others need not wait for its session to time out.
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        // A consumer that goes waits until its partitions are given away.
+        if let Some(consumer) = &self.consumer {
+            consumer.context().close(consumer);
+        }
     }
 }
 

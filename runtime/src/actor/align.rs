@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::explain::AlignLook;
 use super::frame::View;
+use crate::defect::{self, Defect};
 use crate::topology::node::{Node, RowRule};
 use crate::topology::plan::PlanNeed;
 use crate::words::{Cause, Column, ColumnRef, ElementType, Span, Time};
@@ -52,6 +54,9 @@ impl History {
     fn as_of(&self, time: Time, cause: Cause, node: &Node) -> Option<usize> {
         let known = self.causes.partition_point(|known| *known <= cause);
         let first = known.saturating_sub(node.as_of_rows);
+        if defect::is_chosen(Defect::Alignment) {
+            return known.checked_sub(1);
+        }
         let row = if self.rising {
             self.times[..known].partition_point(|at| *at <= time).checked_sub(1).filter(|row| *row >= first)?
         } else {
@@ -95,6 +100,21 @@ pub(crate) struct After {
 }
 
 impl KeyAlign {
+    /// What it remembers, for whoever asks.
+    pub(crate) fn look(&self) -> AlignLook {
+        let newest = |history: &History| {
+            let row = history.times.len().checked_sub(1)?;
+            Some((history.times[row], history.values.as_ref().value(row)?))
+        };
+        AlignLook {
+            last: self.histories.iter().map(|history| newest(history.as_ref()?)).collect(),
+            newest: self.newest.clone(),
+            waiting: self.waiting.len(),
+            first_waiting: self.waiting.first().copied(),
+            passed: self.passed,
+        }
+    }
+
     /// The node's rows in a frame. `incoming` has the needs, then the gate if there is one; `base` the rows of the
     /// node's input axis where they are known otherwise than by a need.
     pub(crate) fn rows(

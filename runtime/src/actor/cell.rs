@@ -8,7 +8,9 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::align::KeyAlign;
+use super::explain::Watches;
 use super::guard::Health;
+use super::tally::Tally;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};
@@ -31,7 +33,7 @@ pub(crate) struct Cell {
 pub(crate) type Artifacts = SmallVec<[(Revision, Option<Arc<dyn Model>>); 1]>;
 
 /// What became of a node's rows; they add up: `rows` is the sum of the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
     /// Rows that came.
     pub rows: u64,
@@ -93,6 +95,10 @@ pub(crate) struct Shared {
     pub(crate) cells: RefCell<Vec<Option<Rc<RefCell<Cell>>>>>,
     /// The keys that the shard has met.
     pub(crate) keys: RefCell<Vec<Key>>,
+    /// What all of them have counted.
+    pub(crate) tally: Arc<Tally>,
+    /// What is kept for whoever asks about a key.
+    pub(crate) watches: RefCell<Watches>,
 }
 
 impl Shared {

@@ -12,6 +12,7 @@ use super::frame::{Axis, Frame, Own, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
+use super::tally::Count;
 use super::whole::Whole;
 use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
@@ -165,7 +166,7 @@ impl<'f> NodeRun<'f> {
         let mut first = None;
         for need in &plan.needs {
             let view = self.view(run, need);
-            first = first.or(view);
+            first = first.or(view.filter(|_| need.kind.is_direct()));
             views.push(view);
         }
         let (times, causes) = match first {
@@ -327,8 +328,20 @@ impl<'f> NodeRun<'f> {
         let tried = guard::run(&mut runner, key, rows, out, health, failures);
         if failures.len() > before {
             self.check_artifact(key, cell);
+            self.note_failure(key, &failures[failures.len() - 1].reason, cell);
         }
         Some(tried)
+    }
+
+    /// Keeps why a node failed for a key; says once that it is in quarantine from now on.
+    fn note_failure(&self, key: KeyIndex, reason: &str, cell: &mut Cell) {
+        cell.health.note(key, reason);
+        if cell.health.quarantined(key) {
+            self.frame.tally.add(Count::Quarantines, 1);
+            let run = self.frame.keys.iter().position(|of| *of == key).expect("the frame has the key");
+            let (node, key) = (&self.plan.name, &self.frame.names[run]);
+            tracing::warn!(%node, %key, reason, "a node failed too often for a key and is in quarantine for it");
+        }
     }
 
     /// A node that has another artifact for a key begins with a clean record.

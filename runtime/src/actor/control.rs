@@ -31,9 +31,7 @@ impl Handler<Stage> for Shard {
 
     fn handle(&mut self, stage: Stage, _context: &mut Self::Context) -> Self::Result {
         let _guard = AbortOnPanic;
-        let known = |keys: &Vec<Key>| keys.iter().filter_map(|key| self.index.get(key).copied()).collect();
-        let members: Vec<(NodeId, Vec<KeyIndex>)> =
-            stage.members.iter().map(|(node, keys)| (node.clone(), known(keys))).collect();
+        let members = self.known(&stage.members);
         self.installer.stage(&stage.plan, &members)?;
         for name in stage.keys.iter() {
             if let Some(key) = self.index.get(name).copied() {
@@ -50,6 +48,8 @@ pub(crate) struct Retire {
     pub(crate) before: Revision,
     /// Keys whose own nodes changed.
     pub(crate) keys: Arc<Vec<Key>>,
+    /// As in [`Stage`].
+    pub(crate) members: Arc<Vec<(NodeId, Vec<Key>)>>,
 }
 
 impl Message for Retire {
@@ -62,13 +62,14 @@ impl Handler<Retire> for Shard {
     fn handle(&mut self, retire: Retire, _context: &mut Self::Context) {
         let _guard = AbortOnPanic;
         self.plans.retain(|plan| plan.revision >= retire.before);
+        self.shared.watches.borrow_mut().retire(retire.before);
         for name in retire.keys.iter() {
             if let Some(key) = self.index.get(name).copied() {
                 self.retire_own(key, retire.before);
             }
         }
-        let plans = self.plans.clone();
-        for place in self.installer.retire(&plans) {
+        let (plans, members) = (self.plans.clone(), self.known(&retire.members));
+        for place in self.installer.retire(&plans, &members) {
             // The place is given again, to a node whose turns begin at 0.
             if let Some(tickets) = self.tickets.get_mut(place as usize) {
                 tickets.clear();
@@ -78,6 +79,12 @@ impl Handler<Retire> for Shard {
 }
 
 impl Shard {
+    /// The changed members of families whose keys the shard has met.
+    fn known(&self, members: &[(NodeId, Vec<Key>)]) -> Vec<(NodeId, Vec<KeyIndex>)> {
+        let known = |keys: &Vec<Key>| keys.iter().filter_map(|key| self.index.get(key).copied()).collect();
+        members.iter().map(|(node, keys)| (node.clone(), known(keys))).collect()
+    }
+
     fn retire_own(&mut self, key: KeyIndex, before: Revision) {
         let entry = &mut self.keys[key.0 as usize];
         let in_force = entry.own.iter().rposition(|(from, _)| *from <= before).unwrap_or(0);
@@ -119,7 +126,7 @@ impl Handler<Unstage> for Shard {
         }
         let plans = self.plans.clone();
         self.installer.unstage_members(revision);
-        for place in self.installer.retire(&plans) {
+        for place in self.installer.retire(&plans, &[]) {
             if let Some(tickets) = self.tickets.get_mut(place as usize) {
                 tickets.clear();
             }

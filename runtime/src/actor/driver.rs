@@ -15,6 +15,9 @@ use tokio::sync::oneshot;
 use super::frame::Flush;
 use super::ledger::{BatchToken, InFlight, Part};
 use super::shard::{Delivered, Delivery, Shard};
+use super::tally::TallyReader;
+use crate::defect::{self, Defect};
+use crate::metrics::ClassMetrics;
 use crate::topology::plan::ClassPlan;
 use crate::traits::sink::DeadLetters;
 use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, RowsRecord, Source, SourceError};
@@ -88,6 +91,9 @@ pub(crate) struct Driver {
     pub(crate) partition_numbers: Arc<AtomicU32>,
     /// Makes everything durable that sinks hold back.
     pub(crate) flush_sinks: Box<dyn Fn() + Send>,
+    pub(crate) metrics: Arc<ClassMetrics>,
+    /// What the shards count.
+    pub(crate) tallies: TallyReader,
 }
 
 struct Partition {
@@ -114,6 +120,8 @@ struct Running {
     waiting: Vec<(Revision, oneshot::Sender<()>)>,
     committed_at: Duration,
     paused: bool,
+    /// A plan that takes over one record too late, by a defect.
+    late: Option<Arc<ClassPlan>>,
 }
 
 /// Longest pause after a source failed.
@@ -135,6 +143,7 @@ impl Driver {
             waiting: Vec::new(),
             committed_at: Duration::ZERO,
             paused: false,
+            late: None,
         };
         running.run()
     }
@@ -149,6 +158,7 @@ impl Running {
             }
             self.take_done(Duration::ZERO);
             if let Err(error) = self.commit(false) {
+                self.driver.metrics.commit_errors.increment(1);
                 tracing::warn!(source = %self.driver.name, %error, "positions were not committed; trying again");
             }
             let options = self.driver.options;
@@ -169,17 +179,21 @@ impl Running {
             };
             match self.driver.source.poll(limits) {
                 Ok(Polled::Batches(batches)) => {
-                    failures = 0;
+                    if std::mem::take(&mut failures) > 0 {
+                        tracing::info!(source = %self.driver.name, "the source works again");
+                    }
                     batches.into_iter().for_each(|batch| self.hand_over(batch));
                 }
                 Ok(Polled::End) => break,
                 Err(error) if error.retry => {
+                    self.driver.metrics.poll_errors.increment(1);
                     failures += 1;
                     let pause = backoff(failures);
                     tracing::warn!(source = %self.driver.name, %error, ?pause, "the source failed; trying again");
                     self.take_done(pause);
                 }
                 Err(error) => {
+                    self.driver.metrics.poll_errors.increment(1);
                     self.finish();
                     return Ended::Failed(error);
                 }
@@ -212,7 +226,11 @@ impl Running {
                 self.tell_all_shards(number, |_| Delivered::Flush(Arc::clone(&flush)));
             }
         }
-        self.driver.plan = plan;
+        if defect::is_chosen(Defect::SwitchPosition) {
+            self.late = Some(plan);
+        } else {
+            self.driver.plan = plan;
+        }
         let positions = self.partitions.iter().filter_map(|partition| Some((partition.local, partition.next?)));
         // Nobody waits for the answer when the caller has gone; the switch stands all the same.
         let _ = switched.send(positions.collect());
@@ -221,8 +239,11 @@ impl Running {
 
     fn tell_drained(&mut self) {
         let oldest = self.partitions.iter().filter_map(|partition| partition.in_flight.oldest()).min();
+        if !self.waiting.is_empty() {
+            self.record();
+        }
         for (before, tell) in std::mem::take(&mut self.waiting) {
-            if oldest.is_none_or(|oldest| oldest >= before) {
+            if self.late.is_none() && oldest.is_none_or(|oldest| oldest >= before) {
                 let _ = tell.send(());
             } else {
                 self.waiting.push((before, tell));
@@ -240,6 +261,9 @@ impl Running {
             let freed = self.partitions[place].in_flight.done(number);
             self.records -= freed.records;
             self.bytes -= freed.bytes;
+            let took = self.driver.clock.monotonic().saturating_sub(freed.since);
+            self.driver.metrics.batch_seconds.record(took.as_secs_f64());
+            self.driver.metrics.batches.increment(1);
             self.partitions[place].next_committed(freed.next);
             next = self.done.1.try_recv().ok();
         }
@@ -254,6 +278,7 @@ impl Running {
             return Ok(());
         }
         self.committed_at = time;
+        self.record();
         for partition in &mut self.partitions {
             if let Some(next) = partition.committed.take()
                 && let Err(error) = self.driver.source.commit(partition.local, next)
@@ -263,6 +288,15 @@ impl Running {
             }
         }
         Ok(())
+    }
+
+    /// Tells the recorder how things stand.
+    fn record(&mut self) {
+        let Driver { metrics, tallies, options, .. } = &mut self.driver;
+        tallies.record(metrics);
+        metrics.records_in_flight.set(self.records as f64);
+        metrics.bytes_in_flight.set(self.bytes as f64);
+        metrics.credits.set(options.in_flight_records.saturating_sub(self.records) as f64);
     }
 
     fn partition(&mut self, local: u32) -> usize {
@@ -282,6 +316,13 @@ impl Running {
     fn hand_over(&mut self, batch: Batch) {
         let place = self.partition(batch.partition);
         match batch.records {
+            Records::Rows(mut records) if self.late.is_some() => {
+                let rest = records.split_off(1);
+                let plan = self.late.take();
+                self.hand_over(Batch { partition: batch.partition, records: Records::Rows(records) });
+                self.driver.plan = plan.expect("it was just there");
+                self.hand_over(Batch { partition: batch.partition, records: Records::Rows(rest) });
+            }
             Records::Rows(records) => {
                 let Some(last) = records.last().map(|record| record.offset) else { return };
                 self.partitions[place].reached(last);
@@ -327,7 +368,12 @@ impl Running {
         self.records += records;
         self.bytes += bytes;
         let partition = &mut self.partitions[place];
-        let number = partition.in_flight.leave(revision, records, bytes, then);
+        let now = self.driver.clock.monotonic();
+        let number = partition.in_flight.leave(revision, records, bytes, now, then);
+        let (source, local) = (&self.driver.name, partition.local);
+        let revision = revision.0;
+        let span =
+            tracing::debug_span!(parent: None, "batch", %source, partition = local, number, records, bytes, revision);
         let done = self.done.0.clone();
         Arc::new(BatchToken {
             source: Arc::clone(&self.driver.name),
@@ -340,6 +386,8 @@ impl Running {
                 let _ = done.try_send((partition, number));
             }),
             dead_letters: Arc::clone(&self.driver.dead_letters),
+            metrics: Arc::clone(&self.driver.metrics),
+            span,
         })
     }
 

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::ledger::Part;
 use super::node::NodeActor;
+use super::tally::Tally;
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
 use crate::topology::plan::{ClassPlan, KeyPlan, PlanNode, SlotNumber, Wiring};
@@ -192,6 +193,8 @@ pub(crate) struct Frame {
     /// Nodes that have not finished, sinks among them.
     pub(crate) left: AtomicU32,
     pub(crate) dead: Mutex<Vec<DeadLetter>>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) span: tracing::Span,
 }
 
 /// At a switch: which states end, and the last position before it.
@@ -248,6 +251,7 @@ impl Frame {
     pub(crate) fn finish(self: &Arc<Self>) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let letters = std::mem::take(&mut *self.dead.lock().expect("nobody panics with this lock"));
+            self.tally.frame_done();
             self.part.finish(letters);
         }
     }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustc_hash::FxHashMap;
 
+use crate::defect::{self, Defect};
 use crate::topology::scorer;
 use crate::traits::{AnyOperator, AnyTable, Digest, Model, Outputs, RowError, Rows};
 use crate::words::{KeyIndex, Time};
@@ -46,6 +47,7 @@ impl Runner<'_> {
     fn restore(&mut self, key: KeyIndex, saved: Option<Box<dyn std::any::Any>>) {
         if let Self::Operator(_, table) = self
             && !table.is_stateless()
+            && !defect::is_chosen(Defect::StateRestore)
         {
             table.restore(key, saved);
         }
@@ -71,6 +73,8 @@ struct KeyHealth {
     rows: u64,
     failed: VecDeque<u64>,
     quarantined: bool,
+    /// Why it failed last.
+    reason: String,
 }
 
 impl Health {
@@ -93,6 +97,18 @@ impl Health {
                 entry.get_mut().artifact = artifact;
             }
         }
+    }
+
+    /// Keeps why the node failed for the key.
+    pub(crate) fn note(&mut self, key: KeyIndex, reason: &str) {
+        if let Some(health) = self.0.get_mut(&key) {
+            reason.clone_into(&mut health.reason);
+        }
+    }
+
+    /// Why the node failed for the key last, while its failures are remembered.
+    pub(crate) fn last_failure(&self, key: KeyIndex) -> Option<&str> {
+        self.0.get(&key).map(|health| health.reason.as_str())
     }
 
     /// Keys that the node is quarantined for.

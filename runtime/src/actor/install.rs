@@ -184,8 +184,9 @@ impl Installer {
     }
 
     /// Ends all class nodes that no plan of `alive` has, and forgets plans that are not among them; the places of the
-    /// states that ended. Actors end when their last address is dropped.
-    pub(crate) fn retire(&mut self, alive: &[Arc<ClassPlan>]) -> Vec<u32> {
+    /// states that ended. Actors end when their last address is dropped. Of a family in `changed` only those keys are
+    /// looked at.
+    pub(crate) fn retire(&mut self, alive: &[Arc<ClassPlan>], changed: &[(NodeId, Vec<KeyIndex>)]) -> Vec<u32> {
         self.bases.retain(|base| alive.iter().any(|plan| plan.base.revision == base.plan.revision));
         let mut keep: std::collections::HashSet<(NodeId, Revision)> = std::collections::HashSet::new();
         for plan in alive {
@@ -198,7 +199,8 @@ impl Installer {
             if let (Work::Family(_), Some(running)) =
                 (&node.node.work, self.class_nodes.get(&(node.name.clone(), node.born)))
             {
-                trim_members(&self.shared, running.cell, oldest);
+                let keys = changed.iter().find(|(name, _)| *name == node.name).map(|(_, keys)| &keys[..]);
+                trim_members(&self.shared, running.cell, keys, oldest);
             }
         }
         places
@@ -235,10 +237,19 @@ impl Installer {
 }
 
 /// Forgets artifacts that no living plan's frames can ask for.
-fn trim_members(shared: &Shared, cell: u32, oldest: Revision) {
+fn trim_members(shared: &Shared, cell: u32, keys: Option<&[KeyIndex]>, oldest: Revision) {
     let cell = shared.cell(cell);
-    for artifacts in &mut cell.borrow_mut().members {
+    let members = &mut cell.borrow_mut().members;
+    let trim = |artifacts: &mut Artifacts| {
         let in_force = artifacts.iter().rposition(|(from, _)| *from <= oldest).unwrap_or(0);
         artifacts.drain(..in_force);
+    };
+    match keys {
+        None => members.iter_mut().for_each(trim),
+        Some(keys) => keys.iter().for_each(|key| {
+            if let Some(artifacts) = members.get_mut(key.0 as usize) {
+                trim(artifacts);
+            }
+        }),
     }
 }

@@ -119,6 +119,16 @@ impl AxisClock {
         Self { released: Time::MIN, newest, waiting: None }
     }
 
+    /// The newest time that rows or ticks have brought.
+    pub(crate) fn newest(&self) -> Option<Time> {
+        (self.newest > Time::MIN).then_some(self.newest)
+    }
+
+    /// Rows that wait to be sorted in.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.times.len())
+    }
+
     /// Takes the rows of a record; `first_row` is the number of the first within its record in the log.
     pub(crate) fn take(
         &mut self,

@@ -9,6 +9,7 @@ use super::frame::{Flush, Frame, Gate, Installed, InstalledKey, KeyFrame, Kind, 
 use super::gather::Gathering;
 use super::node::{At, feeds, send};
 use super::shard::{Delivery, Shard};
+use super::tally::Count;
 use crate::topology::bits::Bits;
 use crate::topology::plan::{AxisLabel, KeyPlan, PlanNode};
 use crate::words::{Cause, KeyIndex, Revision, Time};
@@ -71,7 +72,11 @@ impl Shard {
             let written = super::frame::Written { complete, ..written };
             assert!(slots[slot as usize].set(written).is_ok(), "a column of the source has one place");
         }
+        self.options.tally.add(Count::Frames, 1);
+        let (shard, keys) = (self.options.shard.0, gathering.keys.len());
         let frame = Arc::new(Frame {
+            tally: Arc::clone(&self.options.tally),
+            span: tracing::trace_span!(parent: &delivery.part.token().span, "frame", shard, keys, nodes = left),
             plan: Arc::clone(plan),
             part: delivery.part.another(),
             chain: delivery.chain,
@@ -94,6 +99,7 @@ impl Shard {
             dead: Mutex::new(Vec::new()),
             installed,
         });
+        self.shared.watches.borrow_mut().launched(&frame);
         start(&frame);
     }
 

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use crate::metrics::ClassMetrics;
 use crate::traits::Done;
 use crate::traits::sink::{DeadLetter, DeadLetters};
 use crate::words::{Offset, PartitionIndex, Revision};
@@ -19,6 +21,9 @@ pub(crate) struct BatchToken {
     pub(crate) parts: AtomicU32,
     pub(crate) finished: Box<dyn Fn(PartitionIndex, u64) + Send + Sync>,
     pub(crate) dead_letters: Arc<dyn DeadLetters>,
+    pub(crate) metrics: Arc<ClassMetrics>,
+    /// Open until all of it is done.
+    pub(crate) span: tracing::Span,
 }
 
 impl BatchToken {
@@ -57,6 +62,7 @@ impl Part {
         if letters.is_empty() {
             self.token.one_less();
         } else {
+            self.token.metrics.dead_letters.increment(letters.len() as u64);
             let token = Arc::clone(&self.token);
             self.token.dead_letters.write(letters, Done(Some(Box::new(move || token.one_less()))));
         }
@@ -85,6 +91,8 @@ struct Flying {
     revision: Revision,
     records: usize,
     bytes: usize,
+    /// When it was handed over.
+    since: Duration,
     /// The position that is reached when this and all before it are done.
     then: Option<Offset>,
     done: bool,
@@ -95,16 +103,25 @@ struct Flying {
 pub(crate) struct Freed {
     pub(crate) records: usize,
     pub(crate) bytes: usize,
+    /// When it had been handed over.
+    pub(crate) since: Duration,
     /// The new position of the partition, if it moved.
     pub(crate) next: Option<Offset>,
 }
 
 impl InFlight {
     /// A micro-batch leaves; its number.
-    pub(crate) fn leave(&mut self, revision: Revision, records: usize, bytes: usize, then: Option<Offset>) -> u64 {
+    pub(crate) fn leave(
+        &mut self,
+        revision: Revision,
+        records: usize,
+        bytes: usize,
+        since: Duration,
+        then: Option<Offset>,
+    ) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.batches.push_back(Flying { number, revision, records, bytes, then, done: false });
+        self.batches.push_back(Flying { number, revision, records, bytes, since, then, done: false });
         number
     }
 
@@ -113,8 +130,8 @@ impl InFlight {
         let first = self.batches.front().map_or(number, |batch| batch.number);
         let index = usize::try_from(number - first).expect("fewer in flight than memory holds");
         self.batches[index].done = true;
-        let (records, bytes) = (self.batches[index].records, self.batches[index].bytes);
-        let mut freed = Freed { records, bytes, next: None };
+        let Flying { records, bytes, since, .. } = self.batches[index];
+        let mut freed = Freed { records, bytes, since, next: None };
         while self.batches.front().is_some_and(|batch| batch.done) {
             let batch = self.batches.pop_front().expect("there is a front");
             freed.next = batch.then.or(freed.next);
@@ -140,11 +157,12 @@ mod tests {
     fn a_position_moves_only_past_finished_batches() {
         let mut partition = InFlight::default();
         for end in [10, 20, 30] {
-            partition.leave(Revision(1), 5, 50, Some(Offset(end)));
+            partition.leave(Revision(1), 5, 50, Duration::ZERO, Some(Offset(end)));
         }
-        assert_eq!(partition.done(1), Freed { records: 5, bytes: 50, next: None });
-        assert_eq!(partition.done(0), Freed { records: 5, bytes: 50, next: Some(Offset(20)) });
-        assert_eq!(partition.done(2), Freed { records: 5, bytes: 50, next: Some(Offset(30)) });
+        let freed = |next| Freed { records: 5, bytes: 50, since: Duration::ZERO, next };
+        assert_eq!(partition.done(1), freed(None));
+        assert_eq!(partition.done(0), freed(Some(Offset(20))));
+        assert_eq!(partition.done(2), freed(Some(Offset(30))));
         assert!(partition.is_empty());
     }
 }

@@ -5,6 +5,7 @@ mod cell;
 mod compute;
 pub(crate) mod control;
 pub(crate) mod driver;
+pub(crate) mod explain;
 mod frame;
 mod gather;
 mod guard;
@@ -18,6 +19,7 @@ mod node;
 mod output;
 pub(crate) mod shard;
 mod sink;
+pub(crate) mod tally;
 mod whole;
 
 pub use cell::Counts;

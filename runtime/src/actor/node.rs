@@ -14,6 +14,7 @@ use super::frame::{Frame, Own, Piece, Written};
 use super::loops::{reads_itself, run_loop};
 use super::output::Finished;
 use super::sink;
+use crate::defect::{self, Defect};
 use crate::topology::node::Work;
 use crate::topology::plan::{PlanNode, To, Wires};
 use crate::topology::variant::Variant;
@@ -75,6 +76,7 @@ impl NodeActor {
 
     fn work(&mut self, run: &Run) {
         let frame = &run.frame;
+        let _entered = frame.span.enter();
         match run.at {
             At::Class(leader) => {
                 let installed = &frame.installed;
@@ -117,11 +119,18 @@ impl NodeActor {
         if let [(plan, cell)] = nodes {
             let work = of(plan);
             if !reads_itself(&work) {
-                return SmallVec::from_iter([work.run(&self.shared.cell(*cell))]);
+                let cell = self.shared.cell(*cell);
+                let before = cell.borrow().counts;
+                let finished = work.run(&cell);
+                self.shared.tally.node(&before, &cell.borrow().counts);
+                return SmallVec::from_iter([finished]);
             }
         }
-        let members = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell))).collect();
-        run_loop(members).into()
+        let members: Vec<_> = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell))).collect();
+        let cells: SmallVec<[_; 4]> = members.iter().map(|(_, cell)| (Rc::clone(cell), cell.borrow().counts)).collect();
+        let finished = run_loop(members).into();
+        cells.iter().for_each(|(cell, before)| self.shared.tally.node(before, &cell.borrow().counts));
+        finished
     }
 }
 
@@ -147,7 +156,7 @@ impl Handler<Run> for NodeActor {
         if chain >= self.chains.len() {
             self.chains.resize_with(chain + 1, Chain::default);
         }
-        if self.chains[chain].next != ticket {
+        if self.chains[chain].next != ticket && !defect::is_chosen(Defect::TicketOrder) {
             self.chains[chain].early.insert(ticket, run);
             return;
         }

@@ -15,6 +15,7 @@ use super::install::Installer;
 use super::intake::{AxisClock, BadRow, IntakeCounts, IntakePolicy, Piece, Refused};
 use super::ledger::Part;
 use super::node::AbortOnPanic;
+use super::tally::Tally;
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
 use crate::topology::plan::ClassPlan;
@@ -36,6 +37,8 @@ pub(crate) struct ShardOptions {
     pub(crate) mailbox: usize,
     /// Most keys.
     pub(crate) keys_max: usize,
+    /// Where it counts.
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// See the module.
@@ -63,7 +66,7 @@ pub(crate) struct Shard {
 /// What a shard keeps of a key.
 pub(super) struct KeyEntry {
     pub(super) partition: u32,
-    axes: SmallVec<[AxisClock; 1]>,
+    pub(super) axes: SmallVec<[AxisClock; 1]>,
     /// The latest tick, for axes that have no rows yet.
     ticked: Time,
     /// The key's own nodes, by the revision from which they are in force.
@@ -112,7 +115,7 @@ impl Message for Step {
 
 impl Shard {
     pub(crate) fn new(options: ShardOptions) -> Self {
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(Shared { tally: Arc::clone(&options.tally), ..Shared::default() });
         let installer = Installer::new(options.shard, Rc::clone(&shared), Arc::clone(&options.sinks), options.mailbox);
         Self {
             options,
@@ -166,6 +169,7 @@ impl Shard {
                 false
             }
         };
+        self.options.tally.intake(&self.counts, self.keys.len());
         if more {
             self.queue.push_front(delivery);
         } else {
@@ -390,6 +394,7 @@ impl Shard {
                 Refused::Ahead => (&mut self.counts.ahead, true),
             };
             *count += 1;
+            self.shared.watches.borrow_mut().dropped(&record.key, why);
             if send {
                 let number = u32::try_from(row).expect("a record has fewer than 2^32 rows");
                 let cause = Cause { offset: record.offset, row: first_row + number };

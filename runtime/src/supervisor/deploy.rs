@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::class::ClassState;
 use super::error::DeployError;
@@ -19,6 +21,7 @@ use crate::topology::diff::{Changes, diff};
 use crate::topology::node::{Node, Work};
 use crate::topology::plan::ClassPlan;
 use crate::topology::resolve::{resolve, resolve_touched};
+use crate::topology::resolve_members::resolve_members;
 use crate::topology::scorer::Scorer;
 use crate::traits::{AnyOperator, Model, Outputs, Rows};
 use crate::words::{Cause, Class, Column, ColumnRef, Key, NodeId, Offset, Revision, Time};
@@ -162,13 +165,25 @@ pub(crate) fn prepare(state: &ClassState, deployment: &Deployment, revision: Rev
         return Err(crate::topology::problem::ResolveErrors(twice).into());
     }
     let everything = deployment.back_to.is_some();
-    let quick = if only_own { resolve_touched(&declared, &state.plan, revision, &touched) } else { None };
+    let changes_more = deployment.back_to.is_some()
+        || deployment.attributes.is_some()
+        || !(deployment.put.is_empty() && deployment.remove.is_empty());
+    let only_members = !changes_more && !deployment.members.is_empty();
+    let quick = if only_own {
+        resolve_touched(&declared, &state.plan, revision, &touched)
+    } else if only_members {
+        let changed = deployment.members.iter().map(|(family, _, model)| (family, model.as_ref()));
+        resolve_members(&declared, &state.plan, revision, changed)
+    } else {
+        None
+    };
     let plan = match quick {
         Some(plan) => plan?,
         None => resolve(&declared, &state.plan, revision, (!everything).then_some(&touched))?,
     };
     let keys = changed_keys(&state.plan, &plan);
-    let members = changed_members(&state.plan, &plan);
+    let only_members = only_members.then_some(&deployment.members[..]);
+    let members = changed_members(&state.plan, &plan, only_members);
     let changes = diff(&state.plan, &plan);
     Ok(Staged {
         declared,
@@ -226,13 +241,23 @@ fn changed_keys(old: &ClassPlan, new: &ClassPlan) -> Vec<Key> {
     keys
 }
 
-/// The keys whose artifacts differ, for families that run on.
-fn changed_members(old: &ClassPlan, new: &ClassPlan) -> Vec<(NodeId, Vec<Key>)> {
+/// The keys whose artifacts differ, for families that run on: those that the deployment names, where it changes
+/// nothing else.
+fn changed_members(old: &ClassPlan, new: &ClassPlan, named: Option<&[Member]>) -> Vec<(NodeId, Vec<Key>)> {
     let mut changed = Vec::new();
     for node in &new.base.nodes {
         let before = old.base.node(&node.name).filter(|before| before.born == node.born);
         let (Some(before), Work::Family(now)) = (before, &node.node.work) else { continue };
         let Work::Family(was) = &before.node.work else { continue };
+        if Arc::ptr_eq(&before.node, &node.node) {
+            changed.push((node.name.clone(), Vec::new()));
+            continue;
+        }
+        if let Some(named) = named {
+            let of_family = named.iter().filter(|(family, _, _)| *family == node.name);
+            changed.push((node.name.clone(), of_family.map(|(_, key, _)| key.clone()).collect()));
+            continue;
+        }
         let default = |family: &crate::topology::Family| family.default.as_ref().map(|model| model.digest());
         if default(was) != default(now) {
             continue; // every key may change: the shards look at all
@@ -252,7 +277,9 @@ fn changed_members(old: &ClassPlan, new: &ClassPlan) -> Vec<(NodeId, Vec<Key>)> 
 }
 
 /// Stages a prepared deployment, switches to it, and lets what departed drain in the background.
-pub(crate) async fn apply(state: &mut ClassState, staged: Staged) -> Result<Applied, DeployError> {
+pub(crate) async fn apply(state: &mut ClassState, staged: Staged, span: &Span) -> Result<Applied, DeployError> {
+    let begun = state.clock.monotonic();
+    span.record("changes", staged.changes.0.len());
     for trial in &staged.trial {
         let (node, result) = match trial {
             Trial::Node(node) => (node, try_out(node)),
@@ -260,21 +287,35 @@ pub(crate) async fn apply(state: &mut ClassState, staged: Staged) -> Result<Appl
         };
         result.map_err(|reason| DeployError::Trial { node: node.name(), reason })?;
     }
+    let begun = phase(state, span, "trial_us", begun);
     if staged.changes.0.is_empty() && !staged.news {
         let revision = state.plan.revision;
         return Ok(Applied { revision, changes: staged.changes, positions: Vec::new() });
     }
     stage(&state.shards, &staged).await?;
+    let begun = phase(state, span, "stage_us", begun);
     let flush =
         Flush { cause: Cause { offset: Offset(-1), row: u32::MAX }, departing: departing(&state.plan, &staged) };
     let (tell, switched) = oneshot::channel();
     let control = Control::Switch { plan: Arc::clone(&staged.plan), departing: Arc::new(flush), switched: tell };
     // A source that has ended has no more rows: the plan takes over for whoever asks about it.
     let positions = if state.driver.send(control).is_ok() { switched.await.unwrap_or_default() } else { Vec::new() };
+    let begun = phase(state, span, "switch_us", begun);
     let revision = staged.plan.revision;
-    drain_and_retire(state, revision, Arc::clone(&staged.keys));
+    drain_and_retire(state, &staged, span.clone(), begun);
     state.took_over(staged.declared, staged.plan);
     Ok(Applied { revision, changes: staged.changes, positions })
+}
+
+/// Puts on the span how long a phase took; when it ended.
+pub(crate) fn phase(state: &ClassState, span: &Span, name: &str, begun: Duration) -> Duration {
+    let now = state.clock.monotonic();
+    span.record(name, micros(now.saturating_sub(begun)));
+    now
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn stage(shards: &[Addr<Shard>], staged: &Staged) -> Result<(), DeployError> {
@@ -321,8 +362,9 @@ fn departing(old: &ClassPlan, staged: &Staged) -> Vec<(NodeId, Revision)> {
     departing
 }
 
-fn drain_and_retire(state: &ClassState, before: Revision, keys: Arc<Vec<Key>>) {
-    let (driver, shards) = (state.driver.clone(), state.shards.clone());
+fn drain_and_retire(state: &ClassState, staged: &Staged, span: Span, begun: Duration) {
+    let (driver, shards, clock) = (state.driver.clone(), state.shards.clone(), Arc::clone(&state.clock));
+    let (before, keys, members) = (staged.plan.revision, Arc::clone(&staged.keys), Arc::clone(&staged.members));
     tokio::spawn(async move {
         let (tell, drained) = oneshot::channel();
         if driver.send(Control::Drained { before, drained: tell }).is_ok() {
@@ -330,8 +372,9 @@ fn drain_and_retire(state: &ClassState, before: Revision, keys: Arc<Vec<Key>>) {
             let _ = drained.await;
         }
         for shard in shards {
-            let _ = shard.send(Retire { before, keys: Arc::clone(&keys) }).await;
+            let _ = shard.send(Retire { before, keys: Arc::clone(&keys), members: Arc::clone(&members) }).await;
         }
+        span.record("drain_us", micros(clock.monotonic().saturating_sub(begun)));
     });
 }
 

@@ -6,5 +6,5 @@ mod error;
 
 pub(crate) use class::{ClassState, Started};
 pub use deploy::{Applied, Deployment};
-pub(crate) use deploy::{apply, prepare};
+pub(crate) use deploy::{apply, phase, prepare};
 pub use error::DeployError;

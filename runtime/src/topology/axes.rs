@@ -99,7 +99,7 @@ impl Labels {
             .flat_map(|(axis, number)| axis.streams.iter().map(move |(name, _)| (name.clone(), number)));
         let mut labels = Self { names: BTreeMap::new(), raw: raw.collect() };
         for name in names.keys() {
-            labels.follow(name, names, 0);
+            labels.follow(name, names);
         }
         for (name, providers) in names {
             let mut first: Option<(&Arc<Node>, AxisLabel)> = None;
@@ -128,24 +128,29 @@ impl Labels {
         Self { names: base_names.chain(own).collect(), raw: BTreeMap::new() }
     }
 
-    fn follow(&mut self, name: &StreamName, names: &Names, depth: usize) -> AxisLabel {
-        if let Some(label) = self.names.get(name) {
-            return label.clone();
-        }
-        // A need that only `previous` closes can come back to itself; the rows are then those of another need.
-        let Some(node) = names.get(name).and_then(|providers| providers.all().next()).filter(|_| depth <= names.len())
-        else {
-            return NOWHERE;
+    /// Walks from a stream along first needs to one whose label is known, and labels all on the way.
+    fn follow(&mut self, name: &StreamName, names: &Names) {
+        let (mut way, mut at) = (Vec::new(), name);
+        let label = loop {
+            if let Some(label) = self.names.get(at) {
+                break label.clone();
+            }
+            // A need that only `previous` closes can come back to itself; the rows are then those of another need.
+            let provider = names.get(at).and_then(|providers| providers.all().next());
+            let Some(node) = provider.filter(|_| way.len() <= names.len()) else { break NOWHERE };
+            way.push(at);
+            if node.own_rows() {
+                break own_label(node);
+            }
+            if let Work::Sensor { raw, .. } = &node.work {
+                break self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis));
+            }
+            match first_need(node) {
+                Some(first) => at = first,
+                None => break NOWHERE,
+            }
         };
-        let label = if node.own_rows() {
-            own_label(node)
-        } else if let Work::Sensor { raw, .. } = &node.work {
-            self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis))
-        } else {
-            first_need(node).map_or(NOWHERE, |first| self.follow(first, names, depth + 1))
-        };
-        self.names.insert(name.clone(), label.clone());
-        label
+        self.names.extend(way.into_iter().map(|name| (name.clone(), label.clone())));
     }
 
     /// The label of a stream.

@@ -22,6 +22,7 @@ pub mod registry;
 pub mod resolve;
 mod resolve_base;
 mod resolve_key;
+pub mod resolve_members;
 pub mod scorer;
 pub mod selector;
 pub mod sensor;

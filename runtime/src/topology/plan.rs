@@ -70,6 +70,7 @@ pub struct OwnName {
 }
 
 /// The nodes of a class that are not limited to one key, resolved.
+#[derive(Clone)]
 pub struct BasePlan {
     /// The revision in which it was resolved; plans that only differ in nodes of single keys share it.
     pub revision: Revision,
@@ -142,6 +143,7 @@ pub enum To {
 }
 
 /// A running node.
+#[derive(Clone)]
 pub struct PlanNode {
     /// As it was declared.
     pub node: Arc<Node>,

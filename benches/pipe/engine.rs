@@ -1,0 +1,128 @@
+//! The engine's way: the Kafka source and sink as they are, and clocks around them.
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use gristmill::topology::{Topology, provide, sensor, sink};
+use gristmill::traits::source::{PollLimits, Polled};
+use gristmill::traits::{
+    Axes, Decode, Done, LoadError, Model, Records, Sink, SinkError, SinkFrame, SinkWriter, Source, SourceError,
+};
+use gristmill::words::{Offset, ShardIndex};
+use gristmill::{Handle, Runtime, StartError, Stream};
+use gristmill_operators::codec::TimeUnit;
+use gristmill_operators::codec::row::TimeStyle;
+use gristmill_operators::kafka::{self, KafkaSink, KafkaSource};
+use gristmill_operators::model::Linear;
+
+use super::rows::{BIAS, SENSORS, WEIGHTS};
+use super::{Options, Run, processor_seconds};
+
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// When the first record came, and how many are delivered.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    began: OnceLock<(Instant, f64)>,
+    delivered: AtomicU64,
+}
+
+struct Watched<T>(T, Arc<Watch>);
+
+impl Source for Watched<KafkaSource> {
+    fn axes(&self) -> Axes {
+        self.0.axes()
+    }
+
+    fn decoder(&self) -> Option<Arc<dyn Decode>> {
+        self.0.decoder()
+    }
+
+    fn poll(&mut self, limits: PollLimits) -> Result<Polled, SourceError> {
+        let polled = self.0.poll(limits)?;
+        if let Polled::Batches(batches) = &polled
+            && batches.iter().any(|batch| matches!(&batch.records, Records::Raw(records) if !records.is_empty()))
+        {
+            self.1.began.get_or_init(|| (Instant::now(), processor_seconds()));
+        }
+        Ok(polled)
+    }
+
+    fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
+        self.0.commit(partition, next)
+    }
+
+    fn pause(&mut self, paused: bool) {
+        self.0.pause(paused);
+    }
+
+    fn close(&mut self) -> Result<(), SourceError> {
+        self.0.close()
+    }
+}
+
+impl Sink for Watched<KafkaSink> {
+    fn open(&self, shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
+        Ok(Box::new(Watched(self.0.open(shard)?, self.1.clone())))
+    }
+
+    fn flush(&self) -> Result<(), SinkError> {
+        self.0.flush()
+    }
+}
+
+impl SinkWriter for Watched<Box<dyn SinkWriter>> {
+    fn write(&mut self, frame: &SinkFrame<'_>, done: Done) {
+        let rows: usize = frame.columns.iter().map(|column| column.times.len()).sum();
+        let watch = self.1.clone();
+        let counted = Done::new(move || {
+            watch.delivered.fetch_add(rows as u64, Ordering::AcqRel);
+            done.done();
+        });
+        self.0.write(frame, counted);
+    }
+}
+
+fn topology() -> Result<Topology, LoadError> {
+    let model: Arc<dyn Model> = Arc::new(Linear::new(&WEIGHTS, BIAS)?);
+    let mut topology = Topology::new("device");
+    for name in SENSORS {
+        topology = topology.with(sensor(Stream::<f32>::new(name)));
+    }
+    let score = Stream::<f32>::new("score");
+    let needs = SENSORS.map(Stream::<f32>::new);
+    Ok(topology.with(provide(score.clone()).needs(needs).by(model)).with(sink("predictions").needs(score)))
+}
+
+/// Starts the engine between two topics.
+pub(super) async fn start(
+    brokers: &str,
+    (from, to): (&str, &str),
+    group: &str,
+    shards: u16,
+) -> Result<(Handle, Arc<Watch>), Box<dyn std::error::Error>> {
+    let watch = Arc::new(Watch::default());
+    let source = kafka::source(from).brokers(brokers).group(group);
+    let source = source.json(|r| r.key("device").time("ts").unit(TimeUnit::Micros));
+    let sink = kafka::sink(to).brokers(brokers).times(TimeStyle::Micros);
+    let builder = Runtime::builder().topology(topology()?).source(Watched(source, watch.clone()));
+    let started: Result<Handle, StartError> =
+        builder.sink("predictions", Watched(sink, watch.clone())).shards(shards).start().await;
+    Ok((started?, watch))
+}
+
+pub(super) async fn run(brokers: &str, options: &Options, round: usize) -> Result<Run, Box<dyn std::error::Error>> {
+    let group = format!("engine-{round}");
+    let (handle, watch) = start(brokers, ("rows", "by-engine"), &group, options.shards).await?;
+    let deadline = Instant::now() + TIMEOUT;
+    while watch.delivered.load(Ordering::Acquire) < options.rows as u64 {
+        assert!(Instant::now() < deadline, "the engine has not written all rows within {TIMEOUT:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (began, processor) = *watch.began.get().ok_or("predictions came before rows")?;
+    let run = Run { seconds: began.elapsed().as_secs_f64(), processor_seconds: processor_seconds() - processor };
+    handle.stop().await?;
+    Ok(run)
+}

@@ -1,0 +1,167 @@
+//! `grist validate` and `grist plan`.
+
+use crate::support::{file, folder, run};
+
+const PLANT: &str = "examples/topologies/plant.toml";
+
+#[test]
+fn a_good_file_is_fine() {
+    let ended = run(&["validate", PLANT]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    assert!(ended.stdout.contains("plant.toml: fine; class `machine`, 8 nodes"), "{}", ended.stdout);
+    let answer = run(&["validate", PLANT, "--json"]).json();
+    assert_eq!((answer["valid"].as_bool(), answer["nodes"].as_u64()), (Some(true), Some(8)));
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_with_its_line() {
+    let folder = folder("bad");
+    let path = file(
+        &folder,
+        "bad.toml",
+        r#"class = "pump"
+
+[source]
+kind = "simulate"
+for = 20
+machnes = 3
+
+[sink.out]
+kind = "kafca"
+
+[sink.nobody]
+kind = "console"
+
+[[node]]
+provides = ["vibration: f32"]
+sensor = {}
+
+[[node]]
+needs = ["vibration: f32"]
+provides = ["rms: f32"]
+operator = { roling = { rows = 2, stats = ["rms"] } }
+
+[[node]]
+needs = ["vibration: f32"]
+provides = ["wear: f32"]
+model = { onnx = "nothing.onnx" }
+
+[[node]]
+sink = "out"
+asks = ["wear"]
+"#,
+    );
+    let ended = run(&["validate", &path]);
+    assert_eq!(ended.code, 3);
+    assert_eq!(ended.stdout, "");
+    for said in [
+        ":5: [source]: `for` is 20; write a length of time with its unit",
+        ":6: [source]: there is no field `machnes`; there are `kind`, ",
+        ":9: [sink.out]: there is no kind `kafca`; there are `console`, `json`, `csv`, `kafka`",
+        ":11: [sink.nobody]: no node writes to it; add a node with sink = \"nobody\"",
+        ":21: node `rms`, operator: there is no operator `roling`; did you mean `rolling`?",
+        ":26: node `wear`, model: ",
+    ] {
+        assert!(ended.stderr.contains(said), "{said}\nis not in\n{}", ended.stderr);
+    }
+    let answer = run(&["validate", &path, "--json"]);
+    assert_eq!((answer.code, answer.json()["valid"].as_bool()), (3, Some(false)));
+    assert_eq!(answer.json()["problems"].as_array().map(Vec::len), Some(6), "{}", answer.stdout);
+    assert_eq!(run(&["run", &path]).code, 3, "it is not run either");
+}
+
+#[test]
+fn wires_that_lead_nowhere_are_refused() {
+    let path = file(
+        &folder("wires"),
+        "wires.toml",
+        r#"class = "pump"
+[[node]]
+provides = ["vibration: f32"]
+sensor = {}
+[[node]]
+needs = ["vibrations: f32", "pressure: f32"]
+provides = ["rms: f32"]
+operator = { rolling = { rows = 2, stats = ["rms"] } }
+"#,
+    );
+    let ended = run(&["validate", &path]);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    let path = file(
+        &folder("wires"),
+        "wires.toml",
+        r#"class = "pump"
+[[node]]
+provides = ["vibration: f32"]
+sensor = {}
+[[node]]
+needs = ["vibrations: f32"]
+provides = ["rms: f32"]
+operator = { rolling = { rows = 2, stats = ["rms"] } }
+[[node]]
+sink = "out"
+asks = ["rmz"]
+"#,
+    );
+    let ended = run(&["validate", &path]);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    for said in ["`vibrations`", "did you mean `vibration`?", "`rmz`", "did you mean `rms`?"] {
+        assert!(ended.stderr.contains(said), "{said}\nis not in\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let ended = run(&["plan", "no/such.toml"]);
+    assert_eq!(ended.code, 3);
+    assert!(ended.stderr.contains("no/such.toml") && !ended.stderr.contains("Os {"), "{}", ended.stderr);
+    let answer = run(&["plan", "no/such.toml", "--json"]);
+    assert_eq!(answer.json()["exit_code"], 3);
+}
+
+#[test]
+fn a_plan_is_a_table_a_figure_and_json() {
+    let table = run(&["plan", PLANT]);
+    assert_eq!(table.code, 0);
+    assert!(table.stdout.starts_with("machine, revision 1: 8 nodes"), "{}", table.stdout);
+    assert!(table.stdout.contains("family of 4 and a default"), "{}", table.stdout);
+    let figure = run(&["plan", PLANT, "--dot"]).stdout;
+    assert!(figure.starts_with("digraph \"machine\" {") && figure.ends_with("}\n"), "{figure}");
+    assert!(figure.contains("\"anomaly\" -> \"wear\""), "{figure}");
+    let json = run(&["plan", PLANT, "--json"]).json();
+    let nodes: Vec<_> = json["nodes"].as_array().expect("nodes").iter().map(|node| node["node"].clone()).collect();
+    let named =
+        ["temperature", "temperature.mean", "vibration", "vibration.rms", "anomaly", "wear", "alarm", "predictions"];
+    assert_eq!(nodes, named);
+    let wear = &json["nodes"][5];
+    let needs: Vec<_> = wear["needs"].as_array().expect("needs").iter().map(|need| need["name"].clone()).collect();
+    assert_eq!(needs, ["vibration.rms", "anomaly"], "what is predicted is a need of another model");
+}
+
+#[test]
+fn what_cannot_be_a_topology_file_is_told_apart() {
+    let folder = folder("no-topology");
+    let name = folder.to_str().expect("text");
+    for (path, said) in [
+        (name.to_owned(), "is a folder; name the topology file in it"),
+        (file(&folder, "a.csv", "a,b"), "is no topology file by its name; topologies are written as .toml or .json"),
+        (file(&folder, "empty.toml", ""), "there is no `class`; write class = "),
+        (file(&folder, "bad.toml", "class = \"x"), "bad.toml:1: not TOML: "),
+        (file(&folder, "bad.json", "{\"class\": }"), "bad.json:1: not JSON: "),
+    ] {
+        let ended = run(&["validate", &path]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (3, ""), "{path}");
+        assert!(ended.stderr.starts_with("grist: ") && ended.stderr.contains(said), "{path}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_sink_into_a_folder_that_is_not_there_is_refused_before_anything_runs() {
+    let text = "class = \"pump\"\n[sink.out]\nkind = \"csv\"\npath = \"no/such/a.csv\"\n\
+                [[node]]\nprovides = [\"a: f32\"]\nsensor = {}\n[[node]]\nsink = \"out\"\nasks = [\"a\"]\n";
+    let ended = run(&["validate", &file(&folder("no-folder"), "a.toml", text)]);
+    assert_eq!(ended.code, 3);
+    assert!(ended.stderr.contains(":4: [sink.out]: `path` is in the folder `"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no/such`, which does not exist; make it first"), "{}", ended.stderr);
+}

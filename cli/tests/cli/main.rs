@@ -1,0 +1,9 @@
+//! `grist` from outside: what people type, and what they get.
+
+mod bench;
+mod demo;
+mod files;
+mod help;
+mod run;
+mod score;
+mod support;

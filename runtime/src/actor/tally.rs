@@ -1,0 +1,93 @@
+//! What a shard has counted, where the source's driver can read it without asking: each sum has one writer, the shard's
+//! thread, so that counting is a load and a store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cell::Counts;
+use super::intake::IntakeCounts;
+use crate::metrics::{COUNTS, ClassMetrics};
+
+/// The sums that are series, in the order of [`ClassMetrics::counts`].
+#[derive(Clone, Copy)]
+pub(crate) enum Count {
+    Rows,
+    Late,
+    Duplicate,
+    Ahead,
+    Refused,
+    Computed,
+    Skipped,
+    Failed,
+    Quarantined,
+    Quarantines,
+    Frames,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    sums: [AtomicU64; COUNTS],
+    keys: AtomicU64,
+    /// Frames end on any thread.
+    frames_done: AtomicU64,
+}
+
+impl Tally {
+    /// Adds; only the shard's thread may.
+    #[inline]
+    pub(crate) fn add(&self, count: Count, more: u64) {
+        let sum = &self.sums[count as usize];
+        sum.store(sum.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    /// What a node has counted over a frame.
+    #[inline]
+    pub(crate) fn node(&self, before: &Counts, after: &Counts) {
+        self.add(Count::Computed, after.computed - before.computed);
+        self.add(Count::Skipped, after.skipped - before.skipped);
+        self.add(Count::Failed, after.failed - before.failed);
+        self.add(Count::Quarantined, after.quarantined - before.quarantined);
+    }
+
+    /// What the intake has counted so far.
+    pub(crate) fn intake(&self, counts: &IntakeCounts, keys: usize) {
+        let set = |count: Count, sum| self.sums[count as usize].store(sum, Ordering::Relaxed);
+        set(Count::Rows, counts.rows);
+        set(Count::Late, counts.late);
+        set(Count::Duplicate, counts.duplicate);
+        set(Count::Ahead, counts.ahead);
+        set(Count::Refused, counts.refused);
+        self.keys.store(keys as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn frame_done(&self) {
+        self.frames_done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Turns what the shards of a class have counted into series.
+pub(crate) struct TallyReader {
+    tallies: Vec<Arc<Tally>>,
+    told: [u64; COUNTS],
+}
+
+impl TallyReader {
+    pub(crate) fn new(tallies: Vec<Arc<Tally>>) -> Self {
+        Self { tallies, told: [0; COUNTS] }
+    }
+
+    /// Tells the recorder what came since the last time.
+    pub(crate) fn record(&mut self, metrics: &ClassMetrics) {
+        let sum = |of: &dyn Fn(&Tally) -> u64| self.tallies.iter().map(|tally| of(tally)).sum::<u64>();
+        // Done before begun, so that there are never fewer than none in flight.
+        let done = sum(&|tally| tally.frames_done.load(Ordering::Relaxed));
+        metrics.keys.set(sum(&|tally| tally.keys.load(Ordering::Relaxed)) as f64);
+        for (number, counter) in metrics.counts.iter().enumerate() {
+            let now = sum(&|tally| tally.sums[number].load(Ordering::Relaxed));
+            counter.increment(now - self.told[number]);
+            self.told[number] = now;
+        }
+        metrics.frames_in_flight.set(self.told[Count::Frames as usize].saturating_sub(done) as f64);
+    }
+}

@@ -1,0 +1,37 @@
+//! Mechanisms that can be broken on purpose, so that a test can show that it would find out. The choice is made at run
+//! time for the threads of one runtime; without the feature `defects` there is none, and the questions cost nothing.
+
+use std::cell::Cell;
+
+/// A mechanism that does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Frames of a partition overtake each other in a node.
+    TicketOrder,
+    /// A plan takes over one record too late.
+    SwitchPosition,
+    /// After a row that failed the state is not put back.
+    StateRestore,
+    /// A need on another axis reads its newest value, whatever the row's time.
+    Alignment,
+}
+
+impl Defect {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::TicketOrder, Self::SwitchPosition, Self::StateRestore, Self::Alignment];
+}
+
+thread_local! {
+    static CHOSEN: Cell<Option<Defect>> = const { Cell::new(None) };
+}
+
+/// Breaks a mechanism for what runs on this thread.
+pub(crate) fn choose(defect: Option<Defect>) {
+    CHOSEN.set(defect);
+}
+
+/// Whether a mechanism is broken on this thread.
+#[inline]
+pub(crate) fn is_chosen(defect: Defect) -> bool {
+    cfg!(feature = "defects") && CHOSEN.get() == Some(defect)
+}

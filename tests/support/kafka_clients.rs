@@ -1,0 +1,122 @@
+//! Plain Kafka clients that share no code with ours: what they see is what is in the topic.
+//!
+//! All functions block and panic with a text that says what went wrong: they are for tests.
+#![expect(clippy::disallowed_methods, reason = "waits for another process, whose time no Clock of ours can drive")]
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_millis(100);
+
+/// Appends `(key, value)` records and waits until all are there; keys lie where Java's clients put them.
+pub fn produce(brokers: &str, topic: &str, records: impl IntoIterator<Item = (String, String)>) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("partitioner", "murmur2_random")
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "20")
+        .set("compression.type", "lz4")
+        .create()
+        .expect("a producer");
+    for (key, value) in records {
+        let mut record = BaseRecord::to(topic).key(&key).payload(&value);
+        while let Err((error, back)) = producer.send(record) {
+            let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+            assert!(full, "producing to `{topic}`: {error}");
+            producer.poll(STEP);
+            record = back;
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(TIMEOUT).unwrap_or_else(|error| panic!("producing to `{topic}`: {error}"));
+}
+
+/// A reader without a group.
+pub struct Reader {
+    consumer: BaseConsumer,
+    topic: String,
+    partitions: i32,
+}
+
+impl Reader {
+    /// Reads a topic of so many partitions.
+    #[must_use]
+    pub fn new(brokers: &str, topic: &str, partitions: u32) -> Self {
+        let consumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", "nobody")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .create()
+            .expect("a consumer");
+        let partitions = i32::try_from(partitions).expect("few partitions");
+        Self { consumer, topic: topic.to_owned(), partitions }
+    }
+
+    /// The offset that the next record of each partition will get.
+    #[must_use]
+    pub fn ends(&self) -> Vec<i64> {
+        let end = |partition| self.consumer.fetch_watermarks(&self.topic, partition, TIMEOUT).map(|(_, end)| end);
+        (0..self.partitions).map(|partition| end(partition).expect("the broker says where the log ends")).collect()
+    }
+
+    /// Waits until the topic has so many records.
+    ///
+    /// # Panics
+    /// When it does not get them within `timeout`.
+    pub fn wait_for(&self, records: u64, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let there = self.ends().iter().sum::<i64>().unsigned_abs();
+            if there >= records {
+                return;
+            }
+            assert!(Instant::now() < deadline, "`{}` has {there} of {records} records after {timeout:?}", self.topic);
+            std::thread::sleep(STEP);
+        }
+    }
+
+    /// Hands over every record that is there now: its partition, its offset, its key and its value. Returns how many.
+    ///
+    /// # Panics
+    /// When nothing comes for a minute though there should be more.
+    pub fn read(&self, mut take: impl FnMut(i32, i64, &str, &[u8])) -> u64 {
+        let ends = self.ends();
+        let mut all = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            all.add_partition_offset(&self.topic, partition, Offset::Beginning).expect("an offset");
+        }
+        self.consumer.assign(&all).expect("an assignment");
+        let mut left: i64 = ends.iter().sum();
+        let mut count = 0;
+        while left > 0 {
+            let message = self.next().unwrap_or_else(|| panic!("{left} records did not come within {TIMEOUT:?}"));
+            let message: BorrowedMessage<'_> = message.unwrap_or_else(|error| panic!("`{}`: {error}", self.topic));
+            // Those that came after `ends` was asked are not counted.
+            if message.offset() < ends[usize::try_from(message.partition()).expect("a partition")] {
+                let key = std::str::from_utf8(message.key().unwrap_or_default()).expect("keys are text");
+                take(message.partition(), message.offset(), key, message.payload().unwrap_or_default());
+                (left, count) = (left - 1, count + 1);
+            }
+        }
+        self.consumer.unassign().expect("an assignment");
+        count
+    }
+
+    /// The next record; a poll may end early without one.
+    fn next(&self) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match self.consumer.poll(STEP) {
+                None if Instant::now() < deadline => {}
+                polled => return polled,
+            }
+        }
+    }
+}
