@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::align::{After, Aligned, Incoming};
 use super::cell::Cell;
-use super::frame::{Axis, Frame, KeyFrame, View};
+use super::frame::{Axis, Frame, Own, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
@@ -104,12 +104,12 @@ impl<'f> NodeRun<'f> {
     /// Whether the key has no node of its own in the place of this one.
     pub(super) fn applies(&self, run: usize) -> bool {
         self.only_run.is_some()
-            || self.frame.own(run).is_none_or(|own| !own.installed.plan.overridden.contains(&self.plan.name))
+            || self.frame.own(run).is_none_or(|own| !own.kind.wiring.overridden.contains(&self.plan.name))
     }
 
     /// Where the outputs go.
     pub(super) fn buffer(&self) -> Buffer {
-        if self.plan.node.own_rows() {
+        if self.plan.own_rows {
             return Buffer::built(self.plan);
         }
         match self.shared_axis() {
@@ -130,7 +130,7 @@ impl<'f> NodeRun<'f> {
         }
     }
 
-    fn own(&self, run: usize) -> Option<&'f KeyFrame> {
+    fn own(&self, run: usize) -> Option<Own<'f>> {
         self.frame.own(run)
     }
 
@@ -148,7 +148,7 @@ impl<'f> NodeRun<'f> {
     fn provided(&self, run: usize, need: &PlanNeed) -> bool {
         match need.from {
             From::Slot(slot) => {
-                self.own(run).is_some_and(|own| own.installed.plan.local_of(slot).is_some())
+                self.own(run).is_some_and(|own| own.kind.wiring.local_of(slot).is_some())
                     || self.frame.installed.variant.provider.contains_key(&slot)
             }
             From::Local(_) => true,
@@ -184,7 +184,7 @@ impl<'f> NodeRun<'f> {
 
     /// The rows of the axis that the node is on, if somebody provides one of its needs on it for the key.
     pub(super) fn axis_rows(&self, run: usize) -> Option<(&'f [Time], &'f [Cause])> {
-        if self.plan.node.rule != RowRule::First || !self.has_axis(run) {
+        if self.plan.rule != RowRule::First || !self.has_axis(run) {
             return None;
         }
         let AxisLabel::Source(axis) = &self.plan.input_axis else {
@@ -215,7 +215,7 @@ impl<'f> NodeRun<'f> {
 
     fn run_key(&self, run: usize, cell: &mut Cell, out: &mut Buffer) {
         let key = self.frame.keys[run];
-        let emits = self.plan.operator.as_ref().is_some_and(|operator| operator.own_rows());
+        let emits = self.plan.emits;
         if let Some(rows) = self.rows(run, cell, None) {
             let start = out.begin(run, rows.times(), rows.causes(), emits);
             let filled = fill(self, run, &rows, cell);
@@ -238,7 +238,7 @@ impl<'f> NodeRun<'f> {
         cell: &mut Cell,
         out: &mut Buffer,
     ) {
-        let emits = self.plan.operator.as_ref().is_some_and(|operator| operator.own_rows());
+        let emits = self.plan.emits;
         let (times, causes) = (rows.times(), rows.causes());
         cell.counts.rows += times.len() as u64;
         self.check_artifact(key, cell);
@@ -294,7 +294,7 @@ impl<'f> NodeRun<'f> {
         out: &mut Buffer,
         failures: &mut Vec<RowFailure>,
     ) -> Option<usize> {
-        let provides = &self.plan.node.provides;
+        let provides = &self.plan.streams;
         let mut dense: Vec<Column> =
             provides.iter().map(|(_, element)| Column::missing(*element, picked.len())).collect();
         let mut outputs = crate::traits::Outputs::new(&mut dense, 0..picked.len());
@@ -353,7 +353,7 @@ impl<'f> NodeRun<'f> {
                 let artifacts = members.get(key.0 as usize)?;
                 Some(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.digest())
             }
-            _ => self.plan.node.artifact(),
+            _ => self.plan.artifact,
         });
     }
 

@@ -93,10 +93,10 @@ impl Shard {
             .own
             .iter()
             .filter_map(|(_, own)| own.as_ref())
-            .flat_map(|own| own.plan.nodes.iter().map(|node| (node.plan.name.clone(), node.plan.born)))
+            .flat_map(|own| own.plan.nodes.iter().map(|node| (node.name.clone(), node.born)))
             .collect();
         for node in gone.iter().flat_map(|own| &own.plan.nodes) {
-            let identity = (node.plan.name.clone(), node.plan.born);
+            let identity = (node.name.clone(), node.born);
             if !kept.contains(&identity)
                 && let Some(place) = self.installer.end(&identity)
             {

@@ -138,7 +138,7 @@ impl Handler<Look> for Shard {
 
     fn handle(&mut self, look: Look, _context: &mut Self::Context) -> Self::Result {
         let own = look.plan.keys.get(&look.key);
-        let own = own.and_then(|own| own.nodes.iter().map(|node| &node.plan).find(|node| node.name == look.node));
+        let own = own.and_then(|own| own.nodes.iter().find(|node| node.name == look.node));
         let node = own.or_else(|| look.plan.base.node(&look.node));
         let cell = node.and_then(|node| {
             let place = self.installer.running().find(|(name, born, _)| **name == node.name && *born == node.born)?.2;

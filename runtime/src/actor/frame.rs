@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use actix::Addr;
+use smallvec::SmallVec;
 
 use super::ledger::Part;
 use super::node::NodeActor;
 use super::tally::Tally;
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
-use crate::topology::plan::{ClassPlan, KeyPlan, SlotNumber};
+use crate::topology::plan::{ClassPlan, KeyPlan, PlanNode, SlotNumber, Wiring};
 use crate::topology::variant::Variant;
 use crate::traits::Done;
 use crate::traits::sink::DeadLetter;
@@ -105,17 +106,51 @@ pub(crate) struct Installed {
 /// The nodes of one key as actors of its shard.
 pub(crate) struct InstalledKey {
     pub(crate) plan: Arc<KeyPlan>,
-    pub(crate) actors: Vec<Addr<NodeActor>>,
-    pub(crate) cells: Vec<u32>,
+    /// In the order of the plan.
+    pub(crate) nodes: Box<[InstalledNode]>,
 }
 
-/// What a frame holds for a key that has nodes of its own.
+/// A node of a key as an actor of its shard.
+pub(crate) struct InstalledNode {
+    pub(crate) plan: Arc<PlanNode>,
+    pub(crate) actor: Addr<NodeActor>,
+    /// The place of its state on the shard.
+    pub(crate) cell: u32,
+}
+
+/// What holds in a frame for all keys whose nodes hang together in the same way.
+pub(crate) struct Kind {
+    pub(crate) wiring: Arc<Wiring>,
+    /// What each node waits for; `u32::MAX` marks one that is not woken by this frame.
+    pub(crate) waits: SmallVec<[u32; 8]>,
+    /// Where in the frame's gates each node is, if it waits for one.
+    pub(crate) gates: SmallVec<[Option<usize>; 8]>,
+    /// The class nodes, by leader, that wait for each node.
+    pub(crate) feeds: SmallVec<[SmallVec<[u32; 4]>; 8]>,
+}
+
+/// What a frame holds for a key that has nodes of its own: where its parts are in the frame's lists.
 pub(crate) struct KeyFrame {
     pub(crate) installed: Arc<InstalledKey>,
-    /// For each of its nodes; `u32::MAX` marks one that is not woken by this frame.
-    pub(crate) waits: Box<[Waits]>,
-    pub(crate) tickets: Box<[u64]>,
-    pub(crate) locals: Box<[OnceLock<Piece>]>,
+    pub(crate) kind: u32,
+    pub(crate) first_node: u32,
+    pub(crate) first_local: u32,
+}
+
+/// A key's own node in a frame.
+pub(crate) struct OwnNode {
+    /// As in [`Kind::waits`].
+    pub(crate) waits: Waits,
+    pub(crate) ticket: u64,
+}
+
+/// The same, at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'f> {
+    pub(crate) installed: &'f InstalledKey,
+    pub(crate) kind: &'f Kind,
+    pub(crate) nodes: &'f [OwnNode],
+    pub(crate) locals: &'f [OnceLock<Piece>],
 }
 
 /// Nodes of single keys that wait for the same class nodes.
@@ -147,6 +182,9 @@ pub(crate) struct Frame {
     pub(crate) woken: Bits,
     /// For keys with nodes of their own; empty when the frame has none.
     pub(crate) own: Vec<Option<KeyFrame>>,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) own_nodes: Vec<OwnNode>,
+    pub(crate) own_locals: Box<[OnceLock<Piece>]>,
     pub(crate) gates: Vec<Gate>,
     /// Time that passed, after the rows.
     pub(crate) tick: Option<(Time, Cause)>,
@@ -176,15 +214,23 @@ impl Flush {
 impl Frame {
     /// What the nodes of the key at `run` have written into their own places.
     #[inline]
-    pub(crate) fn own(&self, run: usize) -> Option<&KeyFrame> {
-        self.own.get(run)?.as_ref()
+    pub(crate) fn own(&self, run: usize) -> Option<Own<'_>> {
+        let key = self.own.get(run)?.as_ref()?;
+        let kind = &self.kinds[key.kind as usize];
+        let (first_node, first_local) = (key.first_node as usize, key.first_local as usize);
+        Some(Own {
+            installed: &key.installed,
+            kind,
+            nodes: &self.own_nodes[first_node..first_node + kind.waits.len()],
+            locals: &self.own_locals[first_local..first_local + usize::from(kind.wiring.locals)],
+        })
     }
 
     /// A stream's rows of the key at `run`; `None` when nobody provides it for the key, or nothing came.
     #[inline]
     pub(crate) fn view(&self, run: usize, slot: SlotNumber) -> Option<View<'_>> {
         if let Some(own) = self.own(run)
-            && let Some(local) = own.installed.plan.local_of(slot)
+            && let Some(local) = own.kind.wiring.local_of(slot)
         {
             return own.view(local);
         }
@@ -217,10 +263,10 @@ impl Frame {
     }
 }
 
-impl KeyFrame {
+impl<'f> Own<'f> {
     /// What a node of the key wrote.
     #[inline]
-    pub(crate) fn view(&self, local: u16) -> Option<View<'_>> {
+    pub(crate) fn view(&self, local: u16) -> Option<View<'f>> {
         let piece = self.locals[usize::from(local)].get()?;
         let rows = piece.axis.run(piece.run);
         (!rows.is_empty()).then(|| View {

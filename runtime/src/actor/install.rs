@@ -10,7 +10,7 @@ use actix::{Actor, Addr};
 use rustc_hash::FxHashMap;
 
 use super::cell::{Artifacts, Cell, Shared};
-use super::frame::{Installed, InstalledKey};
+use super::frame::{Installed, InstalledKey, InstalledNode};
 use super::node::NodeActor;
 use crate::topology::bits::Bits;
 use crate::topology::node::Work;
@@ -154,13 +154,12 @@ impl Installer {
 
     /// Starts the actors of a key's own nodes that do not run yet.
     pub(crate) fn key(&mut self, plan: &Arc<KeyPlan>) -> Arc<InstalledKey> {
-        let (mut cells, mut actors) = (Vec::with_capacity(plan.nodes.len()), Vec::with_capacity(plan.nodes.len()));
-        for node in &plan.nodes {
-            let (cell, actor) = self.node(&node.plan).expect("only sinks can fail, and a sink has no key of its own");
-            cells.push(cell);
-            actors.push(actor);
-        }
-        Arc::new(InstalledKey { plan: Arc::clone(plan), actors, cells })
+        let nodes = plan.nodes.iter().map(|node| {
+            let (cell, actor) = self.node(node).expect("only sinks can fail, and a sink has no key of its own");
+            InstalledNode { plan: Arc::clone(node), actor, cell }
+        });
+        let nodes = nodes.collect();
+        Arc::new(InstalledKey { plan: Arc::clone(plan), nodes })
     }
 
     /// The actors for keys with these class nodes.

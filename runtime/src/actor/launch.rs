@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use smallvec::SmallVec;
 
-use super::frame::{Flush, Frame, Gate, Installed, InstalledKey, KeyFrame, Waits};
+use super::frame::{Flush, Frame, Gate, Installed, InstalledKey, KeyFrame, Kind, OwnNode, Waits};
 use super::gather::Gathering;
 use super::node::{At, feeds, send};
 use super::shard::{Delivery, Shard};
 use super::tally::Count;
 use crate::topology::bits::Bits;
-use crate::topology::plan::{AxisLabel, PlanNode};
+use crate::topology::plan::{AxisLabel, KeyPlan, PlanNode};
 use crate::words::{Cause, KeyIndex, Revision, Time};
 
 impl Shard {
@@ -42,7 +42,8 @@ impl Shard {
             for leader in woken.iter() {
                 waits[leader] = installed.variant.providers[leader].common(&woken);
             }
-            let own = self.own(plan.revision, &gathering.keys, &installed, &woken, &mut waits, &starters);
+            let mut own = OwnNodes { apart: flush.is_some(), ..OwnNodes::default() };
+            self.own(plan.revision, &gathering.keys, (&installed, &woken, &starters), &mut waits, &mut own);
             // Class nodes that only keys' own nodes feed are woken too, with all behind them: then once more.
             let fed = (0u32..).zip(&waits).filter(|(leader, waits)| **waits > 0 && !woken.contains(*leader as usize));
             let fed: Vec<u32> = fed.map(|(leader, _)| leader).collect();
@@ -56,7 +57,7 @@ impl Shard {
         for leader in woken.iter() {
             tickets[leader] = self.ticket(installed.cells[leader], chain);
         }
-        let left = woken.iter().count() + self.own_tickets(&gathering.keys, &mut own.frames);
+        let left = woken.iter().count() + self.own_tickets(&gathering.keys, &mut own);
         if left == 0 {
             return;
         }
@@ -88,6 +89,9 @@ impl Shard {
             tickets: tickets.into_boxed_slice(),
             woken,
             own: own.frames,
+            kinds: own.kinds,
+            own_nodes: own.nodes,
+            own_locals: (0..own.locals).map(|_| OnceLock::new()).collect(),
             gates: own.gates,
             tick,
             flush: flush.cloned(),
@@ -113,25 +117,15 @@ impl Shard {
     }
 
     /// The keys' own nodes: which are woken, and what they and the class nodes behind them wait for.
-    fn own(
-        &self,
-        revision: Revision,
-        keys: &[KeyIndex],
-        installed: &Installed,
-        woken: &Bits,
-        waits: &mut [u32],
-        starters: &dyn Fn(&PlanNode) -> bool,
-    ) -> Own {
-        let mut own = Own::default();
+    fn own(&self, revision: Revision, keys: &[KeyIndex], frame: Starting<'_>, fed: &mut [u32], own: &mut OwnNodes) {
         for (run, key) in (0u32..).zip(keys) {
-            let Some(installed_key) = self.own_at(*key, revision) else { continue };
+            let Some(installed) = self.own_at(*key, revision) else { continue };
             if own.frames.is_empty() {
                 own.frames.resize_with(keys.len(), || None);
             }
-            let frame = key_frame(run, installed_key, installed, woken, waits, &mut own.gates, starters);
-            own.frames[run as usize] = Some(frame);
+            let key = own.key(run, installed, frame, fed);
+            own.frames[run as usize] = Some(key);
         }
-        own
     }
 
     fn own_at(&self, key: KeyIndex, revision: Revision) -> Option<Arc<InstalledKey>> {
@@ -140,71 +134,96 @@ impl Shard {
     }
 
     /// Gives the woken own nodes their turns; how many there are.
-    fn own_tickets(&mut self, keys: &[KeyIndex], frames: &mut [Option<KeyFrame>]) -> usize {
+    fn own_tickets(&mut self, keys: &[KeyIndex], own: &mut OwnNodes) -> usize {
         let mut count = 0;
-        for (key, frame) in keys.iter().zip(frames) {
+        for (key, frame) in keys.iter().zip(&own.frames) {
             let Some(frame) = frame else { continue };
-            for (node, waits) in frame.waits.iter().enumerate().filter(|(_, waits)| waits.get() != u32::MAX) {
-                debug_assert!(waits.get() != u32::MAX);
-                frame.tickets[node] = self.own_ticket(*key, frame.installed.cells[node]);
-                count += 1;
+            let tickets = &mut self.keys[key.0 as usize].own_tickets;
+            let nodes = &mut own.nodes[frame.first_node as usize..];
+            for (place, (node, installed)) in nodes.iter_mut().zip(&frame.installed.nodes).enumerate() {
+                if node.waits.get() != u32::MAX {
+                    node.ticket = next_ticket(tickets, place, installed.cell);
+                    count += 1;
+                }
             }
         }
         count
     }
+}
 
-    fn own_ticket(&mut self, key: KeyIndex, cell: u32) -> u64 {
-        let tickets = &mut self.keys[key.0 as usize].own_tickets;
-        let place = tickets.iter().position(|(of, _)| *of == cell).unwrap_or_else(|| {
+/// The next turn of the node whose state is at `cell`, nearly always the one at `place` of the key.
+fn next_ticket(tickets: &mut SmallVec<[(u32, u64); 4]>, place: usize, cell: u32) -> u64 {
+    let place = if tickets.get(place).is_some_and(|(of, _)| *of == cell) {
+        place
+    } else {
+        tickets.iter().position(|(of, _)| *of == cell).unwrap_or_else(|| {
             tickets.push((cell, 0));
             tickets.len() - 1
-        });
-        tickets[place].1 += 1;
-        tickets[place].1 - 1
-    }
+        })
+    };
+    tickets[place].1 += 1;
+    tickets[place].1 - 1
 }
+
+/// What a frame starts with: the class nodes of its keys, those it wakes, and whether a node has work by itself.
+type Starting<'s> = (&'s Installed, &'s Bits, &'s dyn Fn(&PlanNode) -> bool);
 
 /// The own nodes of the keys of a frame.
 #[derive(Default)]
-struct Own {
+struct OwnNodes {
     frames: Vec<Option<KeyFrame>>,
+    kinds: Vec<Kind>,
+    nodes: Vec<OwnNode>,
+    locals: u32,
     gates: Vec<Gate>,
+    /// Keys of one kind may start differently: nodes end in this frame, and that is by name.
+    apart: bool,
 }
 
-/// The own nodes of one key: which are woken, and what they and the class nodes that they feed wait for.
-fn key_frame(
-    run: u32,
-    own: Arc<InstalledKey>,
-    installed: &Installed,
-    woken: &Bits,
-    fed: &mut [u32],
-    gates: &mut Vec<Gate>,
-    starters: &dyn Fn(&PlanNode) -> bool,
-) -> KeyFrame {
-    let nodes = &own.plan.nodes;
-    let mut waits: SmallVec<[u32; 8]> = SmallVec::with_capacity(nodes.len());
-    for (number, node) in (0u16..).zip(nodes) {
-        let gate = gate(gates, installed, woken, &node.gate);
+impl OwnNodes {
+    /// Adds a key, and what its nodes feed to the waits of class nodes.
+    fn key(&mut self, run: u32, installed: Arc<InstalledKey>, frame: Starting<'_>, fed: &mut [u32]) -> KeyFrame {
+        let wiring = &installed.plan.wiring;
+        let known = self.kinds.iter().rposition(|kind| Arc::ptr_eq(&kind.wiring, wiring)).filter(|_| !self.apart);
+        let place = known.unwrap_or_else(|| {
+            let kind = kind(&installed.plan, frame, &mut self.gates);
+            self.kinds.push(kind);
+            self.kinds.len() - 1
+        });
+        let kind = &self.kinds[place];
+        let first_node = u32::try_from(self.nodes.len()).expect("a frame has fewer than 2^32 nodes");
+        for (number, waits) in (0u16..).zip(&kind.waits) {
+            self.nodes.push(OwnNode { waits: Waits::new(*waits), ticket: 0 });
+            if let Some(gate) = kind.gates[usize::from(number)] {
+                self.gates[gate].members.push((run, number));
+            }
+            kind.feeds[usize::from(number)].iter().for_each(|leader| fed[*leader as usize] += 1);
+        }
+        let first_local = self.locals;
+        self.locals += u32::from(kind.wiring.locals);
+        let kind = u32::try_from(place).expect("a frame has few keys");
+        KeyFrame { installed, kind, first_node, first_local }
+    }
+}
+
+/// What the nodes of a key wait for, and which class nodes wait for those that are woken.
+fn kind(plan: &KeyPlan, (installed, woken, starters): Starting<'_>, gates: &mut Vec<Gate>) -> Kind {
+    let wiring = &plan.wiring;
+    let (mut waits, mut of_gates, mut fed) = (SmallVec::<[u32; 8]>::new(), SmallVec::new(), SmallVec::new());
+    for (node, wires) in plan.nodes.iter().zip(&wiring.wires) {
+        let gate = gate(gates, installed, woken, &wires.gate);
         let gated = gates[gate].waits.get() > 0;
-        let providers = node.providers.iter().filter(|provider| waits[usize::from(**provider)] != u32::MAX).count();
+        let providers = wires.providers.iter().filter(|provider| waits[usize::from(**provider)] != u32::MAX).count();
         let mut waiting = u32::from(gated) + u32::try_from(providers).expect("a key has few nodes");
-        if waiting == 0 && !starters(&node.plan) {
+        if waiting == 0 && !starters(node) {
             waiting = u32::MAX;
         }
-        if gated {
-            gates[gate].members.push((run, number));
-        }
-        if waiting != u32::MAX {
-            feeds(&installed.variant, node).into_iter().for_each(|leader| fed[leader as usize] += 1);
-        }
+        of_gates.push(gated.then_some(gate));
+        let feeds = if waiting == u32::MAX { SmallVec::new() } else { feeds(&installed.variant, wires) };
+        fed.push(feeds);
         waits.push(waiting);
     }
-    KeyFrame {
-        tickets: vec![0; waits.len()].into_boxed_slice(),
-        waits: waits.into_iter().map(Waits::new).collect(),
-        locals: (0..own.plan.locals).map(|_| OnceLock::new()).collect(),
-        installed: own,
-    }
+    Kind { wiring: Arc::clone(wiring), waits, gates: of_gates, feeds: fed }
 }
 
 /// The class nodes, by leader, that a frame reaches.
@@ -253,9 +272,11 @@ fn start(frame: &Arc<Frame>) {
     }
     for (run, own) in (0u32..).zip(&frame.own) {
         let Some(own) = own else { continue };
-        for (node, waits) in (0u16..).zip(&own.waits) {
-            if waits.get() == 0 {
-                send(&own.installed.actors[usize::from(node)], frame, At::Key { run, node });
+        for (node, (own, installed)) in
+            (0u16..).zip(frame.own_nodes[own.first_node as usize..].iter().zip(&own.installed.nodes))
+        {
+            if own.waits.get() == 0 {
+                send(&installed.actor, frame, At::Key { run, node });
             }
         }
     }

@@ -30,7 +30,7 @@ pub(super) fn fill(work: &NodeRun<'_>, run: usize, rows: &KeyRows<'_>, cell: &mu
         need.kind.is_direct()
             && rows.column(index).is_some_and(|(_, complete)| complete || need.kind == NeedKind::Optional)
     };
-    if plan.node.missing != Missing::Last && plan.needs.iter().enumerate().all(simple) {
+    if plan.missing != Missing::Last && plan.needs.iter().enumerate().all(simple) {
         return Filled::default();
     }
     let count = rows.times().len();
@@ -39,7 +39,7 @@ pub(super) fn fill(work: &NodeRun<'_>, run: usize, rows: &KeyRows<'_>, cell: &mu
         let column = match &need.kind {
             NeedKind::Attribute => {
                 let column = attribute(work, run, need, count);
-                match &plan.node.missing {
+                match &plan.missing {
                     Missing::Default(number) => Some(with_default(*number, need.element, Some(column.as_ref()), count)),
                     Missing::Last => Some(last(work, run, (index, need), Some((column.as_ref(), false)), count, cell)),
                     Missing::Skip | Missing::Pass => Some(column),
@@ -49,7 +49,7 @@ pub(super) fn fill(work: &NodeRun<'_>, run: usize, rows: &KeyRows<'_>, cell: &mu
             NeedKind::Required | NeedKind::Optional => {
                 let column = rows.column(index);
                 let required = need.kind == NeedKind::Required;
-                match (&plan.node.missing, column) {
+                match (&plan.missing, column) {
                     (Missing::Last, column) if required => Some(last(work, run, (index, need), column, count, cell)),
                     (Missing::Default(number), column) if required && !column.is_some_and(|(_, complete)| complete) => {
                         Some(with_default(*number, need.element, column.map(|(column, _)| column), count))
@@ -61,7 +61,7 @@ pub(super) fn fill(work: &NodeRun<'_>, run: usize, rows: &KeyRows<'_>, cell: &mu
         };
         filled.columns.extend(column.map(|column| (index, column)));
     }
-    if plan.node.missing != Missing::Pass {
+    if plan.missing != Missing::Pass {
         filled.picked = pick(plan.needs.as_slice(), rows, &filled, count);
     }
     filled

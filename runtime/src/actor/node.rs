@@ -10,13 +10,13 @@ use smallvec::SmallVec;
 
 use super::cell::Shared;
 use super::compute::NodeRun;
-use super::frame::{Frame, KeyFrame, Piece, Written};
+use super::frame::{Frame, Own, Piece, Written};
 use super::loops::{reads_itself, run_loop};
 use super::output::Finished;
 use super::sink;
 use crate::defect::{self, Defect};
 use crate::topology::node::Work;
-use crate::topology::plan::{KeyNode, PlanNode, To};
+use crate::topology::plan::{PlanNode, To, Wires};
 use crate::topology::variant::Variant;
 use crate::traits::SinkWriter;
 
@@ -44,8 +44,8 @@ pub(crate) struct NodeActor {
     shared: Rc<Shared>,
     writer: Option<Box<dyn SinkWriter>>,
     mailbox: usize,
-    /// By partition.
-    chains: Vec<Chain>,
+    /// By partition; a node of one key has one, the partition of its key.
+    chains: SmallVec<[Chain; 1]>,
 }
 
 /// The frames of one partition, for one node.
@@ -71,7 +71,7 @@ impl Drop for AbortOnPanic {
 impl NodeActor {
     /// With a mailbox for `mailbox` frames: as many as can be in flight.
     pub(crate) fn new(shared: Rc<Shared>, writer: Option<Box<dyn SinkWriter>>, mailbox: usize) -> Self {
-        Self { shared, writer, mailbox, chains: Vec::new() }
+        Self { shared, writer, mailbox, chains: SmallVec::new() }
     }
 
     fn work(&mut self, run: &Run) {
@@ -99,8 +99,8 @@ impl NodeActor {
             }
             At::Key { run, node } => {
                 let own = frame.own(run as usize).expect("a key with nodes of its own has them in the frame");
-                let plan = own.installed.plan.nodes[usize::from(node)].plan.as_ref();
-                let cell = own.installed.cells[usize::from(node)];
+                let installed = &own.installed.nodes[usize::from(node)];
+                let (plan, cell) = (installed.plan.as_ref(), installed.cell);
                 let finished = self.compute(frame, &[(plan, cell)], Some(run as usize));
                 finished.into_iter().for_each(|finished| publish_pieces(own, plan, run as usize, finished));
                 wake_after_key(frame, own, run, node);
@@ -147,11 +147,12 @@ impl Handler<Run> for NodeActor {
 
     fn handle(&mut self, run: Run, _context: &mut Self::Context) {
         let _guard = AbortOnPanic;
-        let ticket = match run.at {
-            At::Class(leader) => run.frame.tickets[leader as usize],
-            At::Key { run: key, node } => run.frame.own(key as usize).expect("as in `work`").tickets[usize::from(node)],
+        let (chain, ticket) = match run.at {
+            At::Class(leader) => (run.frame.chain as usize, run.frame.tickets[leader as usize]),
+            At::Key { run: key, node } => {
+                (0, run.frame.own(key as usize).expect("as in `work`").nodes[usize::from(node)].ticket)
+            }
         };
-        let chain = run.frame.chain as usize;
         if chain >= self.chains.len() {
             self.chains.resize_with(chain + 1, Chain::default);
         }
@@ -189,7 +190,7 @@ fn publish_slots(frame: &Frame, plan: &PlanNode, finished: Finished) {
     }
 }
 
-fn publish_pieces(own: &KeyFrame, plan: &PlanNode, run: usize, finished: Finished) {
+fn publish_pieces(own: Own<'_>, plan: &PlanNode, run: usize, finished: Finished) {
     // Rows of the node's own are an axis of one run; shared rows are a run of the frame's.
     let run = if finished.axis.ends.len() == 1 { 0 } else { run };
     for (to, column) in plan.provides.iter().zip(finished.columns) {
@@ -207,10 +208,10 @@ fn wake_class(frame: &Arc<Frame>, leader: u32) {
     }
 }
 
-fn wake_key(frame: &Arc<Frame>, own: &KeyFrame, run: u32, node: u16) {
-    let waits = &own.waits[usize::from(node)];
+fn wake_key(frame: &Arc<Frame>, own: Own<'_>, run: u32, node: u16) {
+    let waits = &own.nodes[usize::from(node)].waits;
     if waits.get() != u32::MAX && waits.one_less() {
-        send(&own.installed.actors[usize::from(node)], frame, At::Key { run, node });
+        send(&own.installed.nodes[usize::from(node)].actor, frame, At::Key { run, node });
     }
 }
 
@@ -227,18 +228,17 @@ fn wake_after_class(frame: &Arc<Frame>, leader: u32) {
     }
 }
 
-fn wake_after_key(frame: &Arc<Frame>, own: &KeyFrame, run: u32, node: u16) {
-    let done = &own.installed.plan.nodes[usize::from(node)];
-    for successor in &done.successors {
+fn wake_after_key(frame: &Arc<Frame>, own: Own<'_>, run: u32, node: u16) {
+    for successor in &own.kind.wiring.wires[usize::from(node)].successors {
         wake_key(frame, own, run, *successor);
     }
-    for leader in feeds(&frame.installed.variant, done) {
-        wake_class(frame, leader);
+    for leader in &own.kind.feeds[usize::from(node)] {
+        wake_class(frame, *leader);
     }
 }
 
 /// The class nodes, by leader, that wait for a node of a key: those that read what it provides, and sinks.
-pub(crate) fn feeds(variant: &Variant, node: &KeyNode) -> SmallVec<[u32; 4]> {
+pub(crate) fn feeds(variant: &Variant, node: &Wires) -> SmallVec<[u32; 4]> {
     let readers = node.read_as.iter().filter_map(|slot| variant.readers.get(slot)).flatten().copied();
     let sinks = node.sinks.iter().filter_map(|(place, _)| variant.sinks.get(usize::from(*place))).copied();
     let mut leaders: SmallVec<[u32; 4]> = readers.chain(sinks).collect();

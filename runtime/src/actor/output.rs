@@ -31,13 +31,13 @@ impl Buffer {
     /// For outputs on `axis`; of all its keys, or only of the key at `only_run`.
     pub(crate) fn shared(plan: &PlanNode, axis: Arc<Axis>, only_run: Option<usize>) -> Self {
         let rows = only_run.map_or(axis.times.len(), |run| axis.run(run).len());
-        let columns = plan.node.provides.iter().map(|(_, element)| Column::missing(*element, rows)).collect();
+        let columns = plan.streams.iter().map(|(_, element)| Column::missing(*element, rows)).collect();
         Self { columns, rows: Rows::Shared { axis, only_run } }
     }
 
     /// For outputs on rows of the node's own.
     pub(crate) fn built(plan: &PlanNode) -> Self {
-        let columns = plan.node.provides.iter().map(|(_, element)| Column::with_capacity(*element, 0)).collect();
+        let columns = plan.streams.iter().map(|(_, element)| Column::with_capacity(*element, 0)).collect();
         Self { columns, rows: Rows::Built { axis: Axis::default(), own: OwnRows::default() } }
     }
 

@@ -32,7 +32,7 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
         let first = columns.len();
         let own = frame.own(run);
         for taken in &taken {
-            if own.is_some_and(|own| own.installed.plan.local_of(taken.slot).is_some()) {
+            if own.is_some_and(|own| own.kind.wiring.local_of(taken.slot).is_some()) {
                 continue;
             }
             if let Some(view) = frame.view(run, taken.slot) {
@@ -41,13 +41,13 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
             }
         }
         if let Some(own) = own {
-            for node in &own.installed.plan.nodes {
-                for (_, local) in node.sinks.iter().filter(|(of, _)| Some(usize::from(*of)) == place) {
-                    let output = node.plan.provides.iter().position(|to| *to == To::Local(*local));
-                    let stream = &node.plan.node.provides[output.expect("a sink takes what is provided")].0;
+            for (node, wires) in own.installed.nodes.iter().zip(&own.kind.wiring.wires) {
+                for (_, local) in wires.sinks.iter().filter(|(of, _)| Some(usize::from(*of)) == place) {
                     if let Some(view) = own.view(*local) {
-                        let artifact = node.plan.node.artifact();
-                        columns.push(column(frame, run, stream, &node.plan, artifact, view));
+                        let plan = node.plan.as_ref();
+                        let output = plan.provides.iter().position(|to| *to == To::Local(*local));
+                        let stream = &plan.shape.streams[output.expect("a sink takes what is provided")].0;
+                        columns.push(column(frame, run, stream, plan, plan.artifact, view));
                     }
                 }
             }
@@ -73,7 +73,7 @@ fn taken<'f>(frame: &'f Frame, shared: &Shared, stream: &'f StreamName, slot: Sl
     let member = *members.iter().find(|member| nodes[**member as usize].provides.contains(&To::Slot(slot)))?;
     let node = nodes[member as usize].as_ref();
     let family = matches!(node.node.work, Work::Family(_)).then(|| shared.cell(installed.cells[member as usize]));
-    Some(Taken { stream, slot, node, artifact: node.node.artifact(), family })
+    Some(Taken { stream, slot, node, artifact: node.artifact, family })
 }
 
 fn member(frame: &Frame, run: usize, taken: &Taken<'_>) -> Option<Digest> {

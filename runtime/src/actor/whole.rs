@@ -14,10 +14,14 @@ use crate::traits::Rows;
 use crate::words::{Column, ColumnRef, Value};
 
 /// The needs of a node over a frame.
+///
+/// For a node of one key it is looked up for that key, which is cheaper than the long way all the same.
 pub(super) struct Whole<'f> {
     axis: &'f Axis,
     /// The column of each need over all keys; an attribute has an empty one.
     columns: SmallVec<[ColumnRef<'f>; NEEDS_ON_STACK]>,
+    /// For each need that a node of the same key provides, what it wrote.
+    pieces: SmallVec<[(usize, ColumnRef<'f>); 2]>,
     /// For each attribute its need, and a column of the value of the key that is run.
     constants: SmallVec<[(usize, Column); 2]>,
 }
@@ -28,28 +32,37 @@ impl<'f> Whole<'f> {
     /// `None` when the node has to look at each key.
     pub(super) fn of(work: &NodeRun<'f>) -> Option<Self> {
         let plan = work.plan;
-        let emits = plan.operator.as_ref().is_some_and(|operator| operator.own_rows());
-        if !plan.aligned || emits || work.only_run.is_some() || plan.node.missing == Missing::Last {
+        if !plan.aligned || plan.emits || plan.missing == Missing::Last {
             return None;
         }
         let mut found: Option<&'f Axis> = None;
-        let mut whole = Self { axis: &NO_ROWS, columns: SmallVec::new(), constants: SmallVec::new() };
+        let mut whole =
+            Self { axis: &NO_ROWS, columns: SmallVec::new(), pieces: SmallVec::new(), constants: SmallVec::new() };
         for (index, need) in plan.needs.iter().enumerate() {
-            let From::Slot(slot) = need.from else {
-                if need.kind != NeedKind::Attribute {
-                    return None;
+            let (axis, complete) = match need.from {
+                From::Attribute(_) => {
+                    whole.constants.push((index, Column::with_capacity(need.element, 0)));
+                    whole.columns.push(ColumnRef::F32(&[]));
+                    continue;
                 }
-                whole.constants.push((index, Column::with_capacity(need.element, 0)));
-                whole.columns.push(ColumnRef::F32(&[]));
-                continue;
+                From::Slot(slot) => {
+                    let written = work.frame.slots.get(slot as usize)?.get()?;
+                    whole.columns.push(written.column.as_ref());
+                    (&*written.axis, written.complete)
+                }
+                From::Local(local) => {
+                    let run = work.only_run?;
+                    let piece =
+                        work.frame.own(run)?.locals[usize::from(local)].get().filter(|piece| piece.run == run)?;
+                    whole.pieces.push((index, piece.column.as_ref()));
+                    whole.columns.push(ColumnRef::F32(&[]));
+                    (&*piece.axis, piece.complete)
+                }
             };
-            let written = work.frame.slots.get(slot as usize)?.get()?;
-            let axis = *found.get_or_insert(&*written.axis);
-            let fine = need.kind == NeedKind::Optional || (need.kind == NeedKind::Required && written.complete);
-            if !fine || !std::ptr::eq(axis, &*written.axis) {
+            let fine = need.kind == NeedKind::Optional || (need.kind == NeedKind::Required && complete);
+            if !fine || !std::ptr::eq(*found.get_or_insert(axis), axis) {
                 return None;
             }
-            whole.columns.push(written.column.as_ref());
         }
         whole.axis = found?;
         Some(whole)
@@ -60,8 +73,9 @@ impl<'f> NodeRun<'f> {
     /// Runs a key; `false` when it has to go the long way: a node of its own stands in, or it lacks rows or an
     /// attribute.
     pub(super) fn run_whole(&self, run: usize, whole: &mut Whole<'f>, cell: &mut Cell, out: &mut Buffer) -> bool {
-        if let Some(own) = self.frame.own(run)
-            && self.plan.slots_read().any(|slot| own.installed.plan.local_of(slot).is_some())
+        if self.only_run.is_none()
+            && let Some(own) = self.frame.own(run)
+            && self.plan.slots_read().any(|slot| own.kind.wiring.local_of(slot).is_some())
         {
             return false;
         }
@@ -93,6 +107,7 @@ impl<'f> NodeRun<'f> {
         for (column, all) in columns.iter_mut().zip(&whole.columns).filter(|(_, all)| !all.is_empty()) {
             *column = all.rows(rows.clone());
         }
+        whole.pieces.iter().for_each(|(need, piece)| columns[*need] = *piece);
         whole.constants.iter().for_each(|(need, constant)| columns[*need] = constant.as_ref());
         let mut failures = Vec::new();
         let mut outputs = out.outputs(start, times.len(), false);

@@ -57,7 +57,7 @@ impl Question<'_> {
     }
 
     fn running(&self) -> Option<&PlanNode> {
-        let own = self.plan.keys.get(self.key).map(|own| own.nodes.iter().map(|node| &node.plan));
+        let own = self.plan.keys.get(self.key).map(|own| own.nodes.iter());
         let own = own.and_then(|mut nodes| nodes.find(|node| node.name == *self.node));
         own.or_else(|| self.plan.base.node(self.node)).map(AsRef::as_ref)
     }
@@ -95,9 +95,9 @@ impl Question<'_> {
     /// Who provides a stream for the key.
     fn provider(&self, name: &StreamName, attributes: &KeyAttributes) -> Option<NodeId> {
         let provides = |node: &PlanNode| node.node.provides.iter().any(|(provided, _)| provided == name);
-        let own = self.plan.keys.get(self.key).and_then(|own| own.nodes.iter().find(|node| provides(&node.plan)));
+        let own = self.plan.keys.get(self.key).and_then(|own| own.nodes.iter().find(|node| provides(node)));
         if let Some(own) = own {
-            return Some(own.plan.name.clone());
+            return Some(own.name.clone());
         }
         let slot: SlotNumber = self.plan.base.names.get(name)?.slot;
         let active = variant::mask(&self.plan.base, self.key, attributes);

@@ -346,16 +346,16 @@ async fn stage(shards: &[Addr<Shard>], staged: &Staged) -> Result<(), DeployErro
 fn departing(old: &ClassPlan, staged: &Staged) -> Vec<(NodeId, Revision)> {
     let waits =
         |node: &crate::topology::plan::PlanNode| matches!(node.node.rule, crate::topology::node::RowRule::OnAll { .. });
-    let stays =
-        |node: &crate::topology::plan::PlanNode| match node.node.only_key() {
-            None => staged.plan.base.node(&node.name).is_some_and(|now| now.born == node.born),
-            Some(key) => staged.plan.keys.get(key).is_some_and(|plan| {
-                plan.nodes.iter().any(|now| now.plan.name == node.name && now.plan.born == node.born)
-            }),
-        };
+    let stays = |node: &crate::topology::plan::PlanNode| match node.node.only_key() {
+        None => staged.plan.base.node(&node.name).is_some_and(|now| now.born == node.born),
+        Some(key) => staged
+            .plan
+            .keys
+            .get(key)
+            .is_some_and(|plan| plan.nodes.iter().any(|now| now.name == node.name && now.born == node.born)),
+    };
     let base = old.base.nodes.iter();
-    let own =
-        staged.keys.iter().filter_map(|key| old.keys.get(key)).flat_map(|plan| plan.nodes.iter().map(|n| &n.plan));
+    let own = staged.keys.iter().filter_map(|key| old.keys.get(key)).flat_map(|plan| &plan.nodes);
     let ending = base.chain(own).filter(|node| waits(node) && !stays(node));
     let mut departing: Vec<_> = ending.map(|node| (node.name.clone(), node.born)).collect();
     departing.sort_unstable();

@@ -127,7 +127,7 @@ pub fn diff(old: &ClassPlan, new: &ClassPlan) -> Changes {
         pairs(&old.base.nodes, &new.base.nodes, &mut removed, &mut added, &mut changed);
     }
     let of = |plan: Option<&Arc<super::plan::KeyPlan>>| -> Vec<Arc<PlanNode>> {
-        plan.map_or_else(Vec::new, |plan| plan.nodes.iter().map(|node| Arc::clone(&node.plan)).collect())
+        plan.map_or_else(Vec::new, |plan| plan.nodes.clone())
     };
     for (key, plan) in &old.keys {
         let now = new.keys.get(key);

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use immutable_chunkmap::map::MapM;
 
 use super::attributes::Attributes;
 use super::need::NeedKind;
-use super::node::Node;
-use crate::traits::AnyOperator;
+use super::node::{Missing, Node, RowRule};
 use crate::traits::source::AxisStreams;
+use crate::traits::{AnyOperator, Digest};
 use crate::words::{Class, ElementType, Key, NodeId, Revision, StreamName, Value};
 
 /// The number of a stream in its class; it keeps it over revisions. Names that only nodes of single keys provide have
@@ -120,7 +121,7 @@ pub enum From {
 }
 
 /// A need of a running node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlanNeed {
     /// Where it is read.
     pub from: From,
@@ -152,12 +153,32 @@ pub struct PlanNode {
     pub born: Revision,
     /// What it runs; `None` for sinks and families.
     pub operator: Option<Arc<dyn AnyOperator>>,
+    /// What it scores with, if that is the same for all its keys.
+    pub artifact: Option<Digest>,
+    /// The rest, one value for nodes that differ only in key and artifact: a shard that runs a node for each of many
+    /// keys reads it from the cache.
+    pub shape: Arc<Shape>,
+}
+
+/// What a running node reads and writes, and on which rows. A [`PlanNode`] gives its fields as its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
     /// Its needs, resolved, in order.
     pub needs: Vec<PlanNeed>,
     /// Its gate.
     pub when: Option<PlanNeed>,
     /// Where it writes, in order.
     pub provides: Vec<To>,
+    /// What it writes, in the same order.
+    pub streams: Vec<(StreamName, ElementType)>,
+    /// Which rows it has when its needs are on different axes.
+    pub rule: RowRule,
+    /// What a missing value does.
+    pub missing: Missing,
+    /// Whether its operator makes rows of its own.
+    pub emits: bool,
+    /// Whether it has rows of its own, by its operator or its rule.
+    pub own_rows: bool,
     /// Whose rows it runs on: the axis of its first need.
     pub input_axis: AxisLabel,
     /// Where the rows of that axis are, when another node makes them.
@@ -172,17 +193,24 @@ pub struct PlanNode {
     pub takes: Vec<(StreamName, SlotNumber)>,
 }
 
+impl Deref for PlanNode {
+    type Target = Shape;
+    #[inline]
+    fn deref(&self) -> &Shape {
+        &self.shape
+    }
+}
+
 impl fmt::Debug for PlanNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} born in {}", self.name, self.born)
     }
 }
 
-impl PlanNode {
+impl Shape {
     /// Whether time that passes without rows can make it write.
     pub fn ticks(&self) -> bool {
-        let own_rows = self.operator.as_ref().is_some_and(|operator| operator.own_rows());
-        own_rows || matches!(self.node.rule, super::node::RowRule::OnAll { .. })
+        self.emits || matches!(self.rule, RowRule::OnAll { .. })
     }
 
     /// The slots of the frame that it reads; whoever writes them runs before it, unless in a loop.
@@ -198,7 +226,18 @@ impl PlanNode {
 /// The running nodes of one key, beside those of its class.
 pub struct KeyPlan {
     /// In an order in which providers stand first.
-    pub nodes: Vec<KeyNode>,
+    pub nodes: Vec<Arc<PlanNode>>,
+    /// How they hang together: one value for keys with the same nodes.
+    pub wiring: Arc<Wiring>,
+}
+
+/// How the nodes of a key hang together, with each other and with those of the class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wiring {
+    /// Of each node, in the order of the plan.
+    pub wires: Vec<Wires>,
+    /// What each node reads and writes.
+    pub shapes: Vec<Arc<Shape>>,
     /// How many streams they provide.
     pub locals: u16,
     /// For streams that class nodes and sinks read: the stream's number, and where it is.
@@ -207,10 +246,9 @@ pub struct KeyPlan {
     pub overridden: Vec<NodeId>,
 }
 
-/// A running node of one key.
-pub struct KeyNode {
-    /// What runs.
-    pub plan: Arc<PlanNode>,
+/// Who wakes a node of a key, and whom it wakes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wires {
     /// The slots of the frame it reads, sorted: nodes with the same list are woken together.
     pub gate: Arc<[SlotNumber]>,
     /// The nodes of the key that it waits for.
@@ -223,7 +261,7 @@ pub struct KeyNode {
     pub sinks: Vec<(u16, u16)>,
 }
 
-impl KeyPlan {
+impl Wiring {
     /// Where a stream of the class is, if a node of this key provides it.
     #[inline]
     pub fn local_of(&self, slot: SlotNumber) -> Option<u16> {
@@ -277,7 +315,7 @@ impl ClassPlan {
 
     /// All running nodes, those of the class first.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<PlanNode>> {
-        let own = self.keys.into_iter().flat_map(|(_, key)| key.nodes.iter().map(|node| &node.plan));
+        let own = self.keys.into_iter().flat_map(|(_, key)| &key.nodes);
         self.base.nodes.iter().chain(own)
     }
 

@@ -31,18 +31,12 @@ impl ClassPlan {
     fn groups(&self) -> Vec<Group<'_>> {
         let mut groups: BTreeMap<(NodeId, String), Group<'_>> = BTreeMap::new();
         for (key, plan) in &self.keys {
-            for node in &plan.nodes {
-                let of = format!(
-                    "{} {} {} {}",
-                    needs(&node.plan),
-                    provides(&node.plan),
-                    rows(&node.plan),
-                    node.plan.node.kind
-                );
-                let group = groups.entry((node.plan.node.id.clone(), of)).or_insert_with(|| Group {
-                    example: &node.plan,
+            for (node, wires) in plan.nodes.iter().zip(&plan.wiring.wires) {
+                let of = format!("{} {} {} {}", needs(node), provides(node), rows(node), node.node.kind);
+                let group = groups.entry((node.node.id.clone(), of)).or_insert_with(|| Group {
+                    example: node,
                     keys: Vec::new(),
-                    sinks: node
+                    sinks: wires
                         .sinks
                         .iter()
                         .filter_map(|(sink, local)| Some((*sink, local_name(node, *local)?)))
@@ -56,9 +50,9 @@ impl ClassPlan {
 }
 
 /// The stream that a node of one key writes into a place.
-fn local_name(node: &super::plan::KeyNode, local: u16) -> Option<StreamName> {
-    let output = node.plan.provides.iter().position(|to| *to == super::plan::To::Local(local))?;
-    Some(node.plan.node.provides[output].0.clone())
+fn local_name(node: &PlanNode, local: u16) -> Option<StreamName> {
+    let output = node.provides.iter().position(|to| *to == super::plan::To::Local(local))?;
+    Some(node.streams[output].0.clone())
 }
 
 fn needs(node: &PlanNode) -> String {
@@ -249,7 +243,7 @@ impl ClassPlan {
     /// # Panics
     /// Never: everything in a plan can be written as JSON.
     pub fn to_json(&self) -> serde_json::Value {
-        let own = || (&self.keys).into_iter().flat_map(|(_, plan)| plan.nodes.iter().map(|node| node.plan.as_ref()));
+        let own = || (&self.keys).into_iter().flat_map(|(_, plan)| plan.nodes.iter().map(AsRef::as_ref));
         let plan = Plan {
             class: &self.class,
             revision: self.revision.0,

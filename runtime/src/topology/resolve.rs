@@ -95,7 +95,7 @@ fn resolve_after(
     base.slots = builder.slots.used.values().max().map_or(0, |last| *last as usize + 1);
     base.numbers = builder.slots.used;
     let base = Arc::new(base);
-    let resolver = KeyResolver::new(&base, &own_names, &labels, revision);
+    let resolver = KeyResolver::new(&base, &own_names, &labels, revision, previous);
     let touched = touched.filter(|_| same_for_keys(previous, &base, &own_names));
     let touched = touched.map(|touched| touched.iter().cloned().chain(woken(&previous.base, &base)).collect());
     let keys = keys(declared, previous, &resolver, touched.as_ref(), &mut problems);
@@ -230,7 +230,7 @@ pub fn resolve_touched(
     let empty = Arc::new(BTreeMap::new());
     for key in touched {
         let after = declared.exact.get(key).unwrap_or(&empty);
-        for node in previous.keys.get(key).iter().flat_map(|plan| &plan.nodes).map(|node| &node.plan.node) {
+        for node in previous.keys.get(key).iter().flat_map(|plan| &plan.nodes).map(|node| &node.node) {
             for (name, _) in &node.provides {
                 let mut own = own_names.get(name)?.clone();
                 own.providers = own.providers.checked_sub(1)?;
@@ -271,7 +271,7 @@ pub fn resolve_touched(
     if !problems.is_empty() {
         return Some(Err(ResolveErrors(problems)));
     }
-    let resolver = KeyResolver::new(base, &own_names, &labels, revision);
+    let resolver = KeyResolver::new(base, &own_names, &labels, revision, previous);
     let keys = keys(declared, previous, &resolver, Some(touched), &mut problems);
     if !problems.is_empty() {
         return Some(Err(ResolveErrors(problems)));
@@ -284,7 +284,7 @@ pub fn resolve_touched(
 fn count_needs(keys: &MapM<Key, Arc<KeyPlan>>) -> MapM<StreamName, usize> {
     let mut counts: BTreeMap<StreamName, usize> = BTreeMap::new();
     for node in keys.into_iter().flat_map(|(_, plan)| &plan.nodes) {
-        for name in streams_needed(&node.plan.node) {
+        for name in streams_needed(&node.node) {
             if let Some(count) = counts.get_mut(name) {
                 *count += 1;
             } else {
@@ -304,7 +304,7 @@ fn own_needs(
 ) -> Option<MapM<StreamName, usize>> {
     let needs = |keys: &MapM<Key, Arc<KeyPlan>>| -> Vec<StreamName> {
         let plans = touched.iter().filter_map(|key| keys.get(key)).cloned().collect::<Vec<_>>();
-        plans.iter().flat_map(|plan| &plan.nodes).flat_map(|node| streams_needed(&node.plan.node)).cloned().collect()
+        plans.iter().flat_map(|plan| &plan.nodes).flat_map(|node| streams_needed(&node.node)).cloned().collect()
     };
     let mut counts = previous.own_needs.clone();
     for name in needs(keys) {

@@ -11,7 +11,7 @@ use super::declared::Declared;
 use super::need::{Need, NeedKind};
 use super::node::{Node, Work};
 use super::plan::{
-    AxisLabel, BasePlan, ClassPlan, From, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, SlotNumber, To,
+    AxisLabel, BasePlan, ClassPlan, From, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To,
 };
 use super::resolve::{Names, asks_for, born, element_of, operator};
 use crate::words::{ElementType, NodeId, Revision, StreamName};
@@ -157,12 +157,16 @@ impl Builder<'_> {
         let provides = node.provides.iter().map(|(name, _)| To::Slot(slot_of(name))).collect();
         let name = node.name();
         let before = self.previous.base.node(&name);
-        PlanNode {
-            born: born(before, node, self.revision),
-            operator: operator(node),
+        let operator = operator(node);
+        let shape = Shape {
             needs,
             when,
             provides,
+            streams: node.provides.clone(),
+            rule: node.rule,
+            missing: node.missing.clone(),
+            emits: operator.as_ref().is_some_and(|operator| operator.own_rows()),
+            own_rows: node.own_rows(),
             axis_slot: match &input_axis {
                 AxisLabel::Own(name) if node.provides.iter().all(|(own, _)| own != name) => Some(slot_of(name)),
                 _ => None,
@@ -172,6 +176,12 @@ impl Builder<'_> {
             aligned,
             in_loop: self.loops.get(&name).copied(),
             takes,
+        };
+        PlanNode {
+            born: born(before, node, self.revision),
+            operator,
+            artifact: node.artifact(),
+            shape: Arc::new(shape),
             node: Arc::clone(node),
             name,
         }

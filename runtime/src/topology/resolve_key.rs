@@ -1,5 +1,6 @@
 //! The nodes of one key, resolved against those of its class. Work for a key is in proportion to its own nodes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use super::check::compete;
 use super::cycles::components;
 use super::need::NeedKind;
 use super::node::{Node, RowRule, Work};
-use super::plan::{AxisLabel, BasePlan, From, KeyNode, KeyPlan, OwnName, PlanNeed, PlanNode, SlotNumber, To};
+use super::plan::{
+    AxisLabel, BasePlan, ClassPlan, From, KeyPlan, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To, Wires, Wiring,
+};
 use super::problem::Problem;
 use super::resolve::{asks_for, born, operator, streams_needed, waits};
 use super::resolve_base::raw_name;
@@ -27,6 +30,7 @@ pub(super) struct KeyResolver<'a> {
     revision: Revision,
     sinks: Vec<&'a Arc<PlanNode>>,
     providers: BTreeMap<SlotNumber, Vec<&'a Arc<PlanNode>>>,
+    shared: Shared,
 }
 
 impl<'a> KeyResolver<'a> {
@@ -35,6 +39,7 @@ impl<'a> KeyResolver<'a> {
         own_names: &'a MapM<StreamName, OwnName>,
         labels: &'a Labels,
         revision: Revision,
+        previous: &ClassPlan,
     ) -> Self {
         let sinks = base.sinks().map(|(_, sink)| sink).collect();
         let mut providers: BTreeMap<SlotNumber, Vec<&Arc<PlanNode>>> = BTreeMap::new();
@@ -45,7 +50,7 @@ impl<'a> KeyResolver<'a> {
                 }
             }
         }
-        Self { base, own_names, labels, revision, sinks, providers }
+        Self { base, own_names, labels, revision, sinks, providers, shared: Shared::of(previous) }
     }
 
     fn slot(&self, name: &StreamName) -> Option<SlotNumber> {
@@ -91,15 +96,16 @@ pub(super) fn resolve_key<'n>(
     }
     overridden.sort_unstable();
     overridden.dedup();
-    let before = |name: &NodeId| previous.and_then(|plan| plan.nodes.iter().find(|node| node.plan.name == *name));
-    let mut nodes: Vec<KeyNode> = Vec::with_capacity(ordered.len());
+    let before = |name: &NodeId| previous.and_then(|plan| plan.nodes.iter().find(|node| node.name == *name));
+    let (mut nodes, mut wires) = (Vec::with_capacity(ordered.len()), Vec::with_capacity(ordered.len()));
     for node in &ordered {
-        let before = before(&node.name()).map(|before| &before.plan);
-        nodes.push(key_node(resolver, node, before, &locals));
+        let (plan, of_node) = key_node(resolver, node, before(&node.name()), &locals);
+        nodes.push(plan);
+        wires.push(of_node);
     }
-    for index in 0..nodes.len() {
-        for provider in nodes[index].providers.clone() {
-            nodes[usize::from(provider)].successors.push(u16::try_from(index).unwrap_or(u16::MAX));
+    for index in 0..wires.len() {
+        for provider in wires[index].providers.clone() {
+            wires[usize::from(provider)].successors.push(u16::try_from(index).unwrap_or(u16::MAX));
         }
     }
     let stands_in = locals.iter().filter_map(|(name, (local, _))| {
@@ -107,7 +113,10 @@ pub(super) fn resolve_key<'n>(
         demanded.then(|| resolver.slot(name)).flatten().map(|slot| (slot, *local))
     });
     let stands_in = stands_in.collect();
-    Ok(KeyPlan { nodes, locals: u16::try_from(locals.len()).unwrap_or(u16::MAX), stands_in, overridden })
+    let locals = u16::try_from(locals.len()).unwrap_or(u16::MAX);
+    let shapes = nodes.iter().map(|node| Arc::clone(&node.shape)).collect();
+    let wiring = Wiring { wires, shapes, locals, stands_in, overridden };
+    Ok(KeyPlan { nodes, wiring: resolver.shared.wiring(wiring, previous.map(|plan| &plan.wiring)) })
 }
 
 /// Whether somebody asks for what a node provides: a sink, a running class node, or another demanded name.
@@ -192,7 +201,7 @@ fn key_node(
     node: &Arc<Node>,
     before: Option<&Arc<PlanNode>>,
     locals: &BTreeMap<&StreamName, (u16, usize)>,
-) -> KeyNode {
+) -> (Arc<PlanNode>, Wires) {
     let input_axis = resolver.labels.input_of(node);
     let axis = resolver.labels.of_node(node);
     let need = |name: &StreamName, element: ElementType, kind: NeedKind| {
@@ -229,10 +238,14 @@ fn key_node(
     providers.sort_unstable();
     providers.dedup();
     let provided = |stream: &StreamName| To::Local(locals[stream].0);
-    let plan = PlanNode {
-        born: born(before, node, resolver.revision),
-        operator: operator(node),
+    let operator = operator(node);
+    let shape = Shape {
         provides: node.provides.iter().map(|(stream, _)| provided(stream)).collect(),
+        streams: node.provides.clone(),
+        rule: node.rule,
+        missing: node.missing.clone(),
+        emits: operator.as_ref().is_some_and(|operator| operator.own_rows()),
+        own_rows: node.own_rows(),
         needs,
         when,
         axis_slot: match &input_axis {
@@ -244,6 +257,12 @@ fn key_node(
         aligned,
         in_loop: None,
         takes: Vec::new(),
+    };
+    let plan = PlanNode {
+        born: born(before, node, resolver.revision),
+        operator,
+        artifact: node.artifact(),
+        shape: resolver.shared.shape(shape, before.map(|before| &before.shape)),
         node: Arc::clone(node),
         name,
     };
@@ -254,12 +273,58 @@ fn key_node(
         let asked = node.provides.iter().filter(|(stream, _)| asks_for(&sink.node, stream, node));
         asked.map(|(stream, _)| (place, locals[stream].0)).collect::<Vec<_>>()
     });
-    KeyNode {
+    let wires = Wires {
         gate: gate.into(),
         providers,
         successors: Vec::new(),
         read_as: node.provides.iter().filter_map(|(stream, _)| resolver.slot(stream)).collect(),
         sinks: sinks.collect(),
-        plan: Arc::new(plan),
+    };
+    (Arc::new(plan), wires)
+}
+
+/// Shapes and wirings that are equal over keys: thousands of keys have few of them.
+#[derive(Default)]
+struct Shared {
+    shapes: RefCell<BTreeMap<StreamName, Vec<Arc<Shape>>>>,
+    wirings: RefCell<BTreeMap<usize, Vec<Arc<Wiring>>>>,
+}
+
+/// Most values that one is compared with; beyond, keys that differ so much do not share.
+const COMPARED_MAX: usize = 64;
+
+/// Keys of the plan before that a new key may be like.
+const KEYS_LIKE: usize = 16;
+
+impl Shared {
+    fn of(previous: &ClassPlan) -> Self {
+        let shared = Self::default();
+        for (_, plan) in previous.keys.into_iter().take(KEYS_LIKE) {
+            plan.nodes.iter().for_each(|node| drop(shared.shape(Shape::clone(&node.shape), Some(&node.shape))));
+            shared.wiring(Wiring::clone(&plan.wiring), Some(&plan.wiring));
+        }
+        shared
     }
+
+    fn shape(&self, shape: Shape, before: Option<&Arc<Shape>>) -> Arc<Shape> {
+        let mut shapes = self.shapes.borrow_mut();
+        share(shapes.entry(shape.streams[0].0.clone()).or_default(), shape, before)
+    }
+
+    fn wiring(&self, wiring: Wiring, before: Option<&Arc<Wiring>>) -> Arc<Wiring> {
+        // Their shapes are shared already, so that equal wirings begin with the same one.
+        let first = wiring.shapes.first().map_or(0, |shape| Arc::as_ptr(shape).addr());
+        share(self.wirings.borrow_mut().entry(first).or_default(), wiring, before)
+    }
+}
+
+fn share<T: PartialEq>(known: &mut Vec<Arc<T>>, value: T, before: Option<&Arc<T>>) -> Arc<T> {
+    if let Some(same) = known.iter().find(|known| ***known == value) {
+        return Arc::clone(same);
+    }
+    let value = before.filter(|before| ***before == value).cloned().unwrap_or_else(|| Arc::new(value));
+    if known.len() < COMPARED_MAX {
+        known.push(Arc::clone(&value));
+    }
+    value
 }
