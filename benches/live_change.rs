@@ -237,7 +237,6 @@ impl Bench {
         let wanted = (StreamName::from(stream), key.clone());
         let first = self.scores.wait(|seen| seen.first.get(&wanted).copied()).await?;
         tokio::time::sleep(Self::WINDOW.saturating_sub(began.elapsed())).await;
-        self.handle.settled().await;
         Ok([(first - began).as_secs_f64() * 1e3, (shard_time() - before - rows_alone).max(0.0)])
     }
 

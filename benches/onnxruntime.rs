@@ -24,8 +24,9 @@ const ROWS: [usize; 2] = [1, 10];
 /// Blocks of other rows that the calls go round.
 const BLOCKS: usize = 64;
 const REPEATS: usize = 15;
-/// Copies of a model that are loaded to see how large it is.
-const COPIES: usize = 100;
+/// Bytes of files that are loaded, as copies of one model, to see how large it is: enough that what was freed before
+/// does not hold them.
+const COPIED_BYTES: usize = 100 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
@@ -59,7 +60,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 onnxruntime / times[1]
             );
         }
-        let (our_size, their_size) = (size(|| Ok(Onnx.load(&bytes)?))?, size(|| session(&environment, &bytes))?);
+        let (our_size, their_size) =
+            (size(bytes.len(), || Ok(Onnx.load(&bytes)?))?, size(bytes.len(), || session(&environment, &bytes))?);
         println!(
             "{name:18} bytes of one: onnxruntime {their_size:.0}, gristmill {our_size:.0}, {:.1} times",
             their_size / our_size
@@ -132,15 +134,15 @@ fn ours_time(model: &dyn Model, blocks: &[Vec<f32>], rows: usize) -> Result<f64,
 }
 
 /// Resident bytes of one of many.
-fn size<T>(make: impl Fn() -> Result<T, Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
+fn size<T>(bytes: usize, make: impl Fn() -> Result<T, Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
     let resident = || -> Result<f64, Box<dyn Error>> {
         let pages: f64 = fs::read_to_string("/proc/self/statm")?.split(' ').nth(1).ok_or("no size")?.parse()?;
         Ok(pages * 4_096.0)
     };
-    let _first = make()?;
+    let copies = (COPIED_BYTES / bytes).clamp(50, 2_000);
     let before = resident()?;
-    let many = (0..COPIES).map(|_| make()).collect::<Result<Vec<T>, _>>()?;
-    let bytes = resident()? - before;
+    let many = (0..copies).map(|_| make()).collect::<Result<Vec<T>, _>>()?;
+    let grown = resident()? - before;
     drop(many);
-    Ok((bytes / COPIES as f64).max(1.0))
+    Ok(grown / copies as f64)
 }
