@@ -99,9 +99,13 @@ impl Cell {
 
     /// The artifact of a key in force at a revision: the newest that is not above it.
     pub(crate) fn member(&self, key: KeyIndex, revision: Revision) -> Option<&Arc<dyn Model>> {
-        let artifacts = self.members.get(key.0 as usize)?;
-        artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()
+        artifact(&self.members, key, revision)
     }
+}
+
+/// See [`Cell::member`].
+pub(super) fn artifact(members: &[Artifacts], key: KeyIndex, revision: Revision) -> Option<&Arc<dyn Model>> {
+    members.get(key.0 as usize)?.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()
 }
 
 /// What the actors of a shard share: they all run on its thread.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::align::{After, Aligned, Incoming};
-use super::cell::Cell;
+use super::cell::{self, Cell};
 use super::frame::{Axis, Frame, Own, View};
 use super::guard::{self, RowFailure, Runner};
 use super::missing::{Filled, fill};
@@ -77,7 +77,9 @@ impl<'f> NodeRun<'f> {
         let mut out = self.buffer();
         let mut whole = Whole::of(self);
         for run in self.runs() {
-            self.look_ahead(run, &cell);
+            if self.only_run.is_none() {
+                self.look_ahead(run, &cell);
+            }
             if self.applies(run) && !whole.as_mut().is_some_and(|whole| self.run_whole(run, whole, &mut cell, &mut out))
             {
                 self.run_key(run, &mut cell, &mut out);
@@ -327,11 +329,10 @@ impl<'f> NodeRun<'f> {
         let Cell { table, members, health, .. } = &mut *cell;
         let mut runner = match (&self.plan.operator, table) {
             (Some(operator), Some(table)) => Runner::Operator(operator.as_ref(), table.as_mut()),
-            _ => {
-                let artifacts = members.get(key.0 as usize)?;
-                let revision = self.frame.plan.revision;
-                Runner::Model(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.as_ref())
-            }
+            _ => Runner::Model(match &self.plan.model {
+                Some(model) => model.as_ref(),
+                None => cell::artifact(members, key, self.frame.plan.revision)?.as_ref(),
+            }),
         };
         let before = failures.len();
         let tried = guard::run(&mut runner, key, rows, out, health, failures);
@@ -358,9 +359,7 @@ impl<'f> NodeRun<'f> {
         let Cell { health, members, .. } = cell;
         health.with_artifact(key, || match &self.plan.node.work {
             Work::Family(_) if self.only_run.is_none() => {
-                let revision = self.frame.plan.revision;
-                let artifacts = members.get(key.0 as usize)?;
-                Some(artifacts.iter().rev().find(|(from, _)| *from <= revision)?.1.as_ref()?.digest())
+                Some(cell::artifact(members, key, self.frame.plan.revision)?.digest())
             }
             _ => self.plan.artifact,
         });

@@ -15,6 +15,7 @@ use super::loops::{reads_itself, run_loop};
 use super::output::Finished;
 use super::sink;
 use crate::defect::{self, Defect};
+use crate::prefetch::prefetch;
 use crate::topology::node::Work;
 use crate::topology::plan::{PlanNode, To, Wires};
 use crate::topology::variant::Variant;
@@ -100,6 +101,7 @@ impl NodeActor {
             At::Key { run, node } => {
                 let own = frame.own(run as usize).expect("a key with nodes of its own has them in the frame");
                 let installed = &own.installed.nodes[usize::from(node)];
+                self.look_ahead(frame, run as usize, usize::from(node));
                 let (plan, cell) = (installed.plan.as_ref(), installed.cell);
                 let finished = self.compute(frame, &[(plan, cell)], Some(run as usize));
                 finished.into_iter().for_each(|finished| publish_pieces(own, plan, run as usize, finished));
@@ -107,6 +109,32 @@ impl NodeActor {
             }
         }
         frame.finish();
+    }
+
+    /// Asks for what the same node of the next keys needs to be brought near, a pointer further at each key: theirs
+    /// are the next messages on this thread.
+    fn look_ahead(&self, frame: &Frame, run: usize, node: usize) {
+        let ahead = |keys: usize| frame.own.get(run + keys)?.as_ref();
+        if let Some(own) = ahead(10) {
+            prefetch(own.installed.as_ref());
+        }
+        let node_ahead = |keys: usize| ahead(keys)?.installed.nodes.get(node);
+        if let Some(own) = ahead(8) {
+            own.installed.nodes.get(node).into_iter().for_each(prefetch);
+        }
+        let cells = self.shared.cells.borrow();
+        if let Some(next) = node_ahead(6) {
+            prefetch(next.plan.as_ref());
+            prefetch(&cells[next.cell as usize]);
+        }
+        if let Some(next) = node_ahead(4) {
+            cells[next.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
+            next.plan.operator.iter().for_each(|operator| prefetch(operator.as_ref()));
+            next.plan.model.iter().for_each(|model| prefetch(model.as_ref()));
+        }
+        if let Some(next) = node_ahead(2) {
+            next.plan.model.iter().for_each(|model| model.prefetch());
+        }
     }
 
     fn compute(

@@ -22,8 +22,8 @@ use crate::topology::node::{Node, Work};
 use crate::topology::plan::ClassPlan;
 use crate::topology::resolve::{resolve, resolve_touched};
 use crate::topology::resolve_members::resolve_members;
-use crate::topology::scorer::Scorer;
-use crate::traits::{AnyOperator, Model, Outputs, Rows};
+use crate::topology::scorer;
+use crate::traits::{Model, Outputs, Rows};
 use crate::words::{Cause, Class, Column, ColumnRef, Key, NodeId, Offset, Revision, Time};
 
 /// The artifact of a key in a family; `None` takes it away.
@@ -404,10 +404,8 @@ fn try_model(node: &Node, model: &Arc<dyn Model>) -> Result<(), String> {
         .collect();
     let columns: Vec<ColumnRef<'_>> = columns.iter().map(Column::as_ref).collect();
     let mut out: Vec<Column> = node.provides.iter().map(|(_, element)| Column::missing(*element, 1)).collect();
-    let scorer = Scorer(Arc::clone(model));
-    let mut table = AnyOperator::table(&scorer, false);
     let row = Rows::new(&[Time(0)], &columns);
-    let trial = || scorer.run(table.as_mut(), crate::words::KeyIndex(0), &row, &mut Outputs::new(&mut out, 0..1));
+    let trial = || scorer::score(model.as_ref(), &row, &mut Outputs::new(&mut out, 0..1));
     match catch_unwind(AssertUnwindSafe(trial)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.0),

@@ -11,7 +11,7 @@ use super::attributes::Attributes;
 use super::need::NeedKind;
 use super::node::{Missing, Node, RowRule};
 use crate::traits::source::AxisStreams;
-use crate::traits::{AnyOperator, Digest};
+use crate::traits::{AnyOperator, Digest, Model};
 use crate::words::{Class, ElementType, Key, NodeId, Revision, StreamName, Value};
 
 /// The number of a stream in its class; it keeps it over revisions. Names that only nodes of single keys provide have
@@ -151,9 +151,11 @@ pub struct PlanNode {
     pub name: NodeId,
     /// The revision in which it began to run; with the name it is the node's identity.
     pub born: Revision,
-    /// What it runs; `None` for sinks and families.
+    /// What it runs; `None` for models and sinks.
     pub operator: Option<Arc<dyn AnyOperator>>,
-    /// What it scores with, if that is the same for all its keys.
+    /// What it scores with, if that is the same for all its keys; `None` for a family of many keys.
+    pub model: Option<Arc<dyn Model>>,
+    /// The digest of that model.
     pub artifact: Option<Digest>,
     /// The rest, one value for nodes that differ only in key and artifact: a shard that runs a node for each of many
     /// keys reads it from the cache.

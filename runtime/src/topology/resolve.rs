@@ -17,8 +17,7 @@ use super::plan::{AxisLabel, BasePlan, ClassPlan, KeyPlan, OWN_NAMES, OwnName, P
 use super::problem::{Problem, ResolveErrors, nearest};
 use super::resolve_base::{Builder, Slots};
 use super::resolve_key::{KeyResolver, resolve_key};
-use super::scorer::Scorer;
-use crate::traits::{AnyOperator, Axes};
+use crate::traits::{AnyOperator, Axes, Model};
 use crate::words::{ElementType, Key, NodeId, Revision, StreamName};
 
 /// Most nodes of many keys in a class.
@@ -462,17 +461,21 @@ pub(super) fn born(before: Option<&Arc<PlanNode>>, node: &Arc<Node>, revision: R
     }
 }
 
-/// What a node runs, families and sinks apart.
+/// What a node runs, models and sinks apart.
 pub(super) fn operator(node: &Node) -> Option<Arc<dyn AnyOperator>> {
     match &node.work {
         Work::Operator(operator) | Work::Sensor { clean: operator, .. } => Some(Arc::clone(operator)),
-        Work::Model(model) => Some(Arc::new(Scorer(Arc::clone(model)))),
+        Work::Model(_) | Work::Family(_) | Work::Sink(_) => None,
+    }
+}
+
+/// What a node scores with, if that is the same for all its keys.
+pub(super) fn model(node: &Node) -> Option<Arc<dyn Model>> {
+    match &node.work {
+        Work::Model(model) => Some(Arc::clone(model)),
         // A family for one key is the model of that key.
-        Work::Family(family) => {
-            let model = node.only_key().and_then(|key| family.model(key))?;
-            Some(Arc::new(Scorer(Arc::clone(model))))
-        }
-        Work::Sink(_) => None,
+        Work::Family(family) => node.only_key().and_then(|key| family.model(key)).cloned(),
+        _ => None,
     }
 }
 

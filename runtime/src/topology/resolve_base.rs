@@ -13,7 +13,7 @@ use super::node::{Node, Work};
 use super::plan::{
     AxisLabel, BasePlan, ClassPlan, From, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To,
 };
-use super::resolve::{Names, asks_for, born, element_of, operator};
+use super::resolve::{Names, asks_for, born, element_of, model, operator};
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Slot numbers: a name keeps its own as long as plans have it; a number that is free is given again.
@@ -180,6 +180,7 @@ impl Builder<'_> {
         PlanNode {
             born: born(before, node, self.revision),
             operator,
+            model: model(node),
             artifact: node.artifact(),
             shape: Arc::new(shape),
             node: Arc::clone(node),

@@ -15,7 +15,7 @@ use super::plan::{
     AxisLabel, BasePlan, ClassPlan, From, KeyPlan, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To, Wires, Wiring,
 };
 use super::problem::Problem;
-use super::resolve::{asks_for, born, operator, streams_needed, waits};
+use super::resolve::{asks_for, born, model, operator, streams_needed, waits};
 use super::resolve_base::raw_name;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
@@ -261,6 +261,7 @@ fn key_node(
     let plan = PlanNode {
         born: born(before, node, resolver.revision),
         operator,
+        model: model(node),
         artifact: node.artifact(),
         shape: resolver.shared.shape(shape, before.map(|before| &before.shape)),
         node: Arc::clone(node),

@@ -1,40 +1,7 @@
-//! Models as operators.
+//! Models in nodes: whether they fit, and the way from a node's rows to a model's columns and back.
 
-use std::sync::Arc;
-
-use crate::traits::{Model, Operator, Outputs, Port, RowError, Rows};
+use crate::traits::{Model, Outputs, Port, RowError, Rows};
 use crate::words::{Column, ColumnMut, ColumnRef, ElementType};
-
-/// Runs a model over a node's needs. The artifact is not part of its parameters: a node that gets another one stays
-/// the same node.
-#[derive(Debug)]
-pub struct Scorer(pub Arc<dyn Model>);
-
-impl Operator for Scorer {
-    type State = ();
-
-    fn name(&self) -> &'static str {
-        "model"
-    }
-
-    fn parameters(&self) -> String {
-        String::new()
-    }
-
-    fn check(&self, needs: &[ElementType], provides: &[ElementType]) -> Result<(), String> {
-        check_model(self.0.as_ref(), needs, provides)
-    }
-
-    fn start(&self) {}
-
-    fn run(&self, _state: &mut (), rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
-        score(self.0.as_ref(), rows, out)
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.bytes()
-    }
-}
 
 /// Whether a model can stand in a node with these needs and provides.
 ///
