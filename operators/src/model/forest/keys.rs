@@ -70,19 +70,21 @@ impl Columns {
         });
     }
 
-    /// Calls `score` with the keys of a block.
+    /// Makes the keys of the first `L` rows of a block. Inlined, so that the caller's instruction set is used.
     #[inline(always)]
-    pub(crate) fn block(&self, x: &[Lanes], score: impl FnOnce(&BlockKeys)) {
-        BLOCK.with_borrow_mut(|keys| {
-            for (to, column) in keys.0.iter_mut().zip(&self.0) {
-                let (from, nan_high) = (&x[usize::from(column & !NAN_HIGH)], column & NAN_HIGH != 0);
-                for lane in 0..LANES {
-                    to[lane] = key(from[lane], nan_high);
-                }
+    pub(crate) fn fill<const L: usize>(&self, x: &[Lanes], keys: &mut BlockKeys) {
+        for (to, column) in keys.0.iter_mut().zip(&self.0) {
+            let (from, nan_high) = (&x[usize::from(column & !NAN_HIGH)], column & NAN_HIGH != 0);
+            for lane in 0..L {
+                to[lane] = key(from[lane], nan_high);
             }
-            score(keys);
-        });
+        }
     }
+}
+
+/// Calls `score` with a place for the keys of a block.
+pub(crate) fn with_block(score: impl FnOnce(&mut BlockKeys)) {
+    BLOCK.with_borrow_mut(score);
 }
 
 fn number(feature: u16, nan_high: bool) -> u16 {

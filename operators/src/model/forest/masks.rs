@@ -8,7 +8,7 @@
 
 use multiversion::multiversion;
 
-use super::keys::{BlockKeys, Columns, RowKeys, limit};
+use super::keys::{BlockKeys, Columns, RowKeys, limit, with_block};
 use super::payload::Payload;
 use super::tree::{Node, Tree};
 use crate::model::block::{LANES, Lanes};
@@ -82,7 +82,7 @@ impl Masks {
         if scalar || rows <= ROWS_MAX {
             self.columns.each_row(x, rows, |row, keys| self.row(payload, keys, row, sums));
         } else {
-            self.columns.block(x, |keys| block(self, payload, keys, rows, sums));
+            with_block(|keys| block(self, payload, x, rows, keys, sums));
         }
     }
 
@@ -164,10 +164,12 @@ fn left(features: &[[u8; CHUNK]], limits: &[[i32; CHUNK]], low: &[[u32; CHUNK]],
 
 /// Scores the first `rows` rows of a block.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+bmi1", "x86_64+avx+avx2+bmi1", "aarch64+neon"))]
-fn block(masks: &Masks, payload: &Payload, keys: &BlockKeys, rows: usize, sums: &mut [Lanes]) {
+fn block(masks: &Masks, payload: &Payload, x: &[Lanes], rows: usize, keys: &mut BlockKeys, sums: &mut [Lanes]) {
     if rows <= LANES / 2 {
+        masks.columns.fill::<{ LANES / 2 }>(x, keys);
         lanes::<{ LANES / 2 }>(masks, payload, keys, rows, sums);
     } else {
+        masks.columns.fill::<LANES>(x, keys);
         lanes::<LANES>(masks, payload, keys, rows, sums);
     }
 }

@@ -3,7 +3,7 @@
 
 use multiversion::multiversion;
 
-use super::keys::{BlockKeys, Columns, RowKeys, limit};
+use super::keys::{BlockKeys, Columns, RowKeys, limit, with_block};
 use super::payload::Payload;
 use super::tree::{Node, Tree};
 use crate::model::block::{LANES, Lanes};
@@ -90,7 +90,7 @@ impl Perfect {
         if scalar || rows <= self.rows_max() {
             self.columns.each_row(x, rows, |row, keys| self.row(payload, keys, row, sums));
         } else {
-            self.columns.block(x, |keys| block(self, payload, keys, rows <= LANES / 2, sums));
+            with_block(|keys| block(self, payload, x, rows <= LANES / 2, keys, sums));
         }
     }
 
@@ -219,10 +219,12 @@ fn down<const D: usize, const I: usize, const V: usize, const N: usize>(
 
 /// Scores a block of rows: `half` when there are at most `LANES / 2`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx+avx2", "aarch64+neon"))]
-fn block(perfect: &Perfect, payload: &Payload, keys: &BlockKeys, half: bool, sums: &mut [Lanes]) {
+fn block(perfect: &Perfect, payload: &Payload, x: &[Lanes], half: bool, keys: &mut BlockKeys, sums: &mut [Lanes]) {
     if half {
+        perfect.columns.fill::<{ LANES / 2 }>(x, keys);
         parts::<{ LANES / 2 }>(perfect, payload, keys, sums);
     } else {
+        perfect.columns.fill::<LANES>(x, keys);
         parts::<LANES>(perfect, payload, keys, sums);
     }
 }
