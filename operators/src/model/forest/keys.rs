@@ -61,12 +61,12 @@ impl Columns {
     #[inline(always)]
     pub(crate) fn each_row(&self, x: &[Lanes], rows: usize, mut score: impl FnMut(usize, &RowKeys)) {
         ROW.with_borrow_mut(|keys| {
-            for row in 0..rows {
+            (0..rows).for_each(|row| {
                 for (to, column) in keys.iter_mut().zip(&self.0) {
                     *to = key(x[usize::from(column & !NAN_HIGH)][row], column & NAN_HIGH != 0);
                 }
                 score(row, keys);
-            }
+            });
         });
     }
 

@@ -161,7 +161,7 @@ fn a_forest_takes_the_layout_that_fits() {
         Tree { nodes: nodes.collect::<Vec<_>>().into_iter().chain(leaves).collect(), root: 0 }
     };
     let (shallow, deep) = (full(6), full(7));
-    assert!(matches!(forest(&[shallow.clone()], 5).ensemble.layout, Layout::Perfect(_)));
+    assert!(matches!(forest(std::slice::from_ref(&shallow), 5).ensemble.layout, Layout::Perfect(_)));
     assert!(matches!(forest(&[shallow, deep], 5).ensemble.layout, Layout::Walk(_)));
     let mut seed = 2;
     let trees: Vec<Tree> = (0..20).map(|_| leafy(&mut seed, 31, 5)).collect();
