@@ -9,6 +9,7 @@ mod handle;
 pub mod harness;
 pub mod in_process;
 mod metrics;
+pub mod prefetch;
 mod runtime;
 mod supervisor;
 pub mod topology;

@@ -1,6 +1,7 @@
 //! Shallow trees, padded to perfect ones. For a row, several trees are walked side by side, without a branch; for a block
 //! of rows, every comparison of a tree is made, and the leaf found by selection.
 
+use gristmill::prefetch::prefetch;
 use multiversion::multiversion;
 
 use super::keys::{BlockKeys, Columns, RowKeys, limit, with_block};
@@ -75,6 +76,12 @@ impl Perfect {
         }
         let (features, limits, leaves) = (features.into(), limits.into(), leaves.into());
         Self { columns, groups: groups.into(), features, limits, leaves }
+    }
+
+    pub(crate) fn prefetch(&self) {
+        prefetch(&*self.groups);
+        prefetch(&*self.features);
+        prefetch(&*self.values);
     }
 
     pub(crate) fn bytes(&self) -> usize {
