@@ -26,7 +26,7 @@ impl Span {
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Scores trees; `finish` makes targets of their sums.
-    Trees { ensemble: Ensemble, finish: Finish },
+    Trees { ensemble: Box<Ensemble>, finish: Finish },
     /// A dense layer.
     Dense(Dense),
     /// `(x - offset) * scale`, column by column.
@@ -205,7 +205,9 @@ impl Step {
     fn bytes(&self) -> usize {
         size_of::<Self>()
             + match &self.action {
-                Action::Trees { ensemble, finish } => ensemble.bytes() + size_of_val(&*finish.base),
+                Action::Trees { ensemble, finish } => {
+                    size_of::<Ensemble>() + ensemble.bytes() + size_of_val(&*finish.base)
+                }
                 Action::Dense(dense) => dense.bytes(),
                 Action::Scale(pairs) => size_of_val(&**pairs),
                 Action::Impute { values, .. } | Action::Constant { values, .. } | Action::Look(values) => {

@@ -1,8 +1,10 @@
 //! Forests: ensembles of decision trees.
 //!
-//! Shallow trees are padded to perfect ones and scored comparison by comparison for a block of rows; others are walked.
-//! Both go high on `x > threshold`; every comparison of ONNX is brought to that form when a model is read.
+//! Shallow trees are padded to perfect ones, other trees of few leaves become masks of leaves, and the rest are walked.
+//! All go high on `x > threshold`; every comparison of ONNX is brought to that form when a model is read.
 
+mod keys;
+mod masks;
 mod payload;
 mod perfect;
 #[cfg(test)]
@@ -21,27 +23,25 @@ pub(crate) use tree::{Node, Tree};
 use super::block::{self, LANES, Lanes};
 use super::digest::Content;
 use super::kernels::Kernels;
+use keys::Columns;
+use masks::Masks;
 use perfect::Perfect;
 use walk::Walk;
 
 /// The most input columns of a forest.
 pub const INPUTS_MAX: usize = 0x7fff;
 
-/// Up to so many rows, the plain walk beats a block with empty lanes.
-const ROWS_BY_WALK_MAX: usize = 3;
-
 /// Trees laid out for scoring, from registers to registers.
 #[derive(Debug)]
 pub(crate) struct Ensemble {
     layout: Layout,
     payload: Payload,
-    /// Any comparison sends NaN high: only then does a block with NaN need the slower kernel.
-    nan_high: bool,
 }
 
 #[derive(Debug)]
 enum Layout {
     Perfect(Perfect),
+    Masks(Masks),
     Walk(Walk),
 }
 
@@ -52,20 +52,14 @@ impl Ensemble {
             return Err(LoadError { reason: format!("a forest of {inputs} columns; 1 to {INPUTS_MAX} are allowed") });
         }
         let depths = trees.iter().map(Tree::depth).collect::<Result<Vec<_>, _>>()?;
-        let layout = if depths.iter().all(|depth| *depth <= perfect::DEPTH_MAX) {
-            Layout::Perfect(Perfect::new(trees, &depths))
-        } else {
-            Layout::Walk(Walk::new(trees, inputs)?)
-        };
-        let nan_high =
-            trees.iter().flat_map(|tree| &tree.nodes).any(|node| matches!(node, Node::Split { nan_high: true, .. }));
-        Ok(Self { layout, payload, nan_high })
+        Ok(Self { layout: Layout::new(trees, &depths, inputs)?, payload })
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.payload.bytes()
             + match &self.layout {
                 Layout::Perfect(perfect) => perfect.bytes(),
+                Layout::Masks(masks) => masks.bytes(),
                 Layout::Walk(walk) => walk.bytes(),
             }
     }
@@ -81,18 +75,26 @@ impl Ensemble {
     pub(crate) fn run(&self, rows: usize, x: &[Lanes], sums: &mut [Lanes]) {
         sums.fill([self.payload.start(); LANES]);
         let scalar = Kernels::current() == Kernels::Scalar;
-        let any_nan = || self.nan_high && x.iter().flatten().fold(false, |any, value| any | value.is_nan());
         match &self.layout {
-            Layout::Perfect(perfect) if scalar || rows <= ROWS_BY_WALK_MAX => {
-                let nan = any_nan();
-                (0..rows).for_each(|row| perfect.row(&self.payload, x, row, sums, nan));
-            }
-            Layout::Perfect(perfect) => {
-                perfect::block(perfect, &self.payload, x, sums, rows <= LANES / 2, any_nan());
-            }
+            Layout::Perfect(perfect) => perfect.run(&self.payload, x, rows, scalar, sums),
+            Layout::Masks(masks) => masks.run(&self.payload, x, rows, scalar, sums),
             Layout::Walk(walk) if scalar => (0..rows).for_each(|row| walk.row(&self.payload, x, row, sums)),
             Layout::Walk(walk) => walk::block(walk, &self.payload, x, rows, sums),
         }
+    }
+}
+
+impl Layout {
+    fn new(trees: &[Tree], depths: &[usize], inputs: usize) -> Result<Self, LoadError> {
+        if let Some(columns) = Columns::of(trees) {
+            if perfect::fits(trees, depths) {
+                return Ok(Self::Perfect(Perfect::new(trees, depths, columns)));
+            }
+            if let Some(masks) = Masks::new(trees, columns) {
+                return Ok(Self::Masks(masks));
+            }
+        }
+        Ok(Self::Walk(Walk::new(trees, inputs)?))
     }
 }
 

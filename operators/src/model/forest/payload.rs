@@ -34,9 +34,10 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
+    /// Whether leaves are summed up for one target.
     #[inline(always)]
-    pub(crate) fn is_single(&self) -> bool {
-        matches!(self.leaves, Leaves::Single)
+    pub(crate) fn is_plain(&self) -> bool {
+        self.rule == Rule::Sum && matches!(self.leaves, Leaves::Single)
     }
 
     /// What a target starts from.

@@ -11,26 +11,65 @@ use super::*;
 /// The kernels are a switch of the whole process.
 static SWITCH: Mutex<()> = Mutex::new(());
 
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
+
+fn number(seed: &mut u64) -> f32 {
+    next(seed) as f32 / 2.0_f32.powi(30) - 1.0
+}
+
+/// A random comparison that leads to these nodes.
+fn split(seed: &mut u64, columns: u16, (low, high): (u32, u32)) -> Node {
+    let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let threshold = match next(seed) % 32 {
+        at @ 0..5 => special[at as usize],
+        _ => (number(seed) * 4.0).round() / 2.0,
+    };
+    let feature = (next(seed) % u64::from(columns)) as u16;
+    Node::Split { feature, threshold, nan_high: next(seed).is_multiple_of(2), low, high }
+}
+
 /// A tree of random shape over `columns`, from a seed.
 fn tree(seed: &mut u64, depth: usize, columns: u16) -> Tree {
-    fn next(seed: &mut u64) -> u64 {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        *seed >> 33
-    }
     fn grow(seed: &mut u64, nodes: &mut Vec<Node>, depth: usize, columns: u16) -> u32 {
         let place = nodes.len();
-        let number = next(seed) as f32 / 2.0_f32.powi(30) - 1.0;
-        nodes.push(Node::Leaf(number.to_bits()));
+        nodes.push(Node::Leaf(number(seed).to_bits()));
         if depth > 0 && !next(seed).is_multiple_of(8) {
-            let (feature, nan_high) = ((next(seed) % u64::from(columns)) as u16, next(seed).is_multiple_of(2));
             let low = grow(seed, nodes, depth - 1, columns);
             let high = grow(seed, nodes, depth - 1, columns);
-            nodes[place] = Node::Split { feature, threshold: (number * 4.0).round() / 2.0, nan_high, low, high };
+            nodes[place] = split(seed, columns, (low, high));
         }
         place as u32
     }
     let mut nodes = Vec::new();
     let root = grow(seed, &mut nodes, depth, columns);
+    Tree { nodes, root }
+}
+
+/// A tree with so many leaves, however deep; some have two parents.
+fn leafy(seed: &mut u64, leaves: usize, columns: u16) -> Tree {
+    fn grow(seed: &mut u64, nodes: &mut Vec<Node>, leaves: usize, columns: u16) -> u32 {
+        let place = nodes.len();
+        nodes.push(Node::Leaf(number(seed).to_bits()));
+        if leaves > 1 {
+            let below = 1 + next(seed) as usize % (leaves - 1);
+            let low = grow(seed, nodes, below, columns);
+            let shared = below == 1 && leaves == 3;
+            let high = if shared {
+                let middle = grow(seed, nodes, 1, columns);
+                nodes.push(split(seed, columns, (middle, low)));
+                nodes.len() as u32 - 1
+            } else {
+                grow(seed, nodes, leaves - below, columns)
+            };
+            nodes[place] = split(seed, columns, (low, high));
+        }
+        place as u32
+    }
+    let mut nodes = Vec::new();
+    let root = grow(seed, &mut nodes, leaves, columns);
     Tree { nodes, root }
 }
 
@@ -69,6 +108,12 @@ fn score(forest: &Forest, rows: &[Vec<f32>], block: usize) -> Vec<u32> {
     scores.iter().map(|score| score.to_bits()).collect()
 }
 
+/// What the plainest walks sum up to.
+fn plain(trees: &[Tree], rows: &[Vec<f32>]) -> Vec<u32> {
+    let sum = |row: &Vec<f32>| trees.iter().fold(0.0, |sum, tree| sum + walk(tree, row));
+    rows.iter().map(|row| sum(row).to_bits()).collect()
+}
+
 fn value() -> impl Strategy<Value = f32> {
     prop_oneof![
         4 => (-6_i8..=6).prop_map(|half| f32::from(half) / 2.0),
@@ -84,17 +129,19 @@ proptest! {
     #[test]
     fn all_kernels_and_all_blocks_give_the_same_bits(
         mut seed in any::<u64>(),
-        depths in proptest::collection::vec(0_usize..=6, 1..12),
+        depths in proptest::collection::vec(0_usize..=6, 0..24),
+        leaves in proptest::collection::vec(1_usize..=32, 0..6),
         deep in proptest::option::of(7_usize..12),
         rows in proptest::collection::vec(proptest::collection::vec(value(), 5), 1..40),
         block in 1_usize..40,
     ) {
-        let trees: Vec<Tree> = depths.into_iter().chain(deep).map(|depth| tree(&mut seed, depth, 5)).collect();
+        // Of one kind, or of both.
+        let both = next(&mut seed).is_multiple_of(2);
+        let padded = depths.into_iter().chain(deep).filter(|_| both || leaves.is_empty()).collect::<Vec<_>>();
+        let mut trees: Vec<Tree> = padded.into_iter().map(|depth| tree(&mut seed, depth, 5)).collect();
+        trees.extend(leaves.into_iter().map(|leaves| leafy(&mut seed, leaves, 5)));
         let forest = forest(&trees, 5);
-        let plain: Vec<u32> = rows
-            .iter()
-            .map(|row| trees.iter().fold(0.0, |sum, tree| sum + walk(tree, row)).to_bits())
-            .collect();
+        let plain = plain(&trees, &rows);
         let guard = SWITCH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for kernels in [Kernels::Scalar, Kernels::Best] {
             kernels.set();
@@ -103,6 +150,32 @@ proptest! {
         }
         drop(guard);
     }
+}
+
+#[test]
+fn a_forest_takes_the_layout_that_fits() {
+    let mut seed = 1;
+    let mut full = |depth: u32| {
+        let nodes = (1..1 << depth).map(|node| split(&mut seed, 5, (2 * node - 1, 2 * node)));
+        let leaves = (0..1 << depth).map(Node::Leaf);
+        Tree { nodes: nodes.collect::<Vec<_>>().into_iter().chain(leaves).collect(), root: 0 }
+    };
+    let (shallow, deep) = (full(6), full(7));
+    assert!(matches!(forest(std::slice::from_ref(&shallow), 5).ensemble.layout, Layout::Perfect(_)));
+    assert!(matches!(forest(&[shallow, deep], 5).ensemble.layout, Layout::Walk(_)));
+    let mut seed = 2;
+    let trees: Vec<Tree> = (0..20).map(|_| leafy(&mut seed, 31, 5)).collect();
+    assert!(matches!(forest(&trees, 5).ensemble.layout, Layout::Masks(_)));
+}
+
+#[test]
+fn a_forest_may_compare_more_columns_than_there_are_keys() {
+    let mut seed = 3;
+    let trees: Vec<Tree> = (0..200).map(|_| tree(&mut seed, 5, 1_000)).collect();
+    let rows: Vec<Vec<f32>> = (0..20).map(|_| (0..1_000).map(|_| number(&mut seed)).collect()).collect();
+    let forest = forest(&trees, 1_000);
+    assert!(matches!(forest.ensemble.layout, Layout::Walk(_)));
+    assert_eq!(score(&forest, &rows, 7), plain(&trees, &rows));
 }
 
 #[test]

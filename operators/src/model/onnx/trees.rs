@@ -91,7 +91,7 @@ pub(crate) fn regressor(lowering: &mut Lowering, node: Node<'_>) -> Result<(), L
     let unset = (rule != Rule::Sum).then(|| payload.start());
     let ensemble = Ensemble::new(&shape.trees, payload, x.span.width).map_err(|error| node.refused(error))?;
     let finish = Finish { divide, unset, base: base.into(), post };
-    let span = lowering.step(node, Action::Trees { ensemble, finish }, x.span, targets)?;
+    let span = lowering.step(node, Action::Trees { ensemble: ensemble.into(), finish }, x.span, targets)?;
     lowering.define_floats(node, 0, span)
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn classifier(lowering: &mut Lowering, node: Node<'_>) -> Result<(), 
     let payload = payload(node, &mut shape.trees, &weights, scores, Rule::Sum)?;
     let ensemble = Ensemble::new(&shape.trees, payload, x.span.width).map_err(|error| node.refused(error))?;
     let finish = Finish { divide: None, unset: None, base: base.into(), post: PostTransform::None };
-    let span: Span = lowering.step(node, Action::Trees { ensemble, finish }, x.span, scores)?;
+    let span: Span = lowering.step(node, Action::Trees { ensemble: ensemble.into(), finish }, x.span, scores)?;
     decide(lowering, node, span, how, labels)
 }
 
