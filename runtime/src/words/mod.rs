@@ -8,6 +8,9 @@ pub mod time;
 
 pub use column::{Column, ColumnMut, ColumnRef};
 pub use element::{Element, ElementType, Value};
-pub use id::{Binding, Class, Key, KeyIndex, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName};
+pub use id::{
+    Binding, Class, Key, KeyIndex, NAME_BYTES_MAX, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName,
+    check_name,
+};
 pub use stream::{Attribute, Stream};
 pub use time::{Cause, Position, Span, Time};
