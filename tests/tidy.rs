@@ -9,7 +9,7 @@ const LONG_FILES: [&str; 0] = [];
 
 /// Folders and files in `runtime/src` from the bottom to the top: a module sees its own layer and those before it.
 const LAYERS: [&[&str]; 8] = [
-    &["words", "defect"],
+    &["words", "defect", "prefetch"],
     &["traits", "clock", "metrics"],
     &["topology"],
     &["state", "registry"],

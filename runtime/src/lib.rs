@@ -10,6 +10,7 @@ mod handle;
 pub mod harness;
 pub mod in_process;
 mod metrics;
+pub mod prefetch;
 pub mod registry;
 mod runtime;
 mod supervisor;

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use gristmill::prefetch::prefetch;
 use gristmill::traits::{Digest, LoadError, Model, Port, ScoreError};
 use gristmill::words::{ColumnMut, ColumnRef};
 use multiversion::multiversion;
+use smallvec::SmallVec;
 
 use super::block::{self, LANES, Lanes};
 use super::digest::Content;
@@ -98,6 +100,10 @@ impl Dense {
         true
     }
 
+    pub(crate) fn prefetch(&self) {
+        prefetch(&*self.rows);
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.rows)
     }
@@ -135,7 +141,8 @@ fn layer(dense: &Dense, x: &[Lanes], out: &mut [Lanes]) {
 /// A net of dense layers. One output column for each output of the last layer.
 #[derive(Debug)]
 pub struct Mlp {
-    layers: Vec<Dense>,
+    /// In place up to two: a model is then its own memory and that of its weights.
+    layers: SmallVec<[Dense; 2]>,
     registers: usize,
     inputs: Cow<'static, [Port]>,
     outputs: Cow<'static, [Port]>,
@@ -149,7 +156,7 @@ impl Mlp {
     /// When there is none, or the weights of one do not fit its biases and the layer before.
     pub fn new(layers: &[Layer]) -> Result<Self, LoadError> {
         let mut content = Content::new("mlp");
-        let mut built: Vec<Dense> = Vec::with_capacity(layers.len());
+        let mut built = SmallVec::<[Dense; 2]>::new();
         for (index, layer) in layers.iter().enumerate() {
             let dense = Dense::new(&layer.weights, &layer.bias, layer.activation)?;
             if let Some(before) = built.last()
@@ -201,6 +208,10 @@ impl Model for Mlp {
             }
             outputs.iter_mut().zip(rest).for_each(|(output, lanes)| block::scatter(lanes, start, rows, output));
         })
+    }
+
+    fn prefetch(&self) {
+        self.layers.iter().for_each(Dense::prefetch);
     }
 
     fn bytes(&self) -> usize {

@@ -41,6 +41,10 @@ impl Model for Linear {
         self.0.score(inputs, outputs)
     }
 
+    fn prefetch(&self) {
+        self.0.prefetch();
+    }
+
     fn bytes(&self) -> usize {
         self.0.bytes()
     }

@@ -159,6 +159,12 @@ impl Operator for Rolling {
         matches!(self.window, Window::Span(_))
     }
 
+    fn prefetch(&self, state: &History) {
+        if let History::Rows(held) = state {
+            held.prefetch();
+        }
+    }
+
     fn run(&self, state: &mut History, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
         match (self.window, state) {
             (Window::Rows(length), History::Rows(held)) => {

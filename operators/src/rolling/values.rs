@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use gristmill::prefetch::prefetch;
 use gristmill::words::ColumnRef;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,18 @@ impl Values {
         match self {
             Self::F32(values) => values.len(),
             Self::F64(values) => values.len(),
+        }
+    }
+
+    /// Asks for the values to be brought near.
+    pub(crate) fn prefetch(&self) {
+        fn both<T>((front, back): (&[T], &[T])) {
+            prefetch(front);
+            prefetch(back);
+        }
+        match self {
+            Self::F32(values) => both(values.as_slices()),
+            Self::F64(values) => both(values.as_slices()),
         }
     }
 

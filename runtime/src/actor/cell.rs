@@ -11,6 +11,7 @@ use super::align::KeyAlign;
 use super::explain::Watches;
 use super::guard::Health;
 use super::tally::Tally;
+use crate::prefetch::prefetch;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};
@@ -78,6 +79,21 @@ impl Cell {
         let many = plan.node.only_key().is_none();
         if self.table.is_none() {
             self.table = plan.operator.as_ref().map(|operator| operator.table(many));
+        }
+    }
+
+    /// Asks for the place of a key's state, or of its artifact, to be brought near.
+    pub(super) fn prefetch(&self, key: KeyIndex) {
+        match &self.table {
+            Some(table) => table.prefetch(key),
+            None => self.members.get(key.0 as usize).into_iter().for_each(prefetch),
+        }
+    }
+
+    /// Asks for a key's artifact itself, which [`Cell::prefetch`] has asked for the place of.
+    pub(super) fn prefetch_model(&self, key: KeyIndex, revision: Revision) {
+        if let Some(model) = self.member(key, revision) {
+            prefetch(model.as_ref());
         }
     }
 

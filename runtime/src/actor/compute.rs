@@ -20,8 +20,10 @@ use crate::traits::Rows;
 use crate::traits::sink::DeadLetter;
 use crate::words::{Cause, Column, ColumnRef, KeyIndex, Time};
 
-/// Keys whose artifacts are touched before the first of them is scored.
-const AHEAD: usize = 8;
+/// So many keys before its own the place of a key's state or artifact is asked for; its artifact; what either holds.
+const PLACE_AHEAD: usize = 8;
+const MODEL_AHEAD: usize = 4;
+const CONTENT_AHEAD: usize = 2;
 
 /// Needs whose references are kept on the stack.
 pub(super) const NEEDS_ON_STACK: usize = 16;
@@ -75,9 +77,7 @@ impl<'f> NodeRun<'f> {
         let mut out = self.buffer();
         let mut whole = Whole::of(self);
         for run in self.runs() {
-            if run % AHEAD == 0 {
-                self.look_ahead(run, &cell);
-            }
+            self.look_ahead(run, &cell);
             if self.applies(run) && !whole.as_mut().is_some_and(|whole| self.run_whole(run, whole, &mut cell, &mut out))
             {
                 self.run_key(run, &mut cell, &mut out);
@@ -87,12 +87,21 @@ impl<'f> NodeRun<'f> {
         out.finish()
     }
 
-    /// Touches the artifacts of the next keys: the processor then waits for memory once rather than key by key.
+    /// Asks for what the next keys need to be brought near: step by step, as each pointer leads to the next.
     fn look_ahead(&self, run: usize, cell: &Cell) {
-        if self.plan.operator.is_none() {
-            for key in self.frame.keys.iter().skip(run).take(AHEAD) {
-                let model = cell.member(*key, self.frame.plan.revision);
-                std::hint::black_box(model.map(|model| model.inputs().len()));
+        let ahead = |keys: usize| self.frame.keys.get(run + keys);
+        if let Some(key) = ahead(PLACE_AHEAD) {
+            cell.prefetch(*key);
+        }
+        let revision = self.frame.plan.revision;
+        match (&self.plan.operator, &cell.table) {
+            (Some(operator), Some(table)) => {
+                ahead(CONTENT_AHEAD).into_iter().for_each(|key| operator.prefetch(table.as_ref(), *key));
+            }
+            _ => {
+                ahead(MODEL_AHEAD).into_iter().for_each(|key| cell.prefetch_model(*key, revision));
+                let model = ahead(CONTENT_AHEAD).and_then(|key| cell.member(*key, revision));
+                model.into_iter().for_each(|model| model.prefetch());
             }
         }
     }

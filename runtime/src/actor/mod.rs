@@ -17,6 +17,7 @@ mod loops;
 mod missing;
 mod node;
 mod output;
+mod rows_in;
 pub(crate) mod shard;
 mod sink;
 pub(crate) mod tally;

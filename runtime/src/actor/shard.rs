@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 
 use super::cell::Shared;
 use super::frame::{Flush, InstalledKey};
-use super::gather::{Gathering, Record};
+use super::gather::Gathering;
 use super::install::Installer;
-use super::intake::{AxisClock, BadRow, IntakeCounts, IntakePolicy, Piece, Refused};
+use super::intake::{AxisClock, IntakeCounts, IntakePolicy};
 use super::ledger::Part;
 use super::node::AbortOnPanic;
 use super::tally::Tally;
@@ -20,7 +20,6 @@ use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
 use crate::topology::plan::ClassPlan;
 use crate::topology::variant;
-use crate::traits::sink::DeadLetter;
 use crate::traits::source::{RawRecord, RowsRecord};
 use crate::traits::{Decode, Sink};
 use crate::words::{Binding, Cause, Key, KeyIndex, Offset, Revision, ShardIndex, Time};
@@ -55,9 +54,9 @@ pub(crate) struct Shard {
     pub(super) tickets: Vec<Vec<u64>>,
     pub(super) counts: IntakeCounts,
     /// For each key its place in the frame in the making, if `marks` says so.
-    run_of: Vec<(u64, u32)>,
-    mark: u64,
-    last_offset: FxHashMap<u32, (Offset, u32)>,
+    pub(super) run_of: Vec<(u64, u32)>,
+    pub(super) mark: u64,
+    pub(super) last_offset: FxHashMap<u32, (Offset, u32)>,
     /// The nodes of every key, under a base plan without selectors.
     uniform: Option<(Revision, Arc<Bits>)>,
     working: bool,
@@ -68,7 +67,7 @@ pub(super) struct KeyEntry {
     pub(super) partition: u32,
     pub(super) axes: SmallVec<[AxisClock; 1]>,
     /// The latest tick, for axes that have no rows yet.
-    ticked: Time,
+    pub(super) ticked: Time,
     /// The key's own nodes, by the revision from which they are in force.
     pub(super) own: Vec<(Revision, Option<Arc<InstalledKey>>)>,
     /// Tickets of its own nodes, by the place of their state.
@@ -78,7 +77,7 @@ pub(super) struct KeyEntry {
     /// Its class nodes under a base plan; only kept where selectors differ by key.
     mask: Option<(Revision, Arc<Bits>)>,
     /// The axes and streams of its last record, for what is let go by a tick.
-    like: Option<Arc<RowsRecord>>,
+    pub(super) like: Option<Arc<RowsRecord>>,
 }
 
 /// Part of a micro-batch, for one shard.
@@ -178,58 +177,8 @@ impl Shard {
         !self.queue.is_empty()
     }
 
-    fn decode(&mut self, delivery: &Delivery, records: &mut VecDeque<RawRecord>, decoded: &mut VecDeque<RowsRecord>) {
-        let decoder = self.options.decoder.clone().expect("a source of raw records has a decoder");
-        let mut rows = Vec::new();
-        let count = self.options.frame_keys.min(records.len());
-        for record in records.drain(..count) {
-            if let Err(reason) = decoder.decode(&record, &delivery.plan.base.axes, &mut rows) {
-                rows.clear();
-                self.refuse_record(delivery, &record, reason);
-            }
-            decoded.extend(rows.drain(..));
-        }
-    }
-
-    fn refuse_record(&mut self, delivery: &Delivery, record: &RawRecord, reason: String) {
-        self.counts.refused += 1;
-        let cause = Cause { offset: record.offset, row: 0 };
-        let mut letter = letter(delivery, cause, None, None, reason);
-        letter.record = Some(record.payload.clone());
-        delivery.part.another().finish(vec![letter]);
-    }
-
-    /// Gathers records into frames until one is full; what is left is for the next step.
-    fn take_rows(&mut self, delivery: &Delivery, records: &mut VecDeque<RowsRecord>) {
-        let mut gathering: Vec<(Arc<Bits>, Gathering)> = Vec::new();
-        self.mark += 1;
-        let axes = delivery.plan.base.axes.len();
-        while let Some(record) = records.pop_front() {
-            let first_row = self.first_row(delivery.chain, &record);
-            let Some(key) = self.key(delivery, &record) else { continue };
-            let record = Record::new(record, self.options.policy.reorder > crate::words::Span::ZERO);
-            let pieces = self.admit(delivery, key, &record, first_row);
-            if pieces.is_empty() {
-                continue;
-            }
-            let place = self.place(delivery, key, &record.key, axes, &mut gathering);
-            let full = {
-                let (_, frame) = &mut gathering[place];
-                let run = self.run_of[key.0 as usize].1;
-                frame.record(run, record, first_row, pieces);
-                frame.keys.len() >= self.options.frame_keys
-            };
-            if full {
-                break;
-            }
-        }
-        for (mask, mut frame) in gathering.into_iter().filter(|(_, frame)| !frame.is_empty()) {
-            self.launch(delivery, &mask, &mut frame, None, None);
-        }
-    }
-
     /// The frame in the making that a key's rows go to.
-    fn place(
+    pub(super) fn place(
         &mut self,
         delivery: &Delivery,
         key: KeyIndex,
@@ -287,47 +236,8 @@ impl Shard {
         Arc::clone(&entry.attributes.1)
     }
 
-    /// The number of a record's first row: a record in the log may come in several parts.
-    fn first_row(&mut self, chain: u32, record: &RowsRecord) -> u32 {
-        let rows = u32::try_from(record.times.len()).expect("a record has fewer than 2^32 rows");
-        let last = self.last_offset.entry(chain).or_insert((Offset(i64::MIN), 0));
-        let first = if last.0 == record.offset { last.1 } else { 0 };
-        *last = (record.offset, first + rows);
-        first
-    }
-
-    /// The key of a record, met now or before; `None` when it is refused.
-    fn key(&mut self, delivery: &Delivery, record: &RowsRecord) -> Option<KeyIndex> {
-        if let Some(key) = self.index.get(&record.key) {
-            let home = self.keys[key.0 as usize].partition;
-            if home == delivery.chain {
-                return Some(*key);
-            }
-            let reason = format!(
-                "key `{}` came before from another partition; all rows of a key come from one: rekey the topic by key",
-                record.key
-            );
-            self.refuse_rows(delivery, record, reason);
-            return None;
-        }
-        if self.keys.len() >= self.options.keys_max {
-            let reason =
-                format!("key `{}` is one too many: the limit is {} keys a shard", record.key, self.options.keys_max);
-            self.refuse_rows(delivery, record, reason);
-            return None;
-        }
-        Some(self.meet(delivery, &record.key))
-    }
-
-    fn refuse_rows(&mut self, delivery: &Delivery, record: &RowsRecord, reason: String) {
-        self.counts.refused += 1;
-        let cause = Cause { offset: record.offset, row: 0 };
-        let letter = letter(delivery, cause, Some(record.key.clone()), record.times.first().copied(), reason);
-        delivery.part.another().finish(vec![letter]);
-    }
-
     /// A key speaks for the first time.
-    fn meet(&mut self, delivery: &Delivery, name: &Key) -> KeyIndex {
+    pub(super) fn meet(&mut self, delivery: &Delivery, name: &Key) -> KeyIndex {
         let key = KeyIndex(u32::try_from(self.keys.len()).expect("fewer than 2^32 keys"));
         self.index.insert(name.clone(), key);
         self.shared.keys.borrow_mut().push(name.clone());
@@ -361,49 +271,6 @@ impl Shard {
         if !same {
             let installed = now.map(|now| self.installer.key(now));
             self.keys[key.0 as usize].own.push((plan.revision, installed));
-        }
-    }
-
-    /// Lets the rows of a record in.
-    fn admit(&mut self, delivery: &Delivery, key: KeyIndex, record: &Record, first_row: u32) -> SmallVec<[Piece; 1]> {
-        let entry = &mut self.keys[key.0 as usize];
-        let axis = usize::from(record.axis);
-        if entry.axes.len() <= axis {
-            let ticked = entry.ticked;
-            entry.axes.resize_with(axis + 1, || AxisClock::after(ticked));
-        }
-        if let Record::Shared(record) = record {
-            entry.like = Some(Arc::clone(record));
-        }
-        let (mut pieces, mut refused) = (SmallVec::new(), Vec::new());
-        entry.axes[axis].take(record, first_row, &self.options.policy, &mut pieces, &mut refused);
-        self.counts.rows += record.times.len() as u64;
-        if !refused.is_empty() {
-            self.refuse(delivery, record, first_row, refused);
-        }
-        pieces
-    }
-
-    fn refuse(&mut self, delivery: &Delivery, record: &RowsRecord, first_row: u32, refused: Vec<(usize, Refused)>) {
-        let policy = self.options.policy;
-        let mut letters = Vec::new();
-        for (row, why) in refused {
-            let (count, send) = match why {
-                Refused::Late => (&mut self.counts.late, policy.late == BadRow::DeadLetter),
-                Refused::Duplicate => (&mut self.counts.duplicate, policy.duplicate == BadRow::DeadLetter),
-                Refused::Ahead => (&mut self.counts.ahead, true),
-            };
-            *count += 1;
-            self.shared.watches.borrow_mut().dropped(&record.key, why);
-            if send {
-                let number = u32::try_from(row).expect("a record has fewer than 2^32 rows");
-                let cause = Cause { offset: record.offset, row: first_row + number };
-                let time = Some(record.times[row]);
-                letters.push(letter(delivery, cause, Some(record.key.clone()), time, why.reason(&policy)));
-            }
-        }
-        if !letters.is_empty() {
-            delivery.part.another().finish(letters);
         }
     }
 
@@ -441,20 +308,6 @@ impl Shard {
         for (mask, mut frame) in gathering {
             self.launch(delivery, &mask, &mut frame, tick, flush);
         }
-    }
-}
-
-fn letter(delivery: &Delivery, cause: Cause, key: Option<Key>, time: Option<Time>, reason: String) -> DeadLetter {
-    let token = delivery.part.token();
-    DeadLetter {
-        source: Arc::clone(&token.source),
-        source_partition: token.source_partition,
-        cause,
-        key,
-        node: None,
-        time,
-        reason,
-        record: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sinks in a frame: collects what a sink takes, in order, and hands it to the sink's writer.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::cell::{Cell, Shared};
 use super::frame::{Frame, View};
 use crate::topology::node::Work;
 use crate::topology::plan::{PlanNode, SlotNumber, To};
-use crate::traits::sink::SinkColumn;
-use crate::traits::{Digest, SinkFrame, SinkWriter};
+use crate::traits::sink::{Artifact, SinkColumn};
+use crate::traits::{SinkFrame, SinkWriter};
 use crate::words::StreamName;
 
 /// A stream of the class that a sink takes, and the node that provides it in this variant.
@@ -17,7 +17,6 @@ struct Taken<'f> {
     stream: &'f StreamName,
     slot: SlotNumber,
     node: &'f PlanNode,
-    artifact: Option<Digest>,
     /// Of a family: what has each key's artifact.
     family: Option<Rc<RefCell<Cell>>>,
 }
@@ -26,17 +25,24 @@ struct Taken<'f> {
 pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &Shared, writer: &mut dyn SinkWriter) {
     let taken: Vec<Taken<'_>> =
         sink.takes.iter().filter_map(|(stream, slot)| taken(frame, shared, stream, *slot)).collect();
+    let families: Vec<Option<Ref<'_, Cell>>> =
+        taken.iter().map(|taken| taken.family.as_ref().map(|cell| cell.borrow())).collect();
     let place = frame.installed.variant.sinks.iter().position(|sink| *sink == leader);
     let mut columns: Vec<SinkColumn<'_>> = Vec::with_capacity(taken.len() * frame.keys.len());
     for run in 0..frame.keys.len() {
         let first = columns.len();
         let own = frame.own(run);
-        for taken in &taken {
+        for (taken, family) in taken.iter().zip(&families) {
             if own.is_some_and(|own| own.kind.wiring.local_of(taken.slot).is_some()) {
                 continue;
             }
             if let Some(view) = frame.view(run, taken.slot) {
-                let artifact = taken.artifact.or_else(|| member(frame, run, taken));
+                let artifact = match family {
+                    Some(family) => {
+                        family.member(frame.keys[run], frame.plan.revision).map(|model| Artifact::Model(model.as_ref()))
+                    }
+                    None => taken.node.artifact.as_ref().map(Artifact::Digest),
+                };
                 columns.push(column(frame, run, taken.stream, taken.node, artifact, view));
             }
         }
@@ -47,7 +53,14 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
                         let plan = node.plan.as_ref();
                         let output = plan.provides.iter().position(|to| *to == To::Local(*local));
                         let stream = &plan.shape.streams[output.expect("a sink takes what is provided")].0;
-                        columns.push(column(frame, run, stream, plan, plan.artifact, view));
+                        columns.push(column(
+                            frame,
+                            run,
+                            stream,
+                            plan,
+                            plan.artifact.as_ref().map(Artifact::Digest),
+                            view,
+                        ));
                     }
                 }
             }
@@ -73,12 +86,7 @@ fn taken<'f>(frame: &'f Frame, shared: &Shared, stream: &'f StreamName, slot: Sl
     let member = *members.iter().find(|member| nodes[**member as usize].provides.contains(&To::Slot(slot)))?;
     let node = nodes[member as usize].as_ref();
     let family = matches!(node.node.work, Work::Family(_)).then(|| shared.cell(installed.cells[member as usize]));
-    Some(Taken { stream, slot, node, artifact: node.artifact, family })
-}
-
-fn member(frame: &Frame, run: usize, taken: &Taken<'_>) -> Option<Digest> {
-    let cell = taken.family.as_ref()?.borrow();
-    cell.member(frame.keys[run], frame.plan.revision).map(|model| model.digest())
+    Some(Taken { stream, slot, node, family })
 }
 
 fn column<'f>(
@@ -86,7 +94,7 @@ fn column<'f>(
     run: usize,
     stream: &'f StreamName,
     node: &'f PlanNode,
-    artifact: Option<Digest>,
+    artifact: Option<Artifact<'f>>,
     view: View<'f>,
 ) -> SinkColumn<'f> {
     SinkColumn {

@@ -179,9 +179,13 @@ impl<T: Element> Arg for T {
     fn read(rows: &Rows<'_>, row: usize, at: &mut usize) -> Result<Self, RowError> {
         let need = *at;
         *at += 1;
-        T::get(rows.column(need), row)
-            .ok_or_else(|| RowError::new(format!("need {need} is missing in this row; declare it `optional`")))
+        T::get(rows.column(need), row).ok_or_else(|| missing(need))
     }
+}
+
+#[cold]
+fn missing(need: usize) -> RowError {
+    RowError::new(format!("need {need} is missing in this row; declare it `optional`"))
 }
 
 impl<T: Element> Arg for Option<T> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::operator::{Operator, Outputs, RowError, Rows};
+use crate::prefetch::prefetch;
 use crate::words::{ElementType, KeyIndex, Time};
 
 /// An [`Operator`] whose state type is not known here. Implemented for every operator.
@@ -52,6 +53,11 @@ pub trait AnyOperator: fmt::Debug + Send + Sync + 'static {
     /// # Panics
     /// When the table is of another operator.
     fn tick(&self, table: &mut dyn AnyTable, key: KeyIndex, now: Time, out: &mut Outputs<'_>) -> Result<(), RowError>;
+    /// [`Operator::prefetch`] of the state of `key`, if it has one.
+    ///
+    /// # Panics
+    /// When the table is of another operator.
+    fn prefetch(&self, table: &dyn AnyTable, key: KeyIndex);
 }
 
 impl<O: Operator> AnyOperator for O {
@@ -106,6 +112,14 @@ impl<O: Operator> AnyOperator for O {
     fn tick(&self, table: &mut dyn AnyTable, key: KeyIndex, now: Time, out: &mut Outputs<'_>) -> Result<(), RowError> {
         Operator::tick(self, self.state_of(table, key), now, out)
     }
+
+    fn prefetch(&self, table: &dyn AnyTable, key: KeyIndex) {
+        let table =
+            table.as_any().downcast_ref::<Table<O::State>>().expect("a node's table is made by its own operator");
+        if let Some(state) = table.slot(key) {
+            Operator::prefetch(self, state);
+        }
+    }
 }
 
 trait StateOf: Operator {
@@ -120,7 +134,11 @@ impl<O: Operator> StateOf for O {}
 /// The states of one node by key, of a type not known here.
 pub trait AnyTable: Any {
     /// For the operator, which knows the type.
+    fn as_any(&self) -> &dyn Any;
+    /// The same.
     fn as_any_mut(&mut self) -> &mut dyn Any;
+    /// Asks for a key's state, without what it points to, to be brought near.
+    fn prefetch(&self, key: KeyIndex);
     /// A copy of a key's state; `None` when it has none yet.
     fn save(&self, key: KeyIndex) -> Option<Box<dyn Any>>;
     /// Puts back what [`AnyTable::save`] gave.
@@ -191,8 +209,20 @@ impl<S> Table<S> {
 }
 
 impl<S: Clone + Serialize + DeserializeOwned + 'static> AnyTable for Table<S> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
+    }
+
+    fn prefetch(&self, key: KeyIndex) {
+        match self {
+            Self::Nothing(_) => {}
+            Self::Many(states) => states.get(key.0 as usize).into_iter().for_each(prefetch),
+            Self::One(state) => prefetch(state),
+        }
     }
 
     fn save(&self, key: KeyIndex) -> Option<Box<dyn Any>> {

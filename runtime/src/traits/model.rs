@@ -34,6 +34,10 @@ pub trait Model: fmt::Debug + Send + Sync + 'static {
     /// When a row cannot be scored. The caller then scores the rows one by one to find which.
     fn score(&self, inputs: &[ColumnRef<'_>], outputs: &mut [ColumnMut<'_>]) -> Result<(), ScoreError>;
 
+    /// Asks for what [`Model::score`] reads to be brought near, if that is more than the value itself: see
+    /// [`prefetch`](crate::prefetch::prefetch). It is called a little before `score`, and changes nothing.
+    fn prefetch(&self) {}
+
     /// Bytes of memory that the weights hold.
     fn bytes(&self) -> usize;
 

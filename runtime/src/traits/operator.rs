@@ -69,6 +69,10 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Asks for what a key's state points to to be brought near: see [`prefetch`](crate::prefetch::prefetch). It is
+    /// called a little before [`Operator::run`], and changes nothing.
+    fn prefetch(&self, _state: &Self::State) {}
+
     /// Bytes of its parameters and artifact.
     fn bytes(&self) -> usize {
         0

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::model::Digest;
+use super::model::{Digest, Model};
 use crate::words::{Cause, ColumnRef, Key, NodeId, PartitionIndex, Revision, ShardIndex, StreamName, Time, Value};
 
 /// Where predictions go.
@@ -81,6 +81,25 @@ impl Drop for Done {
     }
 }
 
+/// What computed a column.
+#[derive(Clone, Copy, Debug)]
+pub enum Artifact<'a> {
+    /// An artifact with this digest.
+    Digest(&'a Digest),
+    /// A model; its digest is read only when it is asked for, as each key's lies in memory of its own.
+    Model(&'a dyn Model),
+}
+
+impl Artifact<'_> {
+    /// SHA-256 of its content.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Digest(digest) => **digest,
+            Self::Model(model) => model.digest(),
+        }
+    }
+}
+
 /// The rows of one stream of one key in a frame.
 #[derive(Clone, Copy, Debug)]
 pub struct SinkColumn<'a> {
@@ -91,7 +110,7 @@ pub struct SinkColumn<'a> {
     /// The node that provided it.
     pub node: &'a NodeId,
     /// The artifact that computed it.
-    pub artifact: Option<Digest>,
+    pub artifact: Option<Artifact<'a>>,
     /// Event time of each row.
     pub times: &'a [Time],
     /// What let each row be computed.
@@ -169,7 +188,7 @@ impl<'a> SinkColumn<'a> {
             stream: self.stream,
             value: self.values.value(index)?,
             node: self.node,
-            artifact: self.artifact,
+            artifact: self.artifact.map(|artifact| artifact.digest()),
             cause: self.causes[index],
         })
     }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::column::{ColumnMut, ColumnRef};
+use super::column::ColumnRef;
+use super::column_mut::ColumnMut;
 
 /// The type of a stream's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

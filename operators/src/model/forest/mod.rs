@@ -70,6 +70,13 @@ impl Ensemble {
             }
     }
 
+    pub(crate) fn prefetch(&self) {
+        match &self.layout {
+            Layout::Perfect(perfect) => perfect.prefetch(),
+            Layout::Walk(walk) => walk.prefetch(),
+        }
+    }
+
     /// Scores the first `rows` lanes of `x`, a column each, into `sums`, a target each.
     pub(crate) fn run(&self, rows: usize, x: &[Lanes], sums: &mut [Lanes]) {
         sums.fill([self.payload.start(); LANES]);
@@ -194,6 +201,10 @@ impl Model for Forest {
             self.ensemble.run(rows, x, &mut sums);
             block::scatter(&sums[0], start, rows, &mut outputs[0]);
         })
+    }
+
+    fn prefetch(&self) {
+        self.ensemble.prefetch();
     }
 
     fn bytes(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Shallow trees, padded to perfect ones: every comparison of a tree for a block of rows, then the leaf by selection.
 
+use gristmill::prefetch::prefetch;
 use multiversion::multiversion;
 
 use super::payload::{Payload, Rule};
@@ -45,6 +46,12 @@ impl Perfect {
             pad(tree, usize::from(depth), &mut features, &mut values);
         }
         Self { groups: groups.into(), features: features.into(), values: values.into() }
+    }
+
+    pub(crate) fn prefetch(&self) {
+        prefetch(&*self.groups);
+        prefetch(&*self.features);
+        prefetch(&*self.values);
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Trees of any shape: several rows go down a tree side by side, one comparison at a time, until all have their leaf.
 
+use gristmill::prefetch::prefetch;
 use gristmill::traits::LoadError;
 use multiversion::multiversion;
 
@@ -39,6 +40,11 @@ impl Walk {
             lay_out(tree, shift, reach, &mut nodes)?;
         }
         Ok(Self { nodes: nodes.into(), roots: roots.into(), shift })
+    }
+
+    pub(crate) fn prefetch(&self) {
+        prefetch(&*self.roots);
+        prefetch(&*self.nodes);
     }
 
     pub(crate) fn bytes(&self) -> usize {
