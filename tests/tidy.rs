@@ -12,11 +12,11 @@ const LAYERS: [&[&str]; 8] = [
     &["words", "defect", "prefetch"],
     &["traits", "clock", "metrics"],
     &["topology"],
-    &["state"],
+    &["state", "registry"],
     &["actor"],
     &["supervisor"],
     &["runtime", "handle", "explain", "harness", "in_process"],
-    &["admin"],
+    &["deployer"],
 ];
 
 /// What must not be in any source, and what to do instead.

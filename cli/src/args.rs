@@ -45,4 +45,7 @@ pub(crate) enum Command {
     Score(crate::score::ScoreArgs),
     /// Measures the engine against a plain loop over the same models
     Bench(crate::bench::BenchArgs),
+    /// Makes, lists and ends tokens of the admin API
+    #[cfg(feature = "admin")]
+    Token(crate::token::TokenArgs),
 }

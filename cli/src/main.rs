@@ -1,5 +1,7 @@
 //! `grist`: run, look at and measure gristmill topologies.
 
+#[cfg(feature = "admin")]
+mod admin;
 mod args;
 mod bench;
 mod binding;
@@ -13,6 +15,8 @@ mod report;
 mod run;
 mod score;
 mod stop;
+#[cfg(feature = "admin")]
+mod token;
 mod validate;
 
 use std::process::ExitCode;
@@ -50,5 +54,7 @@ fn carry_out(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(&args, output),
         Command::Score(args) => threads.block_on(score::run(&args, output)),
         Command::Bench(args) => bench::run(&args, output),
+        #[cfg(feature = "admin")]
+        Command::Token(args) => token::run(&args, output),
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use gristmill::Handle;
 use gristmill::clock::SystemClock;
 use gristmill::traits::Clock;
+use gristmill::{Builder, Handle};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::binding::Traffic;
@@ -22,8 +22,12 @@ The file has a table [source] and a table [sink.NAME] for every sink of its node
 Ctrl-C and SIGTERM stop it in order: the source first, then what is in flight, then the last commit. A second Ctrl-C
 ends it at once. Then a report is printed: to standard error when a console sink prints to standard output.
 
+With --registry what was deployed on the topology is kept in a folder and runs again after a restart; --admin switches the
+admin API on, over which it is deployed (docs/admin.md). `grist token create` makes the token that it asks for.
+
 Examples:
   grist run examples/topologies/plant.toml
+  grist run plant.toml --registry plant.registry --admin 127.0.0.1:8080
   grist run plant.toml --shards 4 --log info";
 
 /// What runs.
@@ -35,6 +39,14 @@ pub(crate) struct RunArgs {
     /// Threads that compute; one for each core unless said
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     shards: Option<u16>,
+    /// A folder in which deployments are kept, and run again after a restart; it is made if need be
+    #[cfg(feature = "admin")]
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
+    /// Switches the admin API on, at an address of this machine
+    #[cfg(feature = "admin")]
+    #[arg(long, value_name = "ADDRESS", requires = "registry")]
+    admin: Option<std::net::SocketAddr>,
 }
 
 /// Runs it.
@@ -47,7 +59,7 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
         builder = builder.shards(shards);
     }
     let clock = SystemClock::default();
-    let mill = builder.start().await.map_err(|error| Failure::failed(format!("{}: {error}", args.file.display())))?;
+    let (mill, _beside) = start(builder, args, output).await?;
     let spinner = if console { ProgressBar::hidden() } else { spinner() };
     let watched = Arc::clone(&traffic);
     let looked = spinner.clone();
@@ -75,6 +87,28 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
         output.say(&report);
     }
     ended
+}
+
+/// What is kept as long as it runs, besides the system itself.
+#[cfg(feature = "admin")]
+type Beside = Option<crate::admin::Started>;
+#[cfg(not(feature = "admin"))]
+type Beside = ();
+
+#[cfg(feature = "admin")]
+async fn start(builder: Builder, args: &RunArgs, output: &Output) -> Result<(Handle, Beside), Failure> {
+    let Some(registry) = &args.registry else { return Ok((plainly(builder, args).await?, None)) };
+    let started = crate::admin::start(builder, registry, args.admin, output).await?;
+    Ok((started.handle().clone(), Some(started)))
+}
+
+#[cfg(not(feature = "admin"))]
+async fn start(builder: Builder, args: &RunArgs, _output: &Output) -> Result<(Handle, Beside), Failure> {
+    Ok((plainly(builder, args).await?, ()))
+}
+
+async fn plainly(builder: Builder, args: &RunArgs) -> Result<Handle, Failure> {
+    builder.start().await.map_err(|error| Failure::failed(format!("{}: {error}", args.file.display())))
 }
 
 /// Until the source ends, or somebody asks to stop.

@@ -114,12 +114,13 @@ pub struct Preview {
     handle: Handle,
     deployment: Deployment,
     base: Revision,
+    next: Revision,
     changes: Changes,
 }
 
 impl std::fmt::Display for Preview {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (revision {})", self.changes, self.base.0 + 1)
+        write!(f, "{} (revision {})", self.changes, self.next)
     }
 }
 
@@ -202,9 +203,9 @@ impl Handle {
         let deployment = deployment.into();
         let state = self.0.state.lock().await;
         let class = state.class(&deployment)?;
-        let next = Revision(state.revision.0 + 1);
+        let next = state.next(&deployment);
         let staged = prepare(&state.classes[&class], &deployment, next)?;
-        Ok(Preview { handle: self.clone(), deployment, base: state.revision, changes: staged.changes })
+        Ok(Preview { handle: self.clone(), deployment, base: state.revision, next, changes: staged.changes })
     }
 
     /// Validates a deployment and carries it out.
@@ -236,7 +237,7 @@ impl Handle {
         let mut state = self.0.state.lock().await;
         let current = state.revision;
         let class = state.class(deployment)?;
-        let next = Revision(current.0 + 1);
+        let next = state.next(deployment);
         let of_class = state.classes.get_mut(&class).expect("`class` names one that runs");
         let span = tracing::info_span!(
             "deployment", %class, revision = next.0, result = Empty, changes = Empty,
@@ -249,13 +250,18 @@ impl Handle {
         };
         phase(of_class, &span, "prepare_us", begun);
         let result = match result {
-            Ok(staged) => apply(of_class, staged, &span).instrument(span.clone()).await,
+            Ok(staged) => apply(of_class, staged, deployment.limit, &span).instrument(span.clone()).await,
             Err(error) => Err(error),
         };
         let how = match &result {
             Ok(applied) if applied.revision == next => Deployed::Applied,
             Ok(_) => Deployed::Unchanged,
-            Err(DeployError::Trial { .. } | DeployError::Stage { .. } | DeployError::Stopped) => Deployed::Failed,
+            Err(
+                DeployError::Trial { .. }
+                | DeployError::Stage { .. }
+                | DeployError::TimedOut { .. }
+                | DeployError::Stopped,
+            ) => Deployed::Failed,
             Err(_) => Deployed::Refused,
         };
         span.record("result", how.name());
@@ -281,6 +287,21 @@ impl Handle {
         let node = crate::topology::sink(binding).needs(ask);
         self.apply(Deployment { class, ..Deployment::new().put(node) }).await?;
         Ok(subscription)
+    }
+
+    /// The highest number that a deployment has had.
+    pub async fn revision(&self) -> Revision {
+        self.0.state.lock().await.revision
+    }
+
+    /// Whether a source still brings rows, or could.
+    pub fn is_running(&self) -> bool {
+        *self.0.ended.borrow() < self.0.sources
+    }
+
+    /// The classes whose topologies run.
+    pub async fn classes(&self) -> Vec<Class> {
+        self.0.state.lock().await.classes.keys().cloned().collect()
     }
 
     /// The plan of a class, as a value.
@@ -418,6 +439,12 @@ impl Handle {
 }
 
 impl State {
+    /// The number that a deployment would get.
+    fn next(&self, deployment: &Deployment) -> Revision {
+        let next = Revision(self.revision.0 + 1);
+        deployment.number.map_or(next, |number| number.max(next))
+    }
+
     /// The class that a deployment is for.
     fn class(&self, deployment: &Deployment) -> Result<Class, DeployError> {
         let known = || self.classes.keys().map(|class| format!("`{class}`")).collect::<Vec<_>>().join(", ");

@@ -4,12 +4,14 @@ mod actor;
 pub mod clock;
 #[doc(hidden)]
 pub mod defect;
+pub mod deployer;
 pub mod explain;
 mod handle;
 pub mod harness;
 pub mod in_process;
 mod metrics;
 pub mod prefetch;
+pub mod registry;
 mod runtime;
 mod supervisor;
 pub mod topology;

@@ -41,6 +41,8 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     options: Options,
     defect: Option<Defect>,
+    revision: Revision,
+    highest: Revision,
 }
 
 /// How a runtime runs; every number is a bound.
@@ -111,6 +113,8 @@ impl Runtime {
             clock: Arc::new(SystemClock::default()),
             options: Options::default(),
             defect: None,
+            revision: Revision(1),
+            highest: Revision(1),
         }
     }
 }
@@ -144,6 +148,22 @@ impl Builder {
     pub fn dead_letters(mut self, dead_letters: impl DeadLetters) -> Self {
         self.dead_letters = Arc::new(dead_letters);
         self
+    }
+
+    /// The number of the plan that it starts with, and the highest that was ever in use: deployments count on from there.
+    pub(crate) fn revision(mut self, revision: Revision, highest: Revision) -> Self {
+        (self.revision, self.highest) = (revision, highest.max(revision));
+        self
+    }
+
+    /// The clock that it will run by.
+    pub(crate) fn clock_of(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// The topologies, for who lays deployments on top of them.
+    pub(crate) fn topologies_mut(&mut self) -> &mut Vec<Topology> {
+        &mut self.topologies
     }
 
     /// How many threads compute; one for each core unless said.
@@ -183,7 +203,7 @@ impl Builder {
     /// [`StartError`]; nothing runs then.
     pub async fn start(self) -> Result<Handle, StartError> {
         self.check()?;
-        let Self { topologies, sources, sinks, dead_letters, clock, options, defect } = self;
+        let Self { topologies, sources, sinks, dead_letters, clock, options, defect, revision, highest } = self;
         let mut by_class: BTreeMap<Class, Box<dyn Source>> = BTreeMap::new();
         for (class, source) in sources {
             let class = class.unwrap_or_else(|| topologies[0].class().clone());
@@ -195,8 +215,15 @@ impl Builder {
         let ended = Arc::new(ended);
         let mut classes = BTreeMap::new();
         let mut threads = Vec::new();
-        let shared =
-            Shared { sinks: Arc::clone(&sinks), dead_letters, clock, options, defect, partitions: Arc::default() };
+        let shared = Shared {
+            sinks: Arc::clone(&sinks),
+            dead_letters,
+            clock,
+            options,
+            defect,
+            revision,
+            partitions: Arc::default(),
+        };
         for topology in topologies {
             let source = by_class.remove(topology.class()).expect("`check` has seen a source for each topology");
             let class = topology.class().clone();
@@ -213,7 +240,7 @@ impl Builder {
                 }
             }
         }
-        let state = State { classes, revision: Revision(1) };
+        let state = State { classes, revision: highest };
         Ok(Handle::new(Inner::new(state, sinks, threads, end_seen, arbiters, system)))
     }
 
@@ -262,6 +289,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     options: Options,
     defect: Option<Defect>,
+    revision: Revision,
     partitions: Arc<AtomicU32>,
 }
 
@@ -281,7 +309,7 @@ impl Shared {
         let declared = Declared::of(&topology, source.axes()).map_err(|problems| failed(ResolveErrors(problems)))?;
         drop(topology);
         let nothing = ClassPlan::nothing(class.clone());
-        let plan = Arc::new(resolve(&declared, &nothing, Revision(1), None).map_err(failed)?);
+        let plan = Arc::new(resolve(&declared, &nothing, self.revision, None).map_err(failed)?);
         let decoder = source.decoder();
         let metrics = Arc::new(ClassMetrics::new(&class));
         let tallies: Vec<Arc<Tally>> = arbiters.iter().map(|_| Arc::default()).collect();

@@ -4,4 +4,5 @@ pub mod kafka;
 pub mod kafka_clients;
 mod kafka_tools;
 pub mod recorder;
+pub mod site;
 pub mod source;

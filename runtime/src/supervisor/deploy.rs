@@ -38,6 +38,10 @@ pub struct Deployment {
     pub(crate) back_to: Option<Revision>,
     pub(crate) attributes: Option<Attributes>,
     pub(crate) members: Vec<Member>,
+    /// The number that its revision shall have, if none so high is in use.
+    pub(crate) number: Option<Revision>,
+    /// How long trying out and staging may take together.
+    pub(crate) limit: Option<Duration>,
 }
 
 impl Deployment {
@@ -76,6 +80,19 @@ impl Deployment {
     #[must_use]
     pub fn attributes(mut self, attributes: Attributes) -> Self {
         self.attributes = Some(attributes);
+        self
+    }
+
+    /// How long its artifacts may be tried out and its actors started before it is undone; without an end unless said.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The number of its revision, where a host numbers them; one that is in use already is passed over.
+    pub(crate) fn numbered(mut self, number: Revision) -> Self {
+        self.number = Some(number);
         self
     }
 
@@ -204,6 +221,22 @@ enum Trial {
     Member(Arc<Node>, Arc<dyn Model>),
 }
 
+impl Trial {
+    fn node(&self) -> &Node {
+        match self {
+            Self::Node(node) | Self::Member(node, _) => node,
+        }
+    }
+
+    fn run(&self) -> Result<(), DeployError> {
+        let result = match self {
+            Self::Node(node) => try_out(node),
+            Self::Member(node, model) => try_model(node, model),
+        };
+        result.map_err(|reason| DeployError::Trial { node: self.node().name(), reason })
+    }
+}
+
 /// Puts artifacts of single keys into their families.
 fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>) -> Result<(), DeployError> {
     for (name, key, model) in members {
@@ -277,22 +310,33 @@ fn changed_members(old: &ClassPlan, new: &ClassPlan, named: Option<&[Member]>) -
 }
 
 /// Stages a prepared deployment, switches to it, and lets what departed drain in the background.
-pub(crate) async fn apply(state: &mut ClassState, staged: Staged, span: &Span) -> Result<Applied, DeployError> {
+pub(crate) async fn apply(
+    state: &mut ClassState,
+    mut staged: Staged,
+    limit: Option<Duration>,
+    span: &Span,
+) -> Result<Applied, DeployError> {
     let begun = state.clock.monotonic();
+    let first = begun;
     span.record("changes", staged.changes.0.len());
-    for trial in &staged.trial {
-        let (node, result) = match trial {
-            Trial::Node(node) => (node, try_out(node)),
-            Trial::Member(node, model) => (node, try_model(node, model)),
-        };
-        result.map_err(|reason| DeployError::Trial { node: node.name(), reason })?;
-    }
+    try_all(std::mem::take(&mut staged.trial), limit).await?;
     let begun = phase(state, span, "trial_us", begun);
     if staged.changes.0.is_empty() && !staged.news {
         let revision = state.plan.revision;
         return Ok(Applied { revision, changes: staged.changes, positions: Vec::new() });
     }
-    stage(&state.shards, &staged).await?;
+    let left = limit.map(|limit| limit.saturating_sub(begun.saturating_sub(first)));
+    let staging = stage(&state.shards, &staged);
+    match limit.zip(left) {
+        None => staging.await?,
+        Some((limit, left)) => match tokio::time::timeout(left, staging).await {
+            Ok(done) => done?,
+            Err(_) => {
+                unstage(state.shards.clone(), staged.plan.revision);
+                return Err(DeployError::TimedOut { phase: "starting its actors", node: None, limit });
+            }
+        },
+    }
     let begun = phase(state, span, "stage_us", begun);
     let flush =
         Flush { cause: Cause { offset: Offset(-1), row: u32::MAX }, departing: departing(&state.plan, &staged) };
@@ -316,6 +360,39 @@ pub(crate) fn phase(state: &ClassState, span: &Span, name: &str, begun: Duration
 
 fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Tries out all artifacts; with a limit on a thread of their own, which a model that never comes back keeps.
+async fn try_all(trials: Vec<Trial>, limit: Option<Duration>) -> Result<(), DeployError> {
+    let Some(limit) = limit.filter(|_| !trials.is_empty()) else {
+        return trials.iter().try_for_each(Trial::run);
+    };
+    let at = Arc::new(std::sync::Mutex::new(None));
+    let tell = Arc::clone(&at);
+    let trying = tokio::task::spawn_blocking(move || {
+        trials.iter().try_for_each(|trial| {
+            *tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(trial.node().name());
+            trial.run()
+        })
+    });
+    match tokio::time::timeout(limit, trying).await {
+        Ok(Ok(tried)) => tried,
+        Ok(Err(_)) => Err(DeployError::Stopped),
+        Err(_) => {
+            let node = at.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            Err(DeployError::TimedOut { phase: "scoring the trial row", node, limit })
+        }
+    }
+}
+
+/// Takes back what a shard that is late has started or will start: it does one after the other.
+fn unstage(shards: Vec<Addr<Shard>>, revision: Revision) {
+    tokio::spawn(async move {
+        for shard in shards {
+            // A shard that is gone has nothing to take back.
+            let _ = shard.send(Unstage(revision)).await;
+        }
+    });
 }
 
 async fn stage(shards: &[Addr<Shard>], staged: &Staged) -> Result<(), DeployError> {

@@ -54,6 +54,19 @@ pub enum DeployError {
         /// Why.
         reason: String,
     },
+    /// It took too long and was undone.
+    #[error(
+        "{phase}{} took longer than {limit:?}, the limit; it was undone, and what ran before runs on",
+        node.as_ref().map_or(String::new(), |node| format!(" of `{node}`"))
+    )]
+    TimedOut {
+        /// What took so long.
+        phase: &'static str,
+        /// The node, where it is one.
+        node: Option<NodeId>,
+        /// The limit.
+        limit: std::time::Duration,
+    },
     /// There is no such revision to go back to.
     #[error("revision {revision} is not kept; kept are {kept}")]
     UnknownRevision {

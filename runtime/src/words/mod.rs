@@ -10,6 +10,9 @@ pub mod time;
 pub use column::{Column, ColumnRef};
 pub use column_mut::ColumnMut;
 pub use element::{Element, ElementType, Value};
-pub use id::{Binding, Class, Key, KeyIndex, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName};
+pub use id::{
+    Binding, Class, Key, KeyIndex, NAME_BYTES_MAX, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName,
+    check_name,
+};
 pub use stream::{Attribute, Stream};
 pub use time::{Cause, Position, Span, Time};

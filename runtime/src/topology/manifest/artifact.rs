@@ -20,17 +20,30 @@ pub const MEMBERS_MAX: usize = 1_000_000;
 /// What stands for the key in the path of a family.
 const KEY: &str = "{key}";
 
+/// Contents by the names that a manifest calls them.
+pub type GivenArtifacts = BTreeMap<String, Vec<u8>>;
+
+/// Where the artifacts of a manifest are.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// It may name none.
+    Nowhere,
+    /// In a folder.
+    Folder(&'a Path),
+    /// They came with it: names are looked up, and are no paths.
+    Given(&'a GivenArtifacts),
+}
+
 /// Loads the artifacts of one manifest, each once.
 pub(super) struct Artifacts<'a> {
-    /// `None` where the manifest came without a folder.
-    folder: Option<&'a Path>,
+    place: Place<'a>,
     loaded: BTreeMap<(String, PathBuf), Result<Arc<dyn Model>, String>>,
     by_digest: BTreeMap<Digest, Arc<dyn Model>>,
 }
 
 impl<'a> Artifacts<'a> {
-    pub(super) fn of(folder: Option<&'a Path>) -> Self {
-        Self { folder, loaded: BTreeMap::new(), by_digest: BTreeMap::new() }
+    pub(super) fn of(place: Place<'a>) -> Self {
+        Self { place, loaded: BTreeMap::new(), by_digest: BTreeMap::new() }
     }
 
     /// The model in a file.
@@ -98,7 +111,13 @@ impl<'a> Artifacts<'a> {
         if let Some(loaded) = self.loaded.get(&place) {
             return loaded.clone();
         }
-        let loaded = check_size(file).and_then(|()| format.load_file(file).map_err(|error| error.reason));
+        let loaded = match self.place {
+            Place::Given(artifacts) => match file.to_str().and_then(|name| artifacts.get(name)) {
+                Some(bytes) => format.load(bytes).map_err(|error| error.reason),
+                None => Err("it was not sent".to_owned()),
+            },
+            _ => check_size(file).and_then(|()| format.load_file(file).map_err(|error| error.reason)),
+        };
         let loaded = loaded.map(|model| Arc::clone(self.by_digest.entry(model.digest()).or_insert(model)));
         self.loaded.insert(place, loaded.clone());
         loaded
@@ -106,11 +125,18 @@ impl<'a> Artifacts<'a> {
 
     /// The file that a path names, inside the folder even after links were followed.
     fn file(&self, path: &str) -> Result<PathBuf, Refusal> {
-        let folder = self.folder.ok_or_else(|| {
-            let problem = format!("the artifact `{}` is named, but this manifest has no folder", shorten(path));
-            Refusal::new(problem, "deploy it from a file beside its artifacts")
-        })?;
-        inside(folder, path)
+        match self.place {
+            Place::Folder(folder) => inside(folder, path),
+            Place::Given(artifacts) if artifacts.contains_key(path) => Ok(PathBuf::from(path)),
+            Place::Given(_) => {
+                let problem = format!("the artifact `{}` is named, but was not sent", shorten(path));
+                Err(Refusal::new(problem, "send it under this name, beside the manifest"))
+            }
+            Place::Nowhere => {
+                let problem = format!("the artifact `{}` is named, but this manifest has no folder", shorten(path));
+                Err(Refusal::new(problem, "deploy it from a file beside its artifacts"))
+            }
+        }
     }
 
     /// The files that a family's path names, by name, each with the text in place of `{key}`.
@@ -122,6 +148,14 @@ impl<'a> Artifacts<'a> {
         };
         if after.contains(KEY) || parent.contains(KEY) {
             return Err(Refusal::new(format!("`{KEY}` stands twice in `{}`", shorten(path)), advice));
+        }
+        if let Place::Given(artifacts) = self.place {
+            let (before, after) = path.split_once(KEY).unwrap_or((path, ""));
+            let named = artifacts.keys().filter_map(|name| {
+                let key = name.strip_prefix(before)?.strip_suffix(after)?;
+                Some((name.clone(), key.to_owned()))
+            });
+            return Ok(named.collect());
         }
         let folder = self.file(if parent.is_empty() { "." } else { parent })?;
         let unreadable = |error: std::io::Error| {

@@ -1,9 +1,8 @@
 //! From manifests to nodes: operators are made, artifacts loaded, and everything that does not fit is reported.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::artifact::{Artifacts, is_family};
+use super::artifact::{Artifacts, Place, is_family};
 use super::error::{Problems, Refusal};
 use super::mapped::mapped;
 use super::node::{ModelManifest, NodeManifest, Run};
@@ -15,14 +14,14 @@ use crate::topology::sensor::sensor_node;
 use crate::traits::Model;
 use crate::words::ElementType;
 
-/// Makes nodes; `folder` is that of the artifacts.
+/// Makes nodes; `place` is where the artifacts are.
 pub(super) fn nodes(
     manifests: &[NodeManifest],
     registry: &Registry,
-    folder: Option<&Path>,
+    place: Place<'_>,
     problems: &mut Problems,
 ) -> Vec<Node> {
-    let mut maker = Maker { registry, artifacts: Artifacts::of(folder), problems };
+    let mut maker = Maker { registry, artifacts: Artifacts::of(place), problems };
     manifests.iter().filter_map(|manifest| maker.node(manifest)).collect()
 }
 

@@ -22,7 +22,8 @@ use super::node::Node;
 use super::registry::Registry;
 use crate::words::Class;
 
-pub use artifact::{ARTIFACT_BYTES_MAX, MEMBERS_MAX};
+use artifact::Place;
+pub use artifact::{ARTIFACT_BYTES_MAX, GivenArtifacts, MEMBERS_MAX};
 pub use error::{ERRORS_SHOWN_MAX, ManifestError, ManifestErrors};
 pub use node::{ModelManifest, NodeManifest, OutputName, Run};
 pub use read::{AS_OF_ROWS_MAX, NEEDS_MAX, PROVIDES_MAX};
@@ -83,6 +84,14 @@ impl Manifest {
         Self::parse(text, Syntax::Json, Problems::of("manifest"))
     }
 
+    /// Reads JSON if the text begins with a brace, else TOML.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn from_text(text: &str) -> Result<Self, ManifestErrors> {
+        if text.trim_start().starts_with('{') { Self::from_json(text) } else { Self::from_toml(text) }
+    }
+
     fn parse(text: &str, syntax: Syntax, mut problems: Problems) -> Result<Self, ManifestErrors> {
         let file = problems.file().to_owned();
         let read = text::parse(text, syntax, &mut problems, text::manifest);
@@ -110,7 +119,7 @@ impl Manifest {
     /// # Errors
     /// With everything that does not fit.
     pub fn nodes(&self, registry: &Registry, folder: &Path) -> Result<Vec<Node>, ManifestErrors> {
-        self.make(registry, Some(folder))
+        self.make(registry, Place::Folder(folder))
     }
 
     /// Makes its nodes where no artifact may be named: a manifest that a client sent must not choose files.
@@ -118,12 +127,21 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::nodes`], and when it names an artifact.
     pub fn nodes_without_artifacts(&self, registry: &Registry) -> Result<Vec<Node>, ManifestErrors> {
-        self.make(registry, None)
+        self.make(registry, Place::Nowhere)
     }
 
-    fn make(&self, registry: &Registry, folder: Option<&Path>) -> Result<Vec<Node>, ManifestErrors> {
+    /// Makes its nodes with artifacts that came beside it: the names in the manifest are looked up among them, and are
+    /// no paths.
+    ///
+    /// # Errors
+    /// As [`Manifest::nodes`], and when it names an artifact that did not come.
+    pub fn nodes_with(&self, registry: &Registry, artifacts: &GivenArtifacts) -> Result<Vec<Node>, ManifestErrors> {
+        self.make(registry, Place::Given(artifacts))
+    }
+
+    fn make(&self, registry: &Registry, place: Place<'_>) -> Result<Vec<Node>, ManifestErrors> {
         let mut problems = Problems::of(self.file.as_str());
-        let nodes = make::nodes(&self.nodes, registry, folder, &mut problems);
+        let nodes = make::nodes(&self.nodes, registry, place, &mut problems);
         problems.finish(nodes)
     }
 

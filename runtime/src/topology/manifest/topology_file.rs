@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::artifact::inside;
+use super::artifact::{Place, inside};
 use super::error::{ManifestErrors, Problems, Refusal};
 use super::fields::{Fields, wrong};
 use super::node::NodeManifest;
@@ -116,7 +116,8 @@ impl TopologyFile {
         if let Some(attributes) = &attributes {
             declared.iter_mut().for_each(|node| cast_selector(node, attributes, &mut problems));
         }
-        let nodes = make::nodes(&declared, registry, self.folder(), &mut problems);
+        let nodes =
+            make::nodes(&declared, registry, self.folder().map_or(Place::Nowhere, Place::Folder), &mut problems);
         let topology = Topology::new(self.read.class.clone()).with_all(nodes);
         problems.finish(topology.attributes(attributes.unwrap_or_default()))
     }

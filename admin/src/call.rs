@@ -1,0 +1,108 @@
+//! A request that was let in: who asks, for what, with what.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix_web::web::Bytes;
+use gristmill::Handle;
+use gristmill::deployer::{Deployer, Terms};
+use gristmill::words::{Class, Revision, check_name};
+use serde::Serialize;
+
+use crate::problem::Problem;
+use crate::serve::Site;
+
+/// What a route answers.
+pub(crate) enum Answer {
+    Json(serde_json::Value),
+    Bytes(Vec<u8>),
+    Text(String),
+}
+
+impl Answer {
+    pub(crate) fn json(value: &impl Serialize) -> Result<Self, Problem> {
+        let value = serde_json::to_value(value);
+        value.map(Self::Json).map_err(|error| Problem::new("registry", format!("the answer is no JSON: {error}")))
+    }
+}
+
+/// How a route answers.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Answer, Problem>>>>;
+
+/// A request that was let in.
+pub(crate) struct Call {
+    pub(crate) site: Arc<Site>,
+    /// The name of the token.
+    pub(crate) who: String,
+    /// The parts of the path that the route leaves open, in order.
+    pub(crate) path: Vec<String>,
+    /// What stands after the question mark; only what the route knows.
+    pub(crate) query: BTreeMap<String, String>,
+    pub(crate) content_type: String,
+    pub(crate) if_match: Option<String>,
+    pub(crate) idempotency: Option<String>,
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    pub(crate) fn deployer(&self) -> &Deployer {
+        &self.site.deployer
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.site.deployer.handle()
+    }
+
+    /// A part of the path that is a name.
+    pub(crate) fn name(&self, index: usize, kind: &'static str) -> Result<&str, Problem> {
+        let text = self.path.get(index).map_or("", String::as_str);
+        // The name of a node may have a selector behind an `@`.
+        let (name, selector) = if kind == "node" { text.split_once('@').unwrap_or((text, "")) } else { (text, "") };
+        check_name(kind, name).map_err(|error| Problem::new("bad-path", error.to_string()))?;
+        let strange = selector.len() > 400 || selector.chars().any(char::is_control);
+        if strange { Err(Problem::new("bad-path", "the selector of the node is no selector")) } else { Ok(text) }
+    }
+
+    /// A part of the path that is a key of any characters but control characters.
+    pub(crate) fn key(text: &str) -> Result<&str, Problem> {
+        let limit = gristmill::words::NAME_BYTES_MAX;
+        if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) {
+            let reason = format!("a key has 1 to {limit} bytes and no control characters");
+            return Err(Problem::new("bad-path", reason));
+        }
+        Ok(text)
+    }
+
+    /// A part of the path that is a revision.
+    pub(crate) fn revision(&self, index: usize) -> Result<Revision, Problem> {
+        revision(self.path.get(index).map_or("", String::as_str), "bad-path")
+    }
+
+    /// The topology that the query names.
+    pub(crate) fn topology(&self) -> Result<Option<Class>, Problem> {
+        let Some(name) = self.query.get("topology") else { return Ok(None) };
+        check_name("topology", name).map_err(|error| Problem::new("bad-query", error.to_string()))?;
+        Ok(Some(Class::from(name.as_str())))
+    }
+
+    /// Who deploys, and on what condition.
+    pub(crate) fn terms(&self) -> Result<Terms, Problem> {
+        let base = match &self.if_match {
+            None => None,
+            Some(text) => Some(revision(text.trim().trim_matches('"'), "bad-header")?),
+        };
+        let dry_run = match self.query.get("dry_run").map(String::as_str) {
+            None | Some("false") => false,
+            Some("" | "true") => true,
+            Some(_) => return Err(Problem::new("bad-query", "dry_run is true or false")),
+        };
+        Ok(Terms { who: self.who.clone(), base, idempotency: self.idempotency.clone(), dry_run })
+    }
+}
+
+fn revision(text: &str, code: &str) -> Result<Revision, Problem> {
+    let number = text.parse().map(Revision);
+    number.map_err(|_| Problem::new(code, format!("`{}` is no number of a revision", text.escape_debug())))
+}

@@ -1,0 +1,152 @@
+//! The admin API: deploy, look in and go back over HTTP, while the system runs.
+//!
+//! It is off until a host starts it, listens on the loopback interface, and denies what no token allows. It is over
+//! [`Deployer`] and [`Handle`](gristmill::Handle) only. docs/admin.md has every route; `/v1/openapi.json` too.
+
+mod call;
+mod limits;
+mod multipart;
+mod openapi;
+mod problem;
+mod resources;
+mod routes;
+mod serve;
+mod tokens;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gristmill::deployer::Deployer;
+use tokio::sync::oneshot;
+
+pub use limits::Limits;
+pub use problem::{CODES, Code};
+pub use routes::{ROUTES, Route};
+pub use tokens::{Scope, TokenError, TokenFile, TokenInfo};
+
+/// Renders the metrics of the host, in the text format of Prometheus.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// An admin API, before it is started.
+pub struct Admin {
+    deployer: Deployer,
+    tokens: PathBuf,
+    limits: Limits,
+    metrics: Option<RenderMetrics>,
+    beyond_loopback: bool,
+}
+
+/// The admin API could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// The address is not of this machine alone.
+    #[error(
+        "the admin API would listen on {address}, which others can reach, and it speaks no TLS; listen on 127.0.0.1, or \
+         allow it explicitly and put a proxy with TLS before it"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("the admin API cannot listen on {address}: {error}; choose another port")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The machine refused a thread.
+    #[error("the admin API could not start its thread: {0}")]
+    Thread(std::io::Error),
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+}
+
+/// An admin API that listens; dropping it ends it.
+#[derive(Debug)]
+pub struct Listening {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Listening {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it, and waits until requests that are going on were answered and it has let go of the system.
+    pub async fn stop(mut self) {
+        self.stop.take().map(|stop| stop.send(()));
+        if let Some(ended) = self.ended.take() {
+            // An error says the same: its thread is gone.
+            let _ = ended.await;
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // One that has ended by itself needs not be told.
+        self.stop.take().map(|stop| stop.send(()));
+    }
+}
+
+impl Admin {
+    /// An admin API over a system, with the tokens of a file.
+    pub fn new(deployer: Deployer, tokens: impl Into<PathBuf>) -> Self {
+        Self { deployer, tokens: tokens.into(), limits: Limits::default(), metrics: None, beyond_loopback: false }
+    }
+
+    /// Other limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What `/metrics` answers; without, it answers that there are none.
+    #[must_use]
+    pub fn metrics(mut self, render: RenderMetrics) -> Self {
+        self.metrics = Some(render);
+        self
+    }
+
+    /// Allows addresses that other machines can reach. Put a proxy with TLS before it: tokens are sent as they are.
+    #[must_use]
+    pub fn beyond_loopback(mut self) -> Self {
+        self.beyond_loopback = true;
+        self
+    }
+
+    /// Listens on an address; port 0 is a free one.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn listen(self, address: SocketAddr) -> Result<Listening, AdminError> {
+        if !address.ip().is_loopback() && !self.beyond_loopback {
+            return Err(AdminError::NotLoopback { address });
+        }
+        let tokens = tokens::Tokens::open(self.tokens)?;
+        let site = Arc::new(serve::Site::new(self.deployer, tokens, self.limits, self.metrics));
+        let (tell, told) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("gristmill-admin".to_owned());
+        let (tell_end, ended) = oneshot::channel::<()>();
+        let serving = move || {
+            serve::run(site, address, tell, stopped);
+            drop(tell_end);
+        };
+        thread.spawn(serving).map_err(AdminError::Thread)?;
+        match told.await {
+            Ok(Ok(address)) => Ok(Listening { address, stop: Some(stop), ended: Some(ended) }),
+            Ok(Err(error)) => Err(AdminError::Bind { address, error }),
+            Err(_) => Err(AdminError::Bind { address, error: std::io::Error::other("its thread ended") }),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Nodes: deploy, look at, remove.
+
+use gristmill::NodeReport;
+use gristmill::deployer::{Artifact, ChangeSet};
+use gristmill::words::{Key, NodeId};
+use serde_json::{Value, json};
+
+use crate::call::{Answer, Answering, Call};
+use crate::multipart::parts;
+use crate::problem::Problem;
+
+/// The most costly nodes, or those with most failures, that are listed.
+const TOP: usize = 20;
+
+pub(crate) fn put(call: Call) -> Answering {
+    Box::pin(async move {
+        let mut change = change(&call)?;
+        if let Some(topology) = call.topology()? {
+            change = change.of(topology);
+        }
+        Answer::json(&call.deployer().deploy(change, &call.terms()?).await?)
+    })
+}
+
+/// A manifest as the whole body, or a form: parts `manifest`, `remove` and `artifact:NAME` (a hash of what is kept), and
+/// every other part an artifact under the name that a manifest calls it.
+fn change(call: &Call) -> Result<ChangeSet, Problem> {
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8(bytes.to_vec());
+        text.map_err(|_| Problem::new("bad-body", "the manifest is not UTF-8"))
+    };
+    if !call.content_type.starts_with("multipart/form-data") {
+        return Ok(ChangeSet::new().manifest(text(&call.body)?));
+    }
+    let mut change = ChangeSet::new();
+    for part in parts(&call.content_type, &call.body, call.site.limits.parts)? {
+        change = match (part.name.as_str(), part.name.strip_prefix("artifact:")) {
+            ("manifest", _) => change.manifest(text(part.content)?),
+            ("remove", _) => change.remove(NodeId::from(text(part.content)?)),
+            (_, Some(name)) => {
+                let digest = text(part.content)?.trim().parse();
+                let digest = digest.map_err(|error| Problem::new("bad-body", format!("`{name}`: {error}")))?;
+                change.artifact(name, Artifact::Kept(digest))
+            }
+            (name, None) => change.artifact(name, Artifact::Bytes(part.content.to_vec())),
+        };
+    }
+    Ok(change)
+}
+
+pub(crate) fn list(call: Call) -> Answering {
+    Box::pin(async move {
+        let mut nodes = reports(&call).await?;
+        let most = match call.query.get("top").map(String::as_str) {
+            None => call.site.limits.listed,
+            Some("cost") => {
+                nodes.sort_by_key(|node| std::cmp::Reverse(node.counts.computed));
+                TOP
+            }
+            Some("errors") => {
+                nodes.retain(|node| node.counts.failed + node.counts.quarantined > 0);
+                nodes.sort_by_key(|node| std::cmp::Reverse(node.counts.failed + node.counts.quarantined));
+                TOP
+            }
+            Some(_) => return Err(Problem::new("bad-query", "`top` is cost or errors")),
+        };
+        let more = nodes.len().saturating_sub(most);
+        let nodes: Vec<Value> = nodes.iter().take(most).map(shown).collect();
+        Ok(Answer::Json(json!({ "revision": call.deployer().in_force(), "nodes": nodes, "more": more })))
+    })
+}
+
+pub(crate) fn get(call: Call) -> Answering {
+    Box::pin(async move {
+        let id = call.name(0, "node")?;
+        let nodes = reports(&call).await?;
+        let node = nodes.iter().find(|node| &*node.node == id);
+        node.map(|node| Answer::Json(shown(node))).ok_or_else(|| {
+            Problem::new(
+                "unknown-node",
+                format!("no node `{}` runs; GET /v1/nodes lists those that do", id.escape_debug()),
+            )
+        })
+    })
+}
+
+pub(crate) fn delete(call: Call) -> Answering {
+    Box::pin(async move {
+        let mut change = ChangeSet::new().remove(call.name(0, "node")?);
+        if let Some(topology) = call.topology()? {
+            change = change.of(topology);
+        }
+        Answer::json(&call.deployer().deploy(change, &call.terms()?).await?)
+    })
+}
+
+pub(crate) fn explain(call: Call) -> Answering {
+    Box::pin(async move {
+        let node = NodeId::from(call.name(0, "node")?);
+        let key = call.query.get("key").map_or("", String::as_str);
+        let key = Key::from(Call::key(key)?);
+        let known = call.handle().explain(call.topology()?, &node, &key).await?;
+        let text = known.to_string();
+        Ok(Answer::Json(json!({ "text": text, "explanation": known })))
+    })
+}
+
+async fn reports(call: &Call) -> Result<Vec<NodeReport>, Problem> {
+    let classes = match call.topology()? {
+        Some(class) => vec![class],
+        None => call.handle().classes().await,
+    };
+    let mut nodes = Vec::new();
+    for class in classes {
+        nodes.extend(call.handle().report(Some(class)).await?.nodes);
+    }
+    Ok(nodes)
+}
+
+fn shown(node: &NodeReport) -> Value {
+    json!({
+        "id": node.node,
+        "topology": node.class,
+        "kind": format!("{:?}", node.kind).to_lowercase(),
+        "born": node.born,
+        "wiring": node.wiring,
+        "counts": node.counts,
+        "quarantined_keys": node.quarantined_keys,
+    })
+}

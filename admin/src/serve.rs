@@ -1,0 +1,218 @@
+//! From a request to an answer: the token first, then what the route takes, then the route.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_web::web::{self, Bytes};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use gristmill::clock::SystemClock;
+use gristmill::deployer::Deployer;
+use gristmill::traits::Clock;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::RenderMetrics;
+use crate::call::{Answer, Call};
+use crate::limits::{Bucket, Limits};
+use crate::problem::Problem;
+use crate::routes::{Found, Route, decode, find};
+use crate::tokens::{Known, Scope, Tokens};
+
+/// What all requests share.
+pub(crate) struct Site {
+    pub(crate) deployer: Deployer,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Option<RenderMetrics>,
+    tokens: Tokens,
+    clock: SystemClock,
+    bodies: Semaphore,
+    /// For requests without a valid token, and for those with one: nobody can use up the other's.
+    strangers: Bucket,
+    known: Bucket,
+}
+
+impl Site {
+    pub(crate) fn new(deployer: Deployer, tokens: Tokens, limits: Limits, metrics: Option<RenderMetrics>) -> Self {
+        let bucket = || Bucket::full(limits.requests_per_second);
+        Self {
+            deployer,
+            limits,
+            metrics,
+            tokens,
+            clock: SystemClock::default(),
+            bodies: Semaphore::new(limits.bodies),
+            strangers: bucket(),
+            known: bucket(),
+        }
+    }
+}
+
+/// Runs the server on this thread until it is told to stop.
+pub(crate) fn run(
+    site: Arc<Site>,
+    address: SocketAddr,
+    tell: oneshot::Sender<std::io::Result<SocketAddr>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let limits = site.limits;
+    let serving = async move {
+        let listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let server = HttpServer::new(move || {
+            App::new().app_data(web::Data::from(Arc::clone(&site))).default_service(web::to(answer))
+        });
+        let server = server
+            .workers(1)
+            .max_connections(limits.connections)
+            .client_request_timeout(limits.head_time)
+            .disable_signals()
+            .shutdown_timeout(1)
+            .listen(listener)?
+            .run();
+        Ok((address, server))
+    };
+    actix_web::rt::System::new().block_on(async move {
+        let (address, server) = match serving.await {
+            Ok(ready) => ready,
+            Err(error) => {
+                // Who started it is gone if this cannot be told.
+                let _ = tell.send(Err(error));
+                return;
+            }
+        };
+        let handle = server.handle();
+        if tell.send(Ok(address)).is_err() {
+            return;
+        }
+        actix_web::rt::spawn(async move {
+            // An error means that its owner is gone, which ends it as well.
+            let _ = stopped.await;
+            handle.stop(true).await;
+        });
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the admin API ended with an error");
+        }
+    });
+}
+
+async fn answer(request: HttpRequest, payload: web::Payload, site: web::Data<Site>) -> HttpResponse {
+    let answered = match let_in(&request, &site) {
+        Ok((route, open, who)) => match call(&request, payload, site.into_inner(), route, open, who).await {
+            Ok(call) => (route.answer)(call).await,
+            Err(problem) => Err(problem),
+        },
+        Err(problem) => Err(problem),
+    };
+    match answered {
+        Ok(Answer::Json(value)) => HttpResponse::Ok().content_type("application/json").body(value.to_string()),
+        Ok(Answer::Bytes(bytes)) => HttpResponse::Ok().content_type("application/octet-stream").body(bytes),
+        Ok(Answer::Text(text)) => HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text),
+        Err(problem) => problem.response(),
+    }
+}
+
+/// The route, and who may use it; nothing of the body is read.
+fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<String>, String), Problem> {
+    let now = site.clock.monotonic();
+    let rate = site.limits.requests_per_second;
+    let found = find(request.method().as_str(), request.uri().path());
+    let header = request.headers().get("Authorization").map(|value| value.to_str().unwrap_or(""));
+    let token = header.map(|value| value.strip_prefix("Bearer ").unwrap_or("").trim());
+    let known = match token {
+        None => Known::Unknown,
+        Some(token) => site.tokens.look(token, site.clock.wall()).map_err(|error| {
+            tracing::error!(%error, "tokens cannot be checked");
+            Problem::new("registry", "tokens cannot be checked; the log says why")
+        })?,
+    };
+    let bucket = if matches!(known, Known::Valid { .. }) { &site.known } else { &site.strangers };
+    if !bucket.take(rate, now) {
+        return Err(Problem::new("too-many-requests", format!("the limit is {rate} requests a second; wait a second")));
+    }
+    if let Found::Route(route, open) = found
+        && route.scope == Scope::Open
+    {
+        return Ok((route, open, "anybody".to_owned()));
+    }
+    let (who, scope) = match known {
+        Known::Valid { name, scope } => (name, scope),
+        Known::Expired => {
+            return Err(Problem::new("expired-token", "the token has ended; make a new one with `grist token create`"));
+        }
+        Known::Unknown => {
+            let advice = "send `Authorization: Bearer TOKEN`; `grist token create` makes one";
+            return Err(Problem::new("unauthorized", advice));
+        }
+    };
+    match find(request.method().as_str(), request.uri().path()) {
+        Found::Route(route, _) if route.scope > scope => {
+            let reason = format!("the token `{who}` allows {scope}; this needs {}", route.scope);
+            Err(Problem::new("forbidden", reason))
+        }
+        Found::Route(route, open) => Ok((route, open, who)),
+        Found::OtherMethods => {
+            let reason = format!("this path has no {}; docs/admin.md has its methods", request.method());
+            Err(Problem::new("method-not-allowed", reason))
+        }
+        Found::Nothing => Err(Problem::new("unknown-route", "docs/admin.md and /v1/openapi.json have all paths")),
+    }
+}
+
+async fn call(
+    request: &HttpRequest,
+    payload: web::Payload,
+    site: Arc<Site>,
+    route: &Route,
+    path: Vec<String>,
+    who: String,
+) -> Result<Call, Problem> {
+    let header = |name: &str| match request.headers().get(name).map(|value| value.to_str()) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text.to_owned())),
+        Some(Err(_)) => Err(Problem::new("bad-header", format!("{name} is not ASCII"))),
+    };
+    let query = query(request.uri().query().unwrap_or(""), route)?;
+    let (content_type, if_match) = (header("Content-Type")?.unwrap_or_default(), header("If-Match")?);
+    let idempotency = header("Idempotency-Key")?;
+    let body = if route.body { body(request, payload, &site).await? } else { Bytes::new() };
+    Ok(Call { site, who, path, query, content_type, if_match, idempotency, body })
+}
+
+fn query(text: &str, route: &Route) -> Result<BTreeMap<String, String>, Problem> {
+    let mut query = BTreeMap::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let Some(known) = route.query.iter().find(|known| **known == name) else {
+            let known = if route.query.is_empty() { "none".to_owned() } else { route.query.join(", ") };
+            let reason = format!("there is no parameter `{}`; known are: {known}", name.escape_debug());
+            return Err(Problem::new("bad-query", reason));
+        };
+        let value = decode(&value.replace('+', " "));
+        let value = value.ok_or_else(|| Problem::new("bad-query", format!("`{known}` is not UTF-8")))?;
+        query.insert((*known).to_owned(), value);
+    }
+    Ok(query)
+}
+
+async fn body(request: &HttpRequest, payload: web::Payload, site: &Site) -> Result<Bytes, Problem> {
+    let limits = &site.limits;
+    let most = limits.body_bytes;
+    let too_large = || Problem::new("body-too-large", format!("a body has {most} bytes at most"));
+    let said = request.headers().get("Content-Length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if said.is_some_and(|said| said > most as u64) {
+        return Err(too_large());
+    }
+    let Ok(_reading) = site.bodies.try_acquire() else {
+        let reason = format!("{} bodies are being read, the limit; wait a second", limits.bodies);
+        return Err(Problem::new("busy", reason));
+    };
+    match tokio::time::timeout(limits.body_time, payload.to_bytes_limited(most)).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(error))) => Err(Problem::new("bad-body", format!("the body cannot be read: {error}"))),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => {
+            let seconds = limits.body_time.as_secs();
+            Err(Problem::new("too-slow", format!("a body has {seconds} s to come")))
+        }
+    }
+}

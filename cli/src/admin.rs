@@ -1,0 +1,76 @@
+//! `grist run --registry --admin`: deployments that last, and the API over which they come.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill::clock::SystemClock;
+use gristmill::deployer::Deployer;
+use gristmill::registry::RegistryFolder;
+use gristmill::traits::Clock;
+use gristmill::{Builder, Handle};
+use gristmill_admin::{Admin, Listening};
+use gristmill_operators::registry;
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// The file of tokens in a registry's folder.
+pub(crate) const TOKENS: &str = "tokens.json";
+
+/// How often histograms are summed up, whether somebody asks for them or not.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A system with a registry, and its API where one was asked for.
+pub(crate) struct Started {
+    deployer: Deployer,
+    _listening: Option<Listening>,
+}
+
+impl Started {
+    pub(crate) fn handle(&self) -> &Handle {
+        self.deployer.handle()
+    }
+}
+
+/// Starts what was deployed last, and the API.
+pub(crate) async fn start(
+    builder: Builder,
+    folder: &Path,
+    address: Option<SocketAddr>,
+    output: &Output,
+) -> Result<Started, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
+    let render = address.map(|_| record_metrics()).transpose()?;
+    let revisions = RegistryFolder::open(folder, SystemClock::default().wall()).map_err(|error| failed(&error))?;
+    let deployer = Deployer::start(builder, revisions, registry::registry()).await.map_err(|error| failed(&error))?;
+    let listening = match (address, render) {
+        (Some(address), Some(render)) => {
+            let admin = Admin::new(deployer.clone(), folder.join(TOKENS)).metrics(render);
+            let listening = admin.listen(address).await.map_err(|error| failed(&error))?;
+            output.note(format!("admin API on http://{}", listening.address()));
+            Some(listening)
+        }
+        _ => None,
+    };
+    Ok(Started { deployer, _listening: listening })
+}
+
+/// Makes the recorder of this process one that `/metrics` can render.
+fn record_metrics() -> Result<gristmill_admin::RenderMetrics, Failure> {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)
+        .map_err(|error| Failure::failed(format!("metrics cannot be recorded: {error}")))?;
+    let kept = handle.clone();
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(UPKEEP);
+        loop {
+            ticks.tick().await;
+            kept.run_upkeep();
+        }
+    });
+    Ok(Arc::new(move || handle.render()))
+}

@@ -1,0 +1,276 @@
+//! A deployment: understood, recorded as begun, applied, recorded as done. What was answered is durable.
+
+use std::collections::BTreeMap;
+
+use super::Deployer;
+use super::change::{ChangeSet, Outcome, Refusal, Terms};
+use super::read::{sets_of, understand};
+use crate::registry::{AuditLine, ClassContent, Idempotency, Kind, Record, SetRef, Verdict};
+use crate::supervisor::{Applied, Deployment};
+use crate::topology::Node;
+use crate::traits::Digest;
+use crate::words::{Class, NodeId, Revision};
+
+/// The longest key of a client, in bytes.
+const IDEMPOTENCY_BYTES_MAX: usize = 200;
+
+/// What is to be done, in the words of the engine and of the records.
+pub(super) struct Plan {
+    pub(super) topology: Class,
+    pub(super) kind: Kind,
+    pub(super) put: Vec<Node>,
+    pub(super) remove: Vec<NodeId>,
+    /// What the record says was put.
+    pub(super) sets: Vec<SetRef>,
+    /// What is deployed afterwards.
+    pub(super) content: ClassContent,
+}
+
+impl Deployer {
+    /// Deploys a change set, or says what it would change.
+    ///
+    /// # Errors
+    /// [`Refusal`] with everything that is wrong; what ran before runs on.
+    pub async fn deploy(&self, change: ChangeSet, terms: &Terms) -> Result<Outcome, Refusal> {
+        let _turn = self.0.turn.lock().await;
+        let asked = change.digest();
+        if let Some(answer) = self.said_before(terms, asked) {
+            return answer;
+        }
+        let planned = match self.check_base(terms) {
+            Ok(()) => self.plan(&change).await,
+            Err(refusal) => Err(refusal),
+        };
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(refusal) => {
+                let topology = change.topology.clone().unwrap_or_else(|| Class::from("?"));
+                let record =
+                    self.record_of(terms, asked, topology, Kind::Deploy, sets_of(&change), &change.remove).await;
+                return Err(self.refuse(terms, record, refusal));
+            }
+        };
+        if !terms.dry_run {
+            self.keep(&change)?;
+        }
+        self.carry_out(plan, terms, asked).await
+    }
+
+    /// What a change set means, on top of what is deployed.
+    async fn plan(&self, change: &ChangeSet) -> Result<Plan, Refusal> {
+        if change.manifests.is_empty() && change.remove.is_empty() {
+            return Err(Refusal::new("nothing-to-do", "no manifest was sent and no node is to be removed"));
+        }
+        let understood = understand(change, &self.0.operators, |digest| self.load(digest))?;
+        let topology = self.topology(understood.topology.as_ref())?;
+        let mut content = self.content(&topology);
+        let host = self.0.host.get(&topology);
+        for node in &change.remove {
+            content.remove(node, host.is_some_and(|nodes| nodes.contains_key(node)));
+        }
+        let mut sets = Vec::new();
+        for (set, names) in understood.sets {
+            content.put(&set, names);
+            sets.push(set);
+        }
+        Ok(Plan { topology, kind: Kind::Deploy, put: understood.nodes, remove: change.remove.clone(), sets, content })
+    }
+
+    /// The topology that is meant.
+    pub(super) fn topology(&self, named: Option<&Class>) -> Result<Class, Refusal> {
+        let known = || self.0.host.keys().map(|class| format!("`{class}`")).collect::<Vec<_>>().join(", ");
+        match named {
+            Some(class) if self.0.host.contains_key(class) => Ok(class.clone()),
+            Some(class) => {
+                let reason = format!("no topology of class `{class}` runs; there are {}", known());
+                Err(Refusal::new("unknown-topology", reason))
+            }
+            None if self.0.host.len() == 1 => Ok(self.0.host.keys().next().expect("there is one").clone()),
+            None => {
+                let reason = format!("several topologies run ({}); say which one the change is for", known());
+                Err(Refusal::new("which-topology", reason))
+            }
+        }
+    }
+
+    /// What is deployed on a topology.
+    pub(super) fn content(&self, topology: &Class) -> ClassContent {
+        let folder = self.folder();
+        folder.in_force().and_then(|record| record.content.get(topology)).cloned().unwrap_or_default()
+    }
+
+    /// The answer that a request with the same key had.
+    pub(super) fn said_before(&self, terms: &Terms, asked: Digest) -> Option<Result<Outcome, Refusal>> {
+        let key = terms.idempotency.as_ref()?;
+        let refuse = |reason| Some(Err(Refusal::new("idempotency-key", reason)));
+        if key.is_empty() || key.len() > IDEMPOTENCY_BYTES_MAX {
+            return refuse(format!("an idempotency key has 1 to {IDEMPOTENCY_BYTES_MAX} bytes, not {}", key.len()));
+        }
+        let folder = self.folder();
+        let record = folder.by_idempotency(key)?;
+        if record.idempotency.as_ref().is_none_or(|used| used.content != asked) {
+            return refuse(format!(
+                "the idempotency key was used for revision {} with other content; use a new key",
+                record.revision
+            ));
+        }
+        let outcome = |verdict, changes: &str| Outcome {
+            revision: record.revision,
+            base: record.base,
+            topology: record.topology.clone(),
+            verdict,
+            changes: changes.to_owned(),
+            repeated: true,
+        };
+        match &record.verdict {
+            Verdict::Applied { changes } => Some(Ok(outcome("applied", changes))),
+            Verdict::Unchanged => Some(Ok(outcome("unchanged", "nothing changes"))),
+            Verdict::Refused { code, reason } => {
+                Some(Err(Refusal { code: code.clone().into(), reason: reason.clone() }))
+            }
+            // It did not happen, so it may be tried again.
+            Verdict::Begun | Verdict::Interrupted => None,
+        }
+    }
+
+    pub(super) fn check_base(&self, terms: &Terms) -> Result<(), Refusal> {
+        let current = self.in_force();
+        match terms.base.filter(|base| *base != current) {
+            None => Ok(()),
+            Some(base) => {
+                let reason =
+                    format!("the deployment was made for revision {base}, but {current} runs; look at it again");
+                Err(Refusal::new("stale-revision", reason))
+            }
+        }
+    }
+
+    /// A record as it stands when a deployment begins.
+    pub(super) async fn record_of(
+        &self,
+        terms: &Terms,
+        asked: Digest,
+        topology: Class,
+        kind: Kind,
+        put: Vec<SetRef>,
+        remove: &[NodeId],
+    ) -> Record {
+        let used = self.0.handle.revision().await;
+        let folder = self.folder();
+        Record {
+            revision: Revision(used.max(folder.highest()).0 + 1),
+            base: folder.in_force().map_or(Revision(0), |record| record.revision),
+            topology,
+            kind,
+            who: terms.who.clone(),
+            when: self.0.clock.wall(),
+            verdict: Verdict::Begun,
+            put,
+            remove: remove.to_vec(),
+            idempotency: terms.idempotency.clone().map(|key| Idempotency { key, content: asked }),
+            ground: self.0.ground,
+            content: folder.in_force().map_or_else(BTreeMap::new, |record| record.content.clone()),
+        }
+    }
+
+    /// Records a refusal; a dry run leaves no trace.
+    pub(super) fn refuse(&self, terms: &Terms, mut record: Record, refusal: Refusal) -> Refusal {
+        if terms.dry_run {
+            return refusal;
+        }
+        record.verdict = Verdict::Refused { code: refusal.code.to_string(), reason: refusal.reason.clone() };
+        match self.finish(&record, &refusal.reason) {
+            Ok(()) => refusal,
+            Err(error) => error,
+        }
+    }
+
+    /// Keeps what was sent.
+    fn keep(&self, change: &ChangeSet) -> Result<(), Refusal> {
+        let folder = self.folder();
+        for text in &change.manifests {
+            folder.store(text.as_bytes())?;
+        }
+        for artifact in change.artifacts.values() {
+            if let super::Artifact::Bytes(bytes) = artifact {
+                folder.store(bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries a plan out, between a record that says so and one that says what became of it.
+    pub(super) async fn carry_out(&self, plan: Plan, terms: &Terms, asked: Digest) -> Result<Outcome, Refusal> {
+        let Plan { topology, kind, put, remove, sets, content } = plan;
+        let mut record = self.record_of(terms, asked, topology.clone(), kind, sets, &remove).await;
+        let limit = *self.0.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let deployment = Deployment::of(topology.clone()).put_all(put).numbered(record.revision).within(limit);
+        let deployment = remove.into_iter().fold(deployment, Deployment::remove);
+        let preview = match self.0.handle.preview(deployment).await {
+            Ok(preview) => preview,
+            Err(error) => return Err(self.refuse(terms, record, error.into())),
+        };
+        let changes = preview.changes().to_string();
+        let (revision, base) = (record.revision, record.base);
+        let outcome = |verdict, changes| Outcome {
+            revision,
+            base,
+            topology: topology.clone(),
+            verdict,
+            changes,
+            repeated: false,
+        };
+        if terms.dry_run {
+            return Ok(outcome("dry_run", changes));
+        }
+        self.folder().write(&record)?;
+        let before = self.0.handle.plan(Some(&topology)).await.map(|plan| plan.revision);
+        let applied = match preview.apply().await {
+            Ok(applied) => applied,
+            Err(error) => return Err(self.refuse(terms, record, error.into())),
+        };
+        let is_new = applied.revision == revision;
+        if is_new {
+            record.content.insert(topology.clone(), content);
+            record.verdict = Verdict::Applied { changes: changes.clone() };
+        } else {
+            record.verdict = Verdict::Unchanged;
+        }
+        if let Err(error) = self.finish(&record, &changes) {
+            return Err(self.undo(&applied, topology, before, error).await);
+        }
+        Ok(outcome(record.verdict.name(), changes))
+    }
+
+    /// What could not be made durable is taken back.
+    async fn undo(&self, applied: &Applied, topology: Class, before: Option<Revision>, error: Refusal) -> Refusal {
+        let undone = match before.filter(|before| *before != applied.revision) {
+            Some(before) => self.0.handle.rollback(Some(topology), before).await.map(|_| ()),
+            None => Ok(()),
+        };
+        let end = match undone {
+            Ok(()) => "it was undone".to_owned(),
+            Err(other) => format!("undoing it failed too, so it runs until the process ends: {other}"),
+        };
+        Refusal::new("not-durable", format!("it was applied, but could not be recorded ({error}); {end}"))
+    }
+
+    /// Writes the audit line and then the record: what has an answer has both.
+    pub(super) fn finish(&self, record: &Record, note: &str) -> Result<(), Refusal> {
+        let mut folder = self.folder();
+        folder.audit(&AuditLine {
+            when: self.0.clock.wall(),
+            who: record.who.clone(),
+            what: record.verdict.name().to_owned(),
+            revision: Some(record.revision),
+            content: record.put.first().map(|set| set.manifest),
+            note: note.to_owned(),
+        })?;
+        folder.write(record)?;
+        if let Err(error) = folder.retire(self.0.clock.wall()) {
+            // Nothing depends on it: what is left over is removed the next time.
+            tracing::warn!(%error, "old revisions could not be removed");
+        }
+        Ok(())
+    }
+}
