@@ -46,7 +46,7 @@ pub const LIMIT_DEFAULT: Duration = Duration::from_secs(60);
 ///
 /// let manifest = r#"{ "topology": "pump", "sink": "out", "id": "again", "asks": ["wear"] }"#;
 /// let done = deployer.deploy(ChangeSet::new().manifest(manifest), &Terms::by("me")).await?;
-/// assert_eq!(done.changes, "+ again: [wear] -> []");
+/// assert_eq!(done.changes, "+ again: wear →");
 /// deployer.rollback(done.base, None, &Terms::by("me")).await?;
 /// # drop(feeder);
 /// # std::fs::remove_dir_all(folder)?;
