@@ -6,6 +6,7 @@
 //! speed-up document scoring with tree ensembles", SIGIR 2016). There the comparisons of all trees are sorted by
 //! threshold, to stop early; here those of a tree stand together, so that what is left of it stays in a register.
 
+use gristmill::prefetch::prefetch;
 use multiversion::multiversion;
 
 use super::keys::{BlockKeys, Columns, RowKeys, limit, with_block};
@@ -66,6 +67,14 @@ impl Masks {
             low: low.into(),
             leaves: leaves.into(),
         })
+    }
+
+    pub(crate) fn prefetch(&self) {
+        prefetch(&*self.trees);
+        prefetch(&*self.features);
+        prefetch(&*self.limits);
+        prefetch(&*self.low);
+        prefetch(&*self.leaves);
     }
 
     pub(crate) fn bytes(&self) -> usize {

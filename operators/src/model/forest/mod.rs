@@ -67,6 +67,7 @@ impl Ensemble {
     pub(crate) fn prefetch(&self) {
         match &self.layout {
             Layout::Perfect(perfect) => perfect.prefetch(),
+            Layout::Masks(masks) => masks.prefetch(),
             Layout::Walk(walk) => walk.prefetch(),
         }
     }

@@ -81,7 +81,8 @@ impl Perfect {
     pub(crate) fn prefetch(&self) {
         prefetch(&*self.groups);
         prefetch(&*self.features);
-        prefetch(&*self.values);
+        prefetch(&*self.limits);
+        prefetch(&*self.leaves);
     }
 
     pub(crate) fn bytes(&self) -> usize {
