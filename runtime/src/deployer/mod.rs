@@ -1,5 +1,5 @@
 //! Deployments that last: manifests with their artifacts go in, a recorded revision comes out, and a restart runs it
-//! again. Between clients and the [`Handle`](crate::Handle); it knows formats of models only through
+//! again. Between clients and the [`Handle`]; it knows formats of models only through
 //! [`topology::Registry`](crate::topology::Registry).
 
 mod change;

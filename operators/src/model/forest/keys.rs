@@ -6,6 +6,8 @@
 
 use std::cell::RefCell;
 
+use gristmill::prefetch::prefetch;
+
 use super::tree::{Node, Tree};
 use crate::model::block::{LANES, Lanes};
 
@@ -51,6 +53,10 @@ impl Columns {
     /// The place of a column that is among them.
     pub(crate) fn place(&self, feature: u16, nan_high: bool) -> u8 {
         self.0.binary_search(&number(feature, nan_high)).unwrap_or_else(|place| place) as u8
+    }
+
+    pub(crate) fn prefetch(&self) {
+        prefetch(&*self.0);
     }
 
     pub(crate) fn bytes(&self) -> usize {

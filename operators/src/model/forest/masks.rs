@@ -70,6 +70,7 @@ impl Masks {
     }
 
     pub(crate) fn prefetch(&self) {
+        self.columns.prefetch();
         prefetch(&*self.trees);
         prefetch(&*self.features);
         prefetch(&*self.limits);

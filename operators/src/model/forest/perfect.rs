@@ -79,6 +79,7 @@ impl Perfect {
     }
 
     pub(crate) fn prefetch(&self) {
+        self.columns.prefetch();
         prefetch(&*self.groups);
         prefetch(&*self.features);
         prefetch(&*self.limits);
