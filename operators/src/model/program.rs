@@ -1,5 +1,6 @@
 //! A lowered graph: steps from registers to registers, a block of rows at a time.
 
+use gristmill::prefetch::prefetch;
 use gristmill::traits::{Digest, Model, Port, ScoreError};
 use gristmill::words::{ColumnMut, ColumnRef};
 use smol_str::SmolStr;
@@ -202,6 +203,21 @@ impl Step {
         }
     }
 
+    fn prefetch(&self) {
+        match &self.action {
+            Action::Trees { ensemble, finish } => {
+                ensemble.prefetch();
+                prefetch(&*finish.base);
+            }
+            Action::Dense(dense) => dense.prefetch(),
+            Action::Scale(pairs) => prefetch(&**pairs),
+            Action::Impute { values, .. } | Action::Constant { values, .. } | Action::Look(values) => {
+                prefetch(&**values);
+            }
+            _ => {}
+        }
+    }
+
     fn bytes(&self) -> usize {
         size_of::<Self>()
             + match &self.action {
@@ -317,6 +333,10 @@ impl Model for Program {
                 write.write(start, rows, registers, output);
             }
         })
+    }
+
+    fn prefetch(&self) {
+        self.steps.iter().for_each(Step::prefetch);
     }
 
     fn bytes(&self) -> usize {

@@ -131,6 +131,10 @@ impl Model for Selected {
         copied
     }
 
+    fn prefetch(&self) {
+        self.model.prefetch();
+    }
+
     fn bytes(&self) -> usize {
         self.model.bytes()
     }
@@ -205,6 +209,10 @@ impl Model for Ordered {
         }
         let ordered: Vec<ColumnRef<'_>> = self.order.iter().map(|from| inputs[*from]).collect();
         self.model.score(&ordered, outputs)
+    }
+
+    fn prefetch(&self) {
+        self.model.prefetch();
     }
 
     fn bytes(&self) -> usize {

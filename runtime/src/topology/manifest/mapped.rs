@@ -234,6 +234,10 @@ impl Model for Mapped {
         Ok(())
     }
 
+    fn prefetch(&self) {
+        self.model.prefetch();
+    }
+
     fn bytes(&self) -> usize {
         self.model.bytes()
     }
