@@ -22,8 +22,8 @@ use crate::words::{Cause, Column, ColumnRef, KeyIndex, Time};
 
 /// So many keys before its own the place of a key's state or artifact is asked for; its artifact; what either holds.
 const PLACE_AHEAD: usize = 8;
-const MODEL_AHEAD: usize = 4;
-const CONTENT_AHEAD: usize = 2;
+pub(super) const MODEL_AHEAD: usize = 4;
+pub(super) const CONTENT_AHEAD: usize = 2;
 
 /// Needs whose references are kept on the stack.
 pub(super) const NEEDS_ON_STACK: usize = 16;

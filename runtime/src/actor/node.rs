@@ -9,7 +9,7 @@ use actix::{Actor, Addr, Context, Handler, Message};
 use smallvec::SmallVec;
 
 use super::cell::Shared;
-use super::compute::NodeRun;
+use super::compute::{CONTENT_AHEAD, MODEL_AHEAD, NodeRun};
 use super::frame::{Frame, Own, Piece, Written};
 use super::loops::{reads_itself, run_loop};
 use super::output::Finished;
@@ -20,6 +20,12 @@ use crate::topology::node::Work;
 use crate::topology::plan::{PlanNode, To, Wires};
 use crate::topology::variant::Variant;
 use crate::traits::SinkWriter;
+
+/// So many keys before its own what leads to a key's node is asked for: what the key has, its node, the node's plan and
+/// the place of its state; from [`MODEL_AHEAD`] on as for nodes of many keys.
+const KEY_AHEAD: usize = 10;
+const NODE_AHEAD: usize = 8;
+const PLAN_AHEAD: usize = 6;
 
 /// A frame is ready for a node.
 pub(crate) struct Run {
@@ -114,26 +120,26 @@ impl NodeActor {
     /// Asks for what the same node of the next keys needs to be brought near, a pointer further at each key: theirs
     /// are the next messages on this thread.
     fn look_ahead(&self, frame: &Frame, run: usize, node: usize) {
-        let ahead = |keys: usize| frame.own.get(run + keys)?.as_ref();
-        if let Some(own) = ahead(10) {
-            prefetch(own.installed.as_ref());
-        }
-        let node_ahead = |keys: usize| ahead(keys)?.installed.nodes.get(node);
-        if let Some(own) = ahead(8) {
-            own.installed.nodes.get(node).into_iter().for_each(prefetch);
-        }
+        let key = |ahead: usize| Some(&frame.own.get(run + ahead)?.as_ref()?.installed);
+        let node = |ahead: usize| key(ahead)?.nodes.get(node);
         let cells = self.shared.cells.borrow();
-        if let Some(next) = node_ahead(6) {
-            prefetch(next.plan.as_ref());
-            prefetch(&cells[next.cell as usize]);
+        if let Some(key) = key(KEY_AHEAD) {
+            prefetch(key.as_ref());
         }
-        if let Some(next) = node_ahead(4) {
-            cells[next.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
-            next.plan.operator.iter().for_each(|operator| prefetch(operator.as_ref()));
-            next.plan.model.iter().for_each(|model| prefetch(model.as_ref()));
+        if let Some(node) = node(NODE_AHEAD) {
+            prefetch(node);
         }
-        if let Some(next) = node_ahead(2) {
-            next.plan.model.iter().for_each(|model| model.prefetch());
+        if let Some(node) = node(PLAN_AHEAD) {
+            prefetch(node.plan.as_ref());
+            prefetch(&cells[node.cell as usize]);
+        }
+        if let Some(node) = node(MODEL_AHEAD) {
+            cells[node.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
+            node.plan.operator.iter().for_each(|operator| prefetch(operator.as_ref()));
+            node.plan.model.iter().for_each(|model| prefetch(model.as_ref()));
+        }
+        if let Some(model) = node(CONTENT_AHEAD).and_then(|node| node.plan.model.as_ref()) {
+            model.prefetch();
         }
     }
 

@@ -295,13 +295,6 @@ impl<'a> ColumnRef<'a> {
         match self {
             Self::F32(values) => Self::F32(&values[rows]),
             Self::F64(values) => Self::F64(&values[rows]),
-            other => other.rows_of_others(rows),
-        }
-    }
-
-    fn rows_of_others(self, rows: Range<usize>) -> Self {
-        match self {
-            Self::F32(_) | Self::F64(_) => self.rows(rows),
             Self::I64(values) => Self::I64(&values[rows]),
             Self::Bool(values) => Self::Bool(&values[rows]),
             Self::Str(values) => Self::Str(&values[rows]),
