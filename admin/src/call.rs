@@ -102,7 +102,7 @@ impl Call {
     }
 }
 
-fn revision(text: &str, code: &str) -> Result<Revision, Problem> {
+pub(crate) fn revision(text: &str, code: &str) -> Result<Revision, Problem> {
     let number = text.parse().map(Revision);
     number.map_err(|_| Problem::new(code, format!("`{}` is no number of a revision", text.escape_debug())))
 }

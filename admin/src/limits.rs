@@ -18,7 +18,7 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long a body may take.
     pub body_time: Duration,
-    /// Requests a second of each token; as many again at once.
+    /// Requests a second of all tokens together, and of all requests without one; twice as many at once.
     pub requests_per_second: u32,
     /// Most entries in an answer that is a list.
     pub listed: usize,

@@ -129,11 +129,10 @@ fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<Str
     if !bucket.take(rate, now) {
         return Err(Problem::new("too-many-requests", format!("the limit is {rate} requests a second; wait a second")));
     }
-    if let Found::Route(route, open) = found
-        && route.scope == Scope::Open
-    {
-        return Ok((route, open, "anybody".to_owned()));
-    }
+    let found = match found {
+        Found::Route(route, open) if route.scope == Scope::Open => return Ok((route, open, "anybody".to_owned())),
+        found => found,
+    };
     let (who, scope) = match known {
         Known::Valid { name, scope } => (name, scope),
         Known::Expired => {
@@ -144,7 +143,7 @@ fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<Str
             return Err(Problem::new("unauthorized", advice));
         }
     };
-    match find(request.method().as_str(), request.uri().path()) {
+    match found {
         Found::Route(route, _) if route.scope > scope => {
             let reason = format!("the token `{who}` allows {scope}; this needs {}", route.scope);
             Err(Problem::new("forbidden", reason))

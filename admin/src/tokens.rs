@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use gristmill::registry::digest_of;
+use gristmill::registry::disk::{SystemDisk, put};
 use gristmill::traits::Digest;
 use gristmill::words::{Time, check_name};
 use serde::{Deserialize, Serialize};
@@ -151,13 +152,13 @@ impl TokenFile {
         }
         let aside = path.with_extension("aside");
         let text = serde_json::to_vec_pretty(self).map_err(|error| failed(io::Error::other(error)))?;
+        // Made before it has content: nobody else can ever read it.
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&aside).map_err(failed)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&aside, path).map_err(failed)
+        options.open(&aside).map_err(failed)?;
+        put(&SystemDisk, &aside, path, &text).map_err(failed)
     }
 }
 

@@ -6,7 +6,7 @@ use gristmill::registry::{ClassContent, Record};
 use gristmill::words::{Class, Revision};
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Answering, Call};
+use crate::call::{Answer, Answering, Call, revision};
 use crate::problem::Problem;
 
 pub(crate) fn list(call: Call) -> Answering {
@@ -27,18 +27,15 @@ pub(crate) fn diff(call: Call) -> Answering {
         let from = record(&call, call.revision(0)?)?;
         let to = match call.query.get("to") {
             None => call.deployer().in_force(),
-            Some(text) => {
-                let number = text.parse().map(Revision);
-                number.map_err(|_| Problem::new("bad-query", "`to` is no number of a revision"))?
-            }
+            Some(text) => revision(text, "bad-query")?,
         };
         let to = record(&call, to)?;
         let classes: BTreeSet<&Class> = from.content.keys().chain(to.content.keys()).collect();
         let nothing = ClassContent::default();
         let mut topologies = BTreeMap::new();
         for class in classes {
-            let content = |record: &'_ Record| record.content.get(class).cloned().unwrap_or_else(|| nothing.clone());
-            topologies.insert(class.to_string(), difference(&content(&from), &content(&to)));
+            let [from, to] = [&from, &to].map(|record| record.content.get(class).unwrap_or(&nothing));
+            topologies.insert(class.to_string(), difference(from, to));
         }
         Ok(Answer::Json(json!({ "from": from.revision, "to": to.revision, "topologies": topologies })))
     })

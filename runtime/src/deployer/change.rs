@@ -36,7 +36,8 @@ impl Artifact {
 pub struct ChangeSet {
     pub(super) topology: Option<Class>,
     pub(super) manifests: Vec<String>,
-    pub(super) artifacts: BTreeMap<String, Artifact>,
+    /// With the hash of each, so that it is made once.
+    pub(super) artifacts: BTreeMap<String, (Digest, Artifact)>,
     pub(super) remove: Vec<NodeId>,
 }
 
@@ -56,7 +57,7 @@ impl ChangeSet {
     /// An artifact under the name that a manifest calls it.
     #[must_use]
     pub fn artifact(mut self, name: impl Into<String>, artifact: Artifact) -> Self {
-        self.artifacts.insert(name.into(), artifact);
+        self.artifacts.insert(name.into(), (artifact.digest(), artifact));
         self
     }
 
@@ -80,7 +81,7 @@ impl ChangeSet {
         parts.extend(self.topology.iter().map(|class| ("topology", class.to_string(), String::new())));
         parts.extend(self.manifests.iter().map(|text| ("manifest", text.clone(), String::new())));
         let artifacts = self.artifacts.iter();
-        parts.extend(artifacts.map(|(name, artifact)| ("artifact", name.clone(), artifact.digest().to_string())));
+        parts.extend(artifacts.map(|(name, (digest, _))| ("artifact", name.clone(), digest.to_string())));
         parts.extend(self.remove.iter().map(|node| ("remove", node.to_string(), String::new())));
         hash_of(&parts)
     }

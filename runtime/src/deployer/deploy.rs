@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Deployer;
 use super::change::{ChangeSet, Outcome, Refusal, Terms};
-use super::read::{sets_of, understand};
+use super::read::{Sent, read, understand};
 use crate::registry::{AuditLine, ClassContent, Idempotency, Kind, Record, SetRef, Verdict};
 use crate::supervisor::{Applied, Deployment};
 use crate::topology::Node;
@@ -37,16 +37,13 @@ impl Deployer {
         if let Some(answer) = self.said_before(terms, asked) {
             return answer;
         }
-        let planned = match self.check_base(terms) {
-            Ok(()) => self.plan(&change).await,
-            Err(refusal) => Err(refusal),
-        };
-        let plan = match planned {
+        let sent = read(&change);
+        let plan = match self.check_base(terms).and_then(|()| self.plan(&change, &sent)) {
             Ok(plan) => plan,
             Err(refusal) => {
                 let topology = change.topology.clone().unwrap_or_else(|| Class::from("?"));
-                let record =
-                    self.record_of(terms, asked, topology, Kind::Deploy, sets_of(&change), &change.remove).await;
+                let put = sent.into_iter().map(|sent| sent.set).collect();
+                let record = self.record_of(terms, asked, topology, Kind::Deploy, put, &change.remove).await;
                 return Err(self.refuse(terms, record, refusal));
             }
         };
@@ -57,11 +54,11 @@ impl Deployer {
     }
 
     /// What a change set means, on top of what is deployed.
-    async fn plan(&self, change: &ChangeSet) -> Result<Plan, Refusal> {
+    fn plan(&self, change: &ChangeSet, sent: &[Sent]) -> Result<Plan, Refusal> {
         if change.manifests.is_empty() && change.remove.is_empty() {
             return Err(Refusal::new("nothing-to-do", "no manifest was sent and no node is to be removed"));
         }
-        let understood = understand(change, &self.0.operators, |digest| self.load(digest))?;
+        let understood = understand(change, sent, &self.0.operators, |digest| self.load(digest))?;
         let topology = self.topology(understood.topology.as_ref())?;
         let mut content = self.content(&topology);
         let host = self.0.host.get(&topology);
@@ -191,7 +188,7 @@ impl Deployer {
         for text in &change.manifests {
             folder.store(text.as_bytes())?;
         }
-        for artifact in change.artifacts.values() {
+        for (_, artifact) in change.artifacts.values() {
             if let super::Artifact::Bytes(bytes) = artifact {
                 folder.store(bytes)?;
             }

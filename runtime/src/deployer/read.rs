@@ -1,11 +1,12 @@
 //! From a change set to nodes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Artifact, ChangeSet, Refusal};
 use crate::registry::{RegistryError, RegistryFolder, SetRef, digest_of};
-use crate::topology::manifest::{GivenArtifacts, Run};
-use crate::topology::{Manifest, Node, Registry};
+use crate::topology::manifest::GivenArtifacts;
+use crate::topology::{Manifest, ManifestErrors, Node, Registry};
 use crate::traits::Digest;
 use crate::words::{Class, NodeId};
 
@@ -18,39 +19,45 @@ pub(super) struct Understood {
     pub(super) sets: Vec<(SetRef, Vec<NodeId>)>,
 }
 
-/// What is sent, by content.
-pub(super) fn sets_of(change: &ChangeSet) -> Vec<SetRef> {
-    let digests: BTreeMap<String, Digest> =
-        change.artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest())).collect();
-    let set = |text: &String| {
-        let names = Manifest::from_text(text).map(|manifest| names_of(&manifest));
-        let is_named = |name: &String| names.as_ref().is_ok_and(|names| names.iter().any(|named| named.is(name)));
-        let artifacts = digests.iter().filter(|(name, _)| is_named(name));
-        let artifacts = artifacts.map(|(name, digest)| (name.clone(), *digest)).collect();
-        SetRef { manifest: digest_of(text.as_bytes()), artifacts }
-    };
-    change.manifests.iter().map(set).collect()
+/// A manifest of a change set.
+pub(super) struct Sent {
+    manifest: Result<Manifest, ManifestErrors>,
+    /// It and what it names, by content.
+    pub(super) set: SetRef,
 }
 
-/// Makes the nodes of a change set.
+/// Reads the manifests of a change set; those that are wrong name no artifacts.
+pub(super) fn read(change: &ChangeSet) -> Vec<Sent> {
+    let sent = |text: &String| {
+        let manifest = Manifest::from_text(text);
+        let is_named = |name: &String| manifest.as_ref().is_ok_and(|manifest| manifest.names_artifact(name));
+        let artifacts = change.artifacts.iter().filter(|(name, _)| is_named(name));
+        let artifacts = artifacts.map(|(name, (digest, _))| (name.clone(), *digest)).collect();
+        Sent { set: SetRef { manifest: digest_of(text.as_bytes()), artifacts }, manifest }
+    };
+    change.manifests.iter().map(sent).collect()
+}
+
+/// Makes the nodes of a change set whose manifests were read.
 pub(super) fn understand(
     change: &ChangeSet,
+    sent: &[Sent],
     operators: &Registry,
     kept: impl Fn(Digest) -> Result<Vec<u8>, RegistryError>,
 ) -> Result<Understood, Refusal> {
     let mut given = GivenArtifacts::new();
-    for (name, artifact) in &change.artifacts {
+    for (name, (_, artifact)) in &change.artifacts {
         let bytes = match artifact {
-            Artifact::Bytes(bytes) => bytes.clone(),
-            Artifact::Kept(digest) => kept(*digest)?,
+            Artifact::Bytes(bytes) => Cow::Borrowed(&bytes[..]),
+            Artifact::Kept(digest) => Cow::Owned(kept(*digest)?),
         };
         given.insert(name.clone(), bytes);
     }
     let mut understood = Understood { topology: change.topology.clone(), nodes: Vec::new(), sets: Vec::new() };
     let mut unused: BTreeSet<&String> = change.artifacts.keys().collect();
     let mut wrong: Vec<String> = Vec::new();
-    for (text, set) in change.manifests.iter().zip(sets_of(change)) {
-        let manifest = match Manifest::from_text(text) {
+    for Sent { manifest, set } in sent {
+        let manifest = match manifest {
             Ok(manifest) => manifest,
             Err(errors) => {
                 wrong.push(errors.to_string());
@@ -70,7 +77,7 @@ pub(super) fn understand(
         unused.retain(|name| !set.artifacts.contains_key(*name));
         match manifest.nodes_with(operators, &given) {
             Ok(nodes) => {
-                understood.sets.push((set, nodes.iter().map(Node::name).collect()));
+                understood.sets.push((set.clone(), nodes.iter().map(Node::name).collect()));
                 understood.nodes.extend(nodes);
             }
             Err(errors) => wrong.push(errors.to_string()),
@@ -99,40 +106,8 @@ pub(super) fn nodes_of(
     let text = String::from_utf8_lossy(&text);
     let mut given = GivenArtifacts::new();
     for (name, digest) in &set.artifacts {
-        given.insert(name.clone(), folder.load(*digest)?);
+        given.insert(name.clone(), Cow::Owned(folder.load(*digest)?));
     }
     let nodes = Manifest::from_text(&text)?.nodes_with(operators, &given)?;
     Ok(nodes.into_iter().map(|node| (node.name(), node)).collect())
-}
-
-/// How a manifest calls an artifact.
-enum Named {
-    /// By this name.
-    One(String),
-    /// By all names with this beginning and end.
-    Family(String, String),
-}
-
-impl Named {
-    fn is(&self, name: &str) -> bool {
-        match self {
-            Self::One(own) => own == name,
-            Self::Family(before, after) => {
-                name.strip_prefix(before.as_str()).is_some_and(|rest| rest.ends_with(after.as_str()))
-            }
-        }
-    }
-}
-
-fn names_of(manifest: &Manifest) -> Vec<Named> {
-    let mut names = Vec::new();
-    for node in manifest.declared() {
-        let Run::Model(model) = &node.run else { continue };
-        names.push(match model.path.split_once("{key}") {
-            Some((before, after)) => Named::Family(before.to_owned(), after.to_owned()),
-            None => Named::One(model.path.clone()),
-        });
-        names.extend(model.default.clone().map(Named::One));
-    }
-    names
 }

@@ -74,8 +74,7 @@ impl Deployer {
         let differs = |class: &&Class| self.content(class) != *target.content.get(*class).unwrap_or(&nothing);
         let other: Vec<&Class> = self.0.host.keys().filter(differs).collect();
         match other[..] {
-            [] => Ok(target.topology.clone())
-                .and_then(|class| self.topology(Some(&class)).or_else(|_| self.topology(None))),
+            [] => self.topology(Some(&target.topology)).or_else(|_| self.topology(None)),
             [class] => Ok(class.clone()),
             _ => {
                 let names: Vec<String> = other.iter().map(|class| format!("`{class}`")).collect();

@@ -64,9 +64,16 @@ impl Disk for SystemDisk {
 }
 
 /// Puts a whole file in place: written aside, made durable, renamed, and the name made durable.
-pub(super) fn put(disk: &dyn Disk, aside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the system; the file is then the old one or the new one.
+pub fn put(disk: &dyn Disk, aside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     disk.write(aside, bytes)?;
     disk.sync(aside)?;
     disk.rename(aside, path)?;
-    path.parent().map_or(Ok(()), |folder| disk.sync(folder))
+    match path.parent() {
+        None => Ok(()),
+        Some(folder) if folder.as_os_str().is_empty() => disk.sync(Path::new(".")),
+        Some(folder) => disk.sync(folder),
+    }
 }

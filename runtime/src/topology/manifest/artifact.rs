@@ -1,6 +1,7 @@
 //! From the names of artifacts to loaded models. Names are the operator's own, and still may not leave the folder of
 //! the manifest that has them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub const MEMBERS_MAX: usize = 1_000_000;
 const KEY: &str = "{key}";
 
 /// Contents by the names that a manifest calls them.
-pub type GivenArtifacts = BTreeMap<String, Vec<u8>>;
+pub type GivenArtifacts<'a> = BTreeMap<String, Cow<'a, [u8]>>;
 
 /// Where the artifacts of a manifest are.
 #[derive(Clone, Copy)]
@@ -31,7 +32,7 @@ pub(super) enum Place<'a> {
     /// In a folder.
     Folder(&'a Path),
     /// They came with it: names are looked up, and are no paths.
-    Given(&'a GivenArtifacts),
+    Given(&'a GivenArtifacts<'a>),
 }
 
 /// Loads the artifacts of one manifest, each once.
@@ -141,20 +142,16 @@ impl<'a> Artifacts<'a> {
 
     /// The files that a family's path names, by name, each with the text in place of `{key}`.
     fn members(&self, path: &str) -> Result<Vec<(String, String)>, Refusal> {
-        let (parent, name) = path.rsplit_once('/').map_or(("", path), |(parent, name)| (parent, name));
+        let (parent, pattern) = path.rsplit_once('/').unwrap_or(("", path));
         let advice = "write it once, in the name of the file: \"models/wear/{key}.onnx\"";
-        let Some((before, after)) = name.split_once(KEY) else {
+        if !pattern.contains(KEY) {
             return Err(Refusal::new(format!("`{KEY}` in `{}` is not in the name of a file", shorten(path)), advice));
-        };
-        if after.contains(KEY) || parent.contains(KEY) {
+        }
+        if path.matches(KEY).count() > 1 {
             return Err(Refusal::new(format!("`{KEY}` stands twice in `{}`", shorten(path)), advice));
         }
         if let Place::Given(artifacts) = self.place {
-            let (before, after) = path.split_once(KEY).unwrap_or((path, ""));
-            let named = artifacts.keys().filter_map(|name| {
-                let key = name.strip_prefix(before)?.strip_suffix(after)?;
-                Some((name.clone(), key.to_owned()))
-            });
+            let named = artifacts.keys().filter_map(|name| Some((name.clone(), key_in(path, name)?.to_owned())));
             return Ok(named.collect());
         }
         let folder = self.file(if parent.is_empty() { "." } else { parent })?;
@@ -165,10 +162,10 @@ impl<'a> Artifacts<'a> {
         for entry in std::fs::read_dir(folder).map_err(unreadable)? {
             let name = entry.map_err(unreadable)?.file_name();
             // A name that is not UTF-8 keeps its place, and is refused as the name of a key.
-            let name = name.to_string_lossy().into_owned();
-            let Some(key) = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else { continue };
+            let found = name.to_string_lossy();
+            let Some(key) = key_in(pattern, &found) else { continue };
             let key = key.to_owned();
-            files.push((if parent.is_empty() { name } else { format!("{parent}/{name}") }, key));
+            files.push((if parent.is_empty() { found.into_owned() } else { format!("{parent}/{found}") }, key));
             if files.len() > MEMBERS_MAX {
                 let problem = format!("`{}` has more than {MEMBERS_MAX} members, the limit", shorten(path));
                 return Err(Refusal::new(problem, "split the family by a selector"));
@@ -182,6 +179,17 @@ impl<'a> Artifacts<'a> {
 /// Whether a path names a family.
 pub(super) fn is_family(path: &str) -> bool {
     path.contains(KEY)
+}
+
+/// Whether a path names an artifact, by itself or as one of a family.
+pub(super) fn is_named(path: &str, name: &str) -> bool {
+    path == name || key_in(path, name).is_some()
+}
+
+/// What stands in a name in place of the path's `{key}`; `None` when the path is not one of it.
+fn key_in<'n>(path: &str, name: &'n str) -> Option<&'n str> {
+    let (before, after) = path.split_once(KEY)?;
+    name.strip_prefix(before)?.strip_suffix(after)
 }
 
 fn refused(path: &str, reason: &str) -> Refusal {

@@ -22,8 +22,8 @@ use super::node::Node;
 use super::registry::Registry;
 use crate::words::Class;
 
-use artifact::Place;
 pub use artifact::{ARTIFACT_BYTES_MAX, GivenArtifacts, MEMBERS_MAX};
+use artifact::{Place, is_named};
 pub use error::{ERRORS_SHOWN_MAX, ManifestError, ManifestErrors};
 pub use node::{ModelManifest, NodeManifest, OutputName, Run};
 pub use read::{AS_OF_ROWS_MAX, NEEDS_MAX, PROVIDES_MAX};
@@ -135,8 +135,16 @@ impl Manifest {
     ///
     /// # Errors
     /// As [`Manifest::nodes`], and when it names an artifact that did not come.
-    pub fn nodes_with(&self, registry: &Registry, artifacts: &GivenArtifacts) -> Result<Vec<Node>, ManifestErrors> {
+    pub fn nodes_with(&self, registry: &Registry, artifacts: &GivenArtifacts<'_>) -> Result<Vec<Node>, ManifestErrors> {
         self.make(registry, Place::Given(artifacts))
+    }
+
+    /// Whether it names this artifact, by itself or as one of a family.
+    pub(crate) fn names_artifact(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| match &node.run {
+            Run::Model(model) => is_named(&model.path, name) || model.default.as_deref() == Some(name),
+            _ => false,
+        })
     }
 
     fn make(&self, registry: &Registry, place: Place<'_>) -> Result<Vec<Node>, ManifestErrors> {
