@@ -21,6 +21,9 @@ Examples:
   grist token list --registry plant.registry
   grist token revoke ci --registry plant.registry";
 
+/// A day, in microseconds.
+const DAY: i64 = 86_400_000_000;
+
 /// What is done with tokens.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
@@ -70,7 +73,7 @@ pub(crate) fn run(args: &TokenArgs, output: &mut Output) -> Result<(), Failure> 
     match &args.what {
         What::Create { name, scope, days, registry } => {
             let now = SystemClock::default().wall();
-            let ends = days.map(|days| Time(now.0 + i64::from(days) * 86_400_000_000));
+            let ends = days.map(|days| Time(now.0 + i64::from(days) * DAY));
             let token = TokenFile::create(&registry.join(TOKENS), name, *scope, ends).map_err(failed)?;
             if output.is_json() {
                 return output.answer(&json!({ "name": name, "scope": scope, "expires": ends, "token": token }));
@@ -87,7 +90,7 @@ pub(crate) fn run(args: &TokenArgs, output: &mut Output) -> Result<(), Failure> 
                 let ends = match token.expires {
                     None => "does not end".to_owned(),
                     Some(end) if end <= now => "has ended".to_owned(),
-                    Some(end) => format!("ends in {} days", (end.0 - now.0) / 86_400_000_000),
+                    Some(end) => format!("ends in {} days", (end.0 - now.0 + DAY - 1) / DAY),
                 };
                 output.say(format!("{name}  {}  {ends}", token.scope));
             }

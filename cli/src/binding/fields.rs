@@ -119,6 +119,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A text, or several.
+    #[cfg(feature = "kafka")]
     pub(crate) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
         self.taken(name, "a text, or several in brackets", |value| match value {
             Value::Array(texts) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),

@@ -2,7 +2,7 @@
 
 use crate::support::run;
 
-const COMMANDS: [&str; 6] = ["demo", "run", "validate", "plan", "score", "bench"];
+const COMMANDS: [&str; 7] = ["demo", "run", "validate", "plan", "score", "bench", "token"];
 
 #[test]
 fn every_command_shows_an_example() {

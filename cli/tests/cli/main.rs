@@ -1,5 +1,6 @@
 //! `grist` from outside: what people type, and what they get.
 
+mod admin;
 mod bench;
 mod demo;
 mod files;
