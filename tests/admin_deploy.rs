@@ -21,7 +21,8 @@ fn model() -> Vec<u8> {
 fn names(site: &Site) -> Vec<String> {
     let nodes = site.get("/v1/nodes").done();
     let nodes = nodes["nodes"].as_array().expect("a list").iter();
-    nodes.map(|node| node["id"].as_str().expect("a name").to_owned()).collect()
+    let running = nodes.filter(|node| node["state"] == "running");
+    running.map(|node| node["id"].as_str().expect("a name").to_owned()).collect()
 }
 
 /// The revisions that scored, one for each score since it was asked last.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gristmill::explain::{Explanation, NodeState, Reason, Seen};
+use gristmill::explain::{Explanation, Reason, Seen, Standing};
 use gristmill::topology::{Attributes, Family, Missing, Node, Topology, Work, optional, previous, provide, sensor};
 use gristmill::traits::{Axes, Digest, Model, Port, ScoreError};
 use gristmill::words::{ColumnMut, ColumnRef, ElementType, Key, Revision, Span, Time, Value};
@@ -42,8 +42,8 @@ fn explain_after(bench: &mut Bench, node: &str, second: i64, wear: f64) -> Expla
     bench.explain(node, "P1")
 }
 
-fn running(born: u64) -> NodeState {
-    NodeState::Running { born: Revision(born) }
+fn running(born: u64) -> Standing {
+    Standing::Running { born: Revision(born) }
 }
 
 fn value(time: i64, value: f64) -> Seen {
@@ -62,7 +62,7 @@ fn a_node_that_writes_has_no_reason_not_to() {
     assert_eq!(
         text,
         "`score` for `P1` in revision 1: running since revision 1\n  required wear: 3 at 1000000, from `wear`\n  \
-         wrote score: 6 at 1000000\n  1 rows over all keys: 1 computed, 0 skipped, 0 failed, 0 in quarantine"
+         wrote score: 6 at 1000000\n  1 rows over all keys: 1 computed, 0 skipped, 0 failed, 0 in quarantine, 0 paused"
     );
     let json = serde_json::to_value(&why).expect("it is plain data");
     assert_eq!(json["state"], serde_json::json!({ "is": "running", "born": 1 }));
@@ -92,7 +92,7 @@ fn values_of_a_key_that_nobody_asked_about_are_not_kept() {
 fn a_name_that_is_none() {
     let mut bench = machine().with(score()).bench();
     let why = bench.explain("scores", "P1");
-    assert_eq!(why.state, NodeState::Unknown { nearest: Some("score".into()) }, "{why}");
+    assert_eq!(why.state, Standing::Unknown { nearest: Some("score".into()) }, "{why}");
     assert_eq!(why.counts, None);
 }
 
@@ -100,12 +100,12 @@ fn a_name_that_is_none() {
 fn pending_and_unused() {
     let later = provide(Stream::<f64>::new("after")).needs(Stream::<f64>::new("later")).by(|later: f64| later);
     let mut bench = machine().with(later.pending()).bench();
-    assert_eq!(bench.explain("after", "P1").state, NodeState::Pending { lacks: vec!["later".into()] });
+    assert_eq!(bench.explain("after", "P1").state, Standing::Pending { lacks: vec!["later".into()] });
     // The bench's own sink asks for everything; without it nobody does.
     bench.deploy(Deployment::new().put(score())).expect("nothing is wrong with it");
     bench.remove("harness.reads").expect("it is a node like any other");
     let why = bench.explain("score", "P1");
-    assert_eq!((why.state.clone(), why.counts), (NodeState::Unused, None), "{why}");
+    assert_eq!((why.state.clone(), why.counts), (Standing::Unused, None), "{why}");
 }
 
 #[test]
@@ -126,17 +126,17 @@ fn selectors() {
     let mut bench = machine.with(other("Q1").for_key("Q1")).with(other("X").for_keys("X*")).bench();
     let _ = bench.row("P1", at(1)).set(WEAR, 1.0);
     let why = bench.explain("line4@line=4", "P1");
-    let NodeState::NotSelected { why: text } = &why.state else { panic!("{why}") };
+    let Standing::NotSelected { why: text } = &why.state else { panic!("{why}") };
     assert_eq!(text, "it is for keys whose attribute `line` is 4, and that of `P1` is 3");
-    assert!(matches!(bench.explain("ofQ1@Q1", "P1").state, NodeState::NotSelected { .. }));
-    assert!(matches!(bench.explain("ofX@X*", "P1").state, NodeState::NotSelected { .. }));
+    assert!(matches!(bench.explain("ofQ1@Q1", "P1").state, Standing::NotSelected { .. }));
+    assert!(matches!(bench.explain("ofX@X*", "P1").state, Standing::NotSelected { .. }));
     // The class's node loses for a key with a more specific one, and wins for others.
-    assert_eq!(bench.explain("score", "P1").state, NodeState::Overridden { by: "line3@line=3".into() });
+    assert_eq!(bench.explain("score", "P1").state, Standing::Overridden { by: "line3@line=3".into() });
     assert_eq!(bench.explain("line3@line=3", "P1").state, running(1));
     let _ = bench.row("P2", at(1)).set(WEAR, 1.0);
     assert_eq!(bench.explain("score", "P2").state, running(1));
     bench.deploy(score().for_key("P1")).expect("a key's own node wins");
-    assert_eq!(bench.explain("line3@line=3", "P1").state, NodeState::Overridden { by: "score@P1".into() });
+    assert_eq!(bench.explain("line3@line=3", "P1").state, Standing::Overridden { by: "score@P1".into() });
     assert_eq!(bench.explain("score@P1", "P1").state, running(2));
 }
 
@@ -253,7 +253,7 @@ fn failures_and_quarantine() {
     assert_eq!((why.state, why.reasons), (running(1), vec![Reason::Failed { reason: reason.clone() }]));
     (1..6).for_each(|second| _ = bench.row("P1", at(second)).set(WEAR, -1.0));
     let why = bench.explain("score", "P1");
-    assert_eq!((why.state.clone(), why.reasons.clone()), (NodeState::Quarantined { reason }, vec![]), "{why}");
+    assert_eq!((why.state.clone(), why.reasons.clone()), (Standing::Quarantined { reason }, vec![]), "{why}");
     let counts = why.counts.expect("it runs");
     assert_eq!((counts.rows, counts.failed, counts.quarantined), (6, 5, 1));
     let _ = bench.row("P2", at(0)).set(WEAR, 1.0);

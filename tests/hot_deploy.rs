@@ -153,10 +153,13 @@ fn a_new_artifact_keeps_the_state() {
 
 /// The broken twin: what is not the same node begins anew.
 #[test]
-fn another_version_begins_anew() {
+fn another_version_begins_anew_when_that_is_said() {
     let mut bench = pump().bench();
     push(&mut bench, 0..3);
-    let applied = bench.deploy(sum(1.0).version(2)).expect("nothing is wrong with it");
+    let refused = bench.deploy(sum(1.0).version(2)).expect_err("its state would be lost");
+    assert!(matches!(&refused, DeployError::StateLost { nodes } if nodes[..] == ["sum".into()]), "{refused}");
+    let applied =
+        bench.deploy(Deployment::new().put(sum(1.0).version(2)).reset("sum")).expect("nothing is wrong with it");
     assert!(matches!(applied.changes.0[..], [Change::Replace { state_kept: false, .. }]), "{}", applied.changes);
     push(&mut bench, 3..4);
     assert_eq!(values(&mut bench, SUM), [1.0, 2.0, 3.0, 1.0]);
@@ -282,7 +285,7 @@ fn a_pending_node_of_one_key_starts_when_its_provider_comes() {
 fn a_rollback_is_a_new_revision_with_the_old_content() {
     let mut bench = pump().bench();
     push(&mut bench, 0..2);
-    bench.deploy(sum(1.0).version(2)).expect("nothing is wrong with it");
+    bench.deploy(Deployment::new().put(sum(1.0).version(2)).reset("sum")).expect("nothing is wrong with it");
     push(&mut bench, 2..4);
     let applied = bench.rollback(Revision(1)).expect("it is kept");
     assert_eq!(applied.revision, Revision(3));

@@ -4,7 +4,7 @@
 use gristmill::topology::{Accepts, Topology, provide, sensor};
 use gristmill::traits::{Operator, Outputs, RowError, Rows};
 use gristmill::words::{ElementType, Time};
-use gristmill::{Bench, Stream};
+use gristmill::{Bench, Deployment, Stream};
 
 const VALUE: Stream<f64> = Stream::new("value");
 const SUM: Stream<f64> = Stream::new("sum");
@@ -123,7 +123,8 @@ fn a_replacement_ends_a_quarantine() {
     let mut bench = topology().bench();
     push(&mut bench, "a", &[-1.0; 6]);
     assert_eq!(bench.dead_letters().len(), 5);
-    bench.deploy(provide(SUM).needs(VALUE).by(Sum).version(2)).expect("nothing is wrong with it");
+    let newer = Deployment::new().put(provide(SUM).needs(VALUE).by(Sum).version(2)).reset("sum");
+    bench.deploy(newer).expect("nothing is wrong with it");
     push(&mut bench, "a", &[7.0]);
     assert_eq!(values(&mut bench, SUM, "a"), [7.0]);
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use gristmill::registry::disk::{Disk, SystemDisk};
-use gristmill::registry::{AuditLine, Kind, Record, RegistryError, RegistryFolder, SetRef, Verdict, digest_of};
+use gristmill::registry::{
+    AuditLine, Decided, Kind, Record, RegistryError, RegistryFolder, SetRef, Verdict, digest_of,
+};
 use gristmill::words::{Revision, Time};
 
 /// A step of the writing that a twin leaves out.
@@ -154,6 +156,7 @@ fn record(revision: u64, verdict: Verdict, model: &[u8]) -> Record {
         verdict,
         put: vec![SetRef { manifest: digest_of(b"manifest"), artifacts: model }],
         remove: Vec::new(),
+        decided: Decided::default(),
         idempotency: None,
         ground: digest_of(b"ground"),
         content: BTreeMap::new(),

@@ -97,6 +97,9 @@ impl Drop for Listening {
     }
 }
 
+/// How long the end of the API waits for the threads of its workers.
+const WORKERS_END_MILLIS_MAX: u32 = 5_000;
+
 impl Admin {
     /// An admin API over a system, with the tokens of a file.
     pub fn new(deployer: Deployer, tokens: impl Into<PathBuf>) -> Self {
@@ -138,8 +141,16 @@ impl Admin {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("gristmill-admin".to_owned());
         let (tell_end, ended) = oneshot::channel::<()>();
+        let held = Arc::downgrade(&site);
         let serving = move || {
             serve::run(site, address, tell, stopped);
+            // The workers' threads end a little later, and hold the deployer with its folder until then.
+            for _ in 0..WORKERS_END_MILLIS_MAX {
+                if held.strong_count() == 0 {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             drop(tell_end);
         };
         thread.spawn(serving).map_err(AdminError::Thread)?;

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub type Code = (&'static str, u16, &'static str);
 
 /// Every code; each has a page in docs/errors.
-pub const CODES: [Code; 34] = [
+pub const CODES: [Code; 36] = [
     ("bad-body", 400, "The body is not what this route takes"),
     ("bad-header", 400, "A header has no meaning"),
     ("bad-manifest", 422, "A manifest is wrong"),
@@ -25,6 +25,7 @@ pub const CODES: [Code; 34] = [
     ("expired-token", 401, "The token has ended"),
     ("forbidden", 403, "The token does not allow this"),
     ("idempotency-key", 422, "The idempotency key cannot be used"),
+    ("illegal-move", 409, "A node cannot be paused, resumed or reset"),
     ("method-not-allowed", 405, "The path has no such method"),
     ("no-metrics", 404, "The host records no metrics"),
     ("not-durable", 500, "The deployment could not be recorded"),
@@ -33,6 +34,7 @@ pub const CODES: [Code; 34] = [
     ("registry", 500, "The registry's folder cannot be used"),
     ("several-topologies", 422, "One change set is for several topologies"),
     ("stale-revision", 409, "Another revision is in force"),
+    ("state-lost", 409, "A node would lose its state"),
     ("stopped", 503, "The system has stopped"),
     ("timed-out", 422, "The deployment took too long"),
     ("too-many-requests", 429, "Requests come too fast"),

@@ -41,7 +41,7 @@ const fn with_body(mut route: Route) -> Route {
 }
 
 /// All routes.
-pub const ROUTES: [Route; 20] = [
+pub const ROUTES: [Route; 23] = [
     route("GET", "/livez", Scope::Open, NONE, "Whether the process answers", health::live),
     route("GET", "/readyz", Scope::Open, NONE, "Whether a source brings rows", health::ready),
     route("GET", "/metrics", Scope::Read, NONE, "Metrics in the text format of Prometheus", health::metrics),
@@ -50,6 +50,9 @@ pub const ROUTES: [Route; 20] = [
     route("GET", "/v1/nodes", Scope::Read, &["top", "topology"], "Running nodes with what they did", nodes::list),
     route("GET", "/v1/nodes/{id}", Scope::Read, &["topology"], "One node", nodes::get),
     route("DELETE", "/v1/nodes/{id}", Scope::Deploy, TERMS, "Removes a node", nodes::delete),
+    route("POST", "/v1/nodes/{id}/pause", Scope::Deploy, TERMS, "Makes a node compute nothing", nodes::pause),
+    route("POST", "/v1/nodes/{id}/resume", Scope::Deploy, TERMS, "Ends a pause, and quarantines", nodes::resume),
+    route("POST", "/v1/nodes/{id}/reset", Scope::Deploy, TERMS, "Lets a node's state begin anew", nodes::reset),
     route(
         "GET",
         "/v1/nodes/{id}/explain",

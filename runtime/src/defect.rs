@@ -14,11 +14,16 @@ pub enum Defect {
     StateRestore,
     /// A need on another axis reads its newest value, whatever the row's time.
     Alignment,
+    /// A paused node computes all the same.
+    Pause,
+    /// A node that is resumed stays in quarantine.
+    Resume,
 }
 
 impl Defect {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::TicketOrder, Self::SwitchPosition, Self::StateRestore, Self::Alignment];
+    pub const ALL: [Self; 6] =
+        [Self::TicketOrder, Self::SwitchPosition, Self::StateRestore, Self::Alignment, Self::Pause, Self::Resume];
 }
 
 thread_local! {

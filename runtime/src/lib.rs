@@ -25,7 +25,7 @@ pub use explain::Explanation;
 pub use handle::{Handle, NodeReport, Preview, Report, RunError};
 pub use harness::{Bench, BenchOptions};
 pub use runtime::{Builder, Options, Runtime, StartError};
-pub use supervisor::{Applied, DeployError, Deployment};
+pub use supervisor::{Applied, DeployError, Deployment, NodeState, node_state};
 pub use topology::Topology;
 pub use words::{Attribute, Element, ElementType, Stream, Value};
 

@@ -55,7 +55,7 @@ pub(crate) struct ClassMetrics {
 }
 
 /// How many sums a shard keeps that are series.
-pub(crate) const COUNTS: usize = 11;
+pub(crate) const COUNTS: usize = 12;
 
 impl ClassMetrics {
     pub(crate) fn new(class: &str) -> Self {
@@ -79,6 +79,7 @@ impl ClassMetrics {
                 node_rows("skipped"),
                 node_rows("failed"),
                 node_rows("quarantined"),
+                node_rows("paused"),
                 counter("gristmill_quarantines_total"),
                 counter("gristmill_frames_total"),
             ],

@@ -18,7 +18,7 @@ use crate::defect::{self, Defect};
 use crate::handle::{Handle, Inner, State};
 use crate::in_process::LoggedLetters;
 use crate::metrics::ClassMetrics;
-use crate::supervisor::{ClassState, Started};
+use crate::supervisor::{ClassState, Doors};
 use crate::topology::declared::Declared;
 use crate::topology::plan::ClassPlan;
 use crate::topology::problem::ResolveErrors;
@@ -229,7 +229,7 @@ impl Builder {
             let class = topology.class().clone();
             match shared.class(topology, source, &arbiters, &ended).await {
                 Ok((started, thread)) => {
-                    classes.insert(class, ClassState::new(started));
+                    classes.insert(class, started);
                     threads.push(thread);
                 }
                 Err(error) => {
@@ -303,7 +303,7 @@ impl Shared {
         source: Box<dyn Source>,
         arbiters: &[actix::prelude::ArbiterHandle],
         ended: &Arc<watch::Sender<usize>>,
-    ) -> Result<(Started, SourceThread), StartError> {
+    ) -> Result<(ClassState, SourceThread), StartError> {
         let class = topology.class().clone();
         let failed = |errors| StartError::Resolve { class: class.clone(), errors };
         let declared = Declared::of(&topology, source.axes()).map_err(|problems| failed(ResolveErrors(problems)))?;
@@ -374,7 +374,8 @@ impl Shared {
             end
         })?;
         let clock = Arc::clone(&self.clock);
-        Ok((Started { declared, plan, shards, driver: control, metrics, clock }, thread))
+        let doors = Doors { shards, driver: control, metrics, clock };
+        Ok((ClassState::new(declared, plan, doors), thread))
     }
 }
 

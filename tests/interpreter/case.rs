@@ -6,7 +6,7 @@ use std::fmt;
 use gristmill::topology::{Attributes, Node};
 use gristmill::traits::RowsRecord;
 use gristmill::traits::source::{ABSENT_F32, ABSENT_F64, AxisStreams};
-use gristmill::words::{Column, Offset, Span, Time};
+use gristmill::words::{Column, NodeId, Offset, Span, Time};
 
 use super::legal;
 
@@ -41,6 +41,31 @@ pub struct PlanVersion {
     pub nodes: Vec<Node>,
     /// What is known of the keys.
     pub attributes: Attributes,
+    /// What was decided about nodes while they ran.
+    pub held: BTreeMap<NodeId, Held>,
+}
+
+/// What was decided about a node while it ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Whether it is paused.
+    pub paused: bool,
+    /// How often it was resumed.
+    pub resumed: u32,
+    /// How often it was reset.
+    pub reset: u32,
+}
+
+impl PlanVersion {
+    /// What was decided about a node.
+    pub fn held(&self, node: &Node) -> Held {
+        self.held.get(&node.name()).copied().unwrap_or_default()
+    }
+
+    /// All that the state of a node depends on.
+    pub fn state_of(&self, node: &Node) -> String {
+        format!("{} reset {}", node.content(), self.held(node).reset)
+    }
 }
 
 /// How rows come in: the same for all axes of a case.
@@ -168,6 +193,9 @@ impl fmt::Debug for PlanVersion {
                 node.priority,
                 node.content()
             )?;
+        }
+        for (node, held) in &self.held {
+            writeln!(f, "    {node}: {held:?}")?;
         }
         for key in self.attributes.keys() {
             writeln!(f, "    @{key}: {:?}", self.attributes.of(key))?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use gristmill::defect::Defect;
-use gristmill::topology::node::Node;
+use gristmill::topology::node::{Node, NodeKind};
 use gristmill::words::{NodeId, Revision};
 use gristmill::{BadRow, DeployError, Deployment, IntakePolicy, Runtime, Topology};
 
-use super::case::{self, CLASS, Case, PlanVersion, Switch};
+use super::case::{self, CLASS, Case, Held, PlanVersion, Switch};
 use super::feed::Feed;
 use super::gather::Gather;
 use super::outcome::Outcome;
@@ -54,7 +54,9 @@ async fn run_case(case: &Case, defect: Option<Defect>) -> Ran {
     let gather = Gather::default();
     let (feed, source) = Feed::new(case);
     let first = &case.plans[0];
-    let topology = Topology::new(CLASS).with_all(first.nodes.iter().cloned()).attributes(first.attributes.clone());
+    let paused = first.nodes.iter().filter(|node| first.held(node).paused).map(Node::name);
+    let topology = Topology::new(CLASS).with_all(first.nodes.iter().cloned()).paused(paused);
+    let topology = topology.attributes(first.attributes.clone());
     let mut builder = Runtime::builder().topology(topology).source(source).defect(defect);
     builder = builder.dead_letters(gather.dead_letters());
     for binding in bindings(case) {
@@ -109,6 +111,11 @@ fn policy(intake: &case::Intake) -> IntakePolicy {
     }
 }
 
+/// Sinks have no state.
+fn reset(deployment: Deployment, node: &Node) -> Deployment {
+    if node.kind == NodeKind::Sink { deployment } else { deployment.reset(node.name()) }
+}
+
 /// What leads from one version to the next: removed, added and changed nodes, and other attributes.
 fn deployment(before: &PlanVersion, after: &PlanVersion) -> Deployment {
     let by_name = |plan: &PlanVersion| -> BTreeMap<NodeId, Node> {
@@ -120,6 +127,18 @@ fn deployment(before: &PlanVersion, after: &PlanVersion) -> Deployment {
         deployment = deployment.remove(name.clone());
     }
     for (name, node) in new {
+        let was = old.get(&name).map_or_else(Held::default, |node| before.held(node));
+        let is = after.held(&node);
+        if is.paused && !was.paused {
+            deployment = deployment.pause(name.clone());
+        }
+        if is.resumed != was.resumed {
+            deployment = deployment.resume(name.clone());
+        }
+        // What cannot keep its state has to be reset as well.
+        if is.reset != was.reset || old.get(&name).is_some_and(|before| before.content() != node.content()) {
+            deployment = reset(deployment, &node);
+        }
         if old.get(&name).is_none_or(|before| !before.same(&node)) {
             deployment = deployment.put(node);
         }

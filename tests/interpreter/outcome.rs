@@ -158,6 +158,12 @@ mechanisms! {
     Error,
     /// A row that a node in quarantine did not compute.
     Quarantine,
+    /// A row that a paused node did not compute.
+    Paused,
+    /// A node was resumed, which ended a quarantine.
+    QuarantineResumed,
+    /// A node was reset.
+    Reset,
     /// A replaced artifact ended a quarantine.
     QuarantineEnded,
     /// A node for one key ran.

@@ -155,9 +155,9 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// Whether a node of this name and content runs.
+    /// Whether a node of this name runs, with what its state depends on.
     pub(crate) fn runs(&self, name: &NodeId, content: &str) -> bool {
-        self.running.iter().any(|node| node.name() == *name && node.content() == content)
+        self.running.iter().any(|node| node.name() == *name && self.version.state_of(node) == content)
     }
 
     /// The node that provides `name` for a key: of those that take it the most specific, then that of the highest

@@ -168,7 +168,9 @@ impl Interpreter<'_> {
         let partition = self.partitions.entry(number).or_default();
         let cause = Cause { offset: partition.last.unwrap_or(Offset(-1)), row: u32::MAX };
         let (old, new) = (&self.plans[partition.plan], &self.plans[partition.plan + 1]);
-        let goes = |node: &&&Node| !new.runs(&node.name(), &node.content());
+        let resets = new.running.iter().filter(|node| old.version.held(node).reset < new.version.held(node).reset);
+        resets.for_each(|_| self.outcome.count(Mechanism::Reset));
+        let goes = |node: &&&Node| !new.runs(&node.name(), &old.version.state_of(node));
         let waits = |node: &&&Node| matches!(node.rule, RowRule::OnAll { .. });
         let departing: BTreeSet<NodeId> =
             old.running.iter().filter(goes).filter(waits).map(|node| node.name()).collect();

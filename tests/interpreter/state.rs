@@ -53,6 +53,8 @@ pub(crate) struct NodeState {
     pub(crate) quarantined: bool,
     /// The artifact that it scored with last.
     artifact: Option<Digest>,
+    /// How often it had been resumed then.
+    resumed: u32,
 }
 
 impl NodeState {
@@ -71,6 +73,7 @@ impl NodeState {
             failures: Vec::new(),
             quarantined: false,
             artifact: None,
+            resumed: 0,
         }
     }
 
@@ -113,6 +116,17 @@ impl NodeState {
         {
             self.quarantined = true;
         }
+    }
+
+    /// Says how often the node was resumed. Once more than before ends a quarantine and forgets the failures. Gives
+    /// whether a quarantine ended.
+    pub(crate) fn resumed_to(&mut self, resumed: u32) -> bool {
+        if self.resumed == resumed {
+            return false;
+        }
+        self.resumed = resumed;
+        self.failures.clear();
+        std::mem::take(&mut self.quarantined)
     }
 
     /// Says with what the node scores from now on. Another artifact than before ends a quarantine and forgets the

@@ -64,7 +64,7 @@ impl<'c> Unit<'_, 'c> {
             Selector::Attribute { .. } => self.outcome.count(Mechanism::SelectorAttribute),
             Selector::Class => {}
         }
-        self.states.remove(&node.name()).unwrap_or_else(|| NodeState::new(node.content()))
+        self.states.remove(&node.name()).unwrap_or_else(|| NodeState::new(self.plan.version.state_of(node)))
     }
 
     /// A node, or the nodes of a loop: all their rows, row by row.
@@ -163,8 +163,7 @@ impl<'c> Unit<'_, 'c> {
                 self.outcome.count(Mechanism::QuarantineEnded);
             }
         }
-        if state.quarantined {
-            self.outcome.count(Mechanism::Quarantine);
+        if self.stands_still(node, state) {
             return self.write(node, at, None);
         }
         match &node.work {
@@ -189,6 +188,20 @@ impl<'c> Unit<'_, 'c> {
             }
             Work::Sink(_) => unreachable!("a sink provides nothing and so never runs here"),
         }
+    }
+
+    /// Whether a node computes nothing for the key.
+    fn stands_still(&mut self, node: &Node, state: &mut NodeState) -> bool {
+        let held = self.plan.version.held(node);
+        if state.resumed_to(held.resumed) {
+            self.outcome.count(Mechanism::QuarantineResumed);
+        }
+        if held.paused {
+            self.outcome.count(Mechanism::Paused);
+        } else if state.quarantined {
+            self.outcome.count(Mechanism::Quarantine);
+        }
+        held.paused || state.quarantined
     }
 
     fn model_of(&mut self, node: &Node) -> Option<std::sync::Arc<dyn Model>> {
@@ -326,7 +339,7 @@ impl<'c> Unit<'_, 'c> {
     fn tick(&mut self, node: &Node, state: &mut NodeState) {
         if let (Some(now), Work::Operator(operator)) = (self.tick, &node.work)
             && operator.own_rows()
-            && !state.quarantined
+            && !self.stands_still(node, state)
         {
             self.call_own(node, operator.as_ref(), state, &Call::Tick(now));
         }

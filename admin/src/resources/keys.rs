@@ -1,6 +1,6 @@
 //! What is known of a key.
 
-use gristmill::explain::NodeState;
+use gristmill::explain::Standing;
 use gristmill::words::Key;
 use serde_json::{Map, json};
 
@@ -23,7 +23,7 @@ pub(crate) fn get(call: Call) -> Answering {
         for node in names.iter().take(NODES_MAX) {
             let known = call.handle().explain(Some(plan.class.clone()), &node.name, &key).await?;
             watched &= known.watched;
-            if matches!(known.state, NodeState::Running { .. } | NodeState::Quarantined { .. }) {
+            if matches!(known.state, Standing::Running { .. } | Standing::Quarantined { .. }) {
                 for output in &known.outputs {
                     streams.insert(output.name.to_string(), json!(output.last));
                 }

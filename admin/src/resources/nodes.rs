@@ -22,7 +22,7 @@ pub(crate) fn put(call: Call) -> Answering {
     })
 }
 
-/// A manifest as the whole body, or a form: parts `manifest`, `remove` and `artifact:NAME` (a hash of what is kept), and
+/// A manifest as the whole body, or a form: parts `manifest`, `remove`, `reset` and `artifact:NAME` (a hash of what is kept), and
 /// every other part an artifact under the name that a manifest calls it.
 fn change(call: &Call) -> Result<ChangeSet, Problem> {
     let text = |bytes: &[u8]| {
@@ -37,6 +37,7 @@ fn change(call: &Call) -> Result<ChangeSet, Problem> {
         change = match (part.name.as_str(), part.name.strip_prefix("artifact:")) {
             ("manifest", _) => change.manifest(text(part.content)?),
             ("remove", _) => change.remove(NodeId::from(text(part.content)?)),
+            ("reset", _) => change.reset(NodeId::from(text(part.content)?)),
             (_, Some(name)) => {
                 let digest = text(part.content)?.trim().parse();
                 let digest = digest.map_err(|error| Problem::new("bad-body", format!("`{name}`: {error}")))?;
@@ -85,8 +86,25 @@ pub(crate) fn get(call: Call) -> Answering {
 }
 
 pub(crate) fn delete(call: Call) -> Answering {
+    change_one(call, ChangeSet::remove)
+}
+
+pub(crate) fn pause(call: Call) -> Answering {
+    change_one(call, ChangeSet::pause)
+}
+
+pub(crate) fn resume(call: Call) -> Answering {
+    change_one(call, ChangeSet::resume)
+}
+
+pub(crate) fn reset(call: Call) -> Answering {
+    change_one(call, ChangeSet::reset)
+}
+
+/// A change of the one node that the path names.
+fn change_one(call: Call, what: fn(ChangeSet, String) -> ChangeSet) -> Answering {
     Box::pin(async move {
-        let mut change = ChangeSet::new().remove(call.name(0, "node")?);
+        let mut change = what(ChangeSet::new(), call.name(0, "node")?.to_owned());
         if let Some(topology) = call.topology()? {
             change = change.of(topology);
         }
@@ -112,7 +130,8 @@ async fn reports(call: &Call) -> Result<Vec<NodeReport>, Problem> {
     };
     let mut nodes = Vec::new();
     for class in classes {
-        nodes.extend(call.handle().report(Some(class)).await?.nodes);
+        let report = call.handle().report(Some(class)).await?;
+        nodes.extend(report.nodes.into_iter().chain(report.in_transit));
     }
     Ok(nodes)
 }
@@ -121,6 +140,7 @@ fn shown(node: &NodeReport) -> Value {
     json!({
         "id": node.node,
         "topology": node.class,
+        "state": node.state,
         "kind": format!("{:?}", node.kind).to_lowercase(),
         "born": node.born,
         "wiring": node.wiring,

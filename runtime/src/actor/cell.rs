@@ -46,6 +46,8 @@ pub struct Counts {
     pub failed: u64,
     /// Rows that came while the node was quarantined for their key.
     pub quarantined: u64,
+    /// Rows that came while the node was paused.
+    pub paused: u64,
 }
 
 impl Counts {
@@ -56,6 +58,7 @@ impl Counts {
         self.skipped += other.skipped;
         self.failed += other.failed;
         self.quarantined += other.quarantined;
+        self.paused += other.paused;
     }
 }
 

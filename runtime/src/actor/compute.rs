@@ -14,6 +14,7 @@ use super::missing::{Filled, fill};
 use super::output::{Buffer, Finished};
 use super::tally::Count;
 use super::whole::Whole;
+use crate::defect::{self, Defect};
 use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
 use crate::traits::Rows;
@@ -252,9 +253,7 @@ impl<'f> NodeRun<'f> {
         let emits = self.plan.emits;
         let (times, causes) = (rows.times(), rows.causes());
         cell.counts.rows += times.len() as u64;
-        self.check_artifact(key, cell);
-        if cell.health.quarantined(key) {
-            cell.counts.quarantined += times.len() as u64;
+        if self.stands_still(key, times.len(), cell) {
             return;
         }
         let columns: SmallVec<[ColumnRef<'_>; NEEDS_ON_STACK]> = (0..self.plan.needs.len())
@@ -354,10 +353,25 @@ impl<'f> NodeRun<'f> {
         }
     }
 
-    /// A node that has another artifact for a key begins with a clean record.
-    pub(super) fn check_artifact(&self, key: KeyIndex, cell: &mut Cell) {
+    /// Whether the node computes nothing for a key: it is paused, or quarantined. Counts the rows if so.
+    #[inline]
+    pub(super) fn stands_still(&self, key: KeyIndex, rows: usize, cell: &mut Cell) -> bool {
+        self.check_artifact(key, cell);
+        if self.plan.paused() && !defect::is_chosen(Defect::Pause) {
+            cell.counts.paused += rows as u64;
+            return true;
+        }
+        let quarantined = cell.health.quarantined(key);
+        if quarantined {
+            cell.counts.quarantined += rows as u64;
+        }
+        quarantined
+    }
+
+    /// A node that has another artifact for a key, or was resumed, begins with a clean record.
+    fn check_artifact(&self, key: KeyIndex, cell: &mut Cell) {
         let Cell { health, members, .. } = cell;
-        health.with_artifact(key, || match &self.plan.node.work {
+        health.with_artifact(key, self.plan.resumed(), || match &self.plan.node.work {
             Work::Family(_) if self.only_run.is_none() => {
                 Some(cell::artifact(members, key, self.frame.plan.revision)?.digest())
             }
@@ -399,10 +413,10 @@ impl<'f> NodeRun<'f> {
     }
 
     fn tick(&self, run: usize, key: KeyIndex, now: Time, cause: Cause, cell: &mut Cell, out: &mut Buffer) {
-        let (Some(operator), Some(table)) = (&self.plan.operator, &mut cell.table) else { return };
-        if cell.health.quarantined(key) {
+        if self.stands_still(key, 0, cell) {
             return;
         }
+        let (Some(operator), Some(table)) = (&self.plan.operator, &mut cell.table) else { return };
         let mut outputs = out.outputs(0, 0, true);
         let result = guard::tick(operator.as_ref(), table.as_mut(), key, now, &mut outputs);
         out.caused(|_| cause);

@@ -44,6 +44,7 @@ impl Handler<Stage> for Shard {
 }
 
 /// Ends what only plans before a revision had.
+#[derive(Clone)]
 pub(crate) struct Retire {
     pub(crate) before: Revision,
     /// Keys whose own nodes changed.

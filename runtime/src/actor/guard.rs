@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::defect::{self, Defect};
 use crate::topology::scorer;
 use crate::traits::{AnyOperator, AnyTable, Digest, Model, Outputs, RowError, Rows};
-use crate::words::{KeyIndex, Time};
+use crate::words::{KeyIndex, Revision, Time};
 
 /// Failures within [`WINDOW_ROWS`] rows of a key that quarantine a node for it.
 pub(crate) const FAILURES_MAX: usize = 5;
@@ -69,6 +69,8 @@ pub(crate) struct Health(FxHashMap<KeyIndex, KeyHealth>);
 struct KeyHealth {
     /// The artifact that failed; another one begins with a clean record.
     artifact: Option<Digest>,
+    /// The revision that had ended the node's quarantines last, when it failed.
+    resumed: Option<Revision>,
     /// Rows since the first failure that is remembered.
     rows: u64,
     failed: VecDeque<u64>,
@@ -84,17 +86,26 @@ impl Health {
         !self.0.is_empty() && self.0.get(&key).is_some_and(|health| health.quarantined)
     }
 
-    /// Ends what is remembered of a key when the node has another artifact for it now.
-    pub(crate) fn with_artifact(&mut self, key: KeyIndex, artifact: impl FnOnce() -> Option<Digest>) {
+    /// Ends what is remembered of a key when the node has another artifact for it now, or was resumed since.
+    pub(crate) fn with_artifact(
+        &mut self,
+        key: KeyIndex,
+        resumed: Revision,
+        artifact: impl FnOnce() -> Option<Digest>,
+    ) {
         if self.0.is_empty() {
             return;
         }
         if let std::collections::hash_map::Entry::Occupied(mut entry) = self.0.entry(key) {
             let artifact = artifact();
-            if entry.get().artifact.is_some() && entry.get().artifact != artifact {
+            let health = entry.get();
+            let is_other = health.artifact.is_some() && health.artifact != artifact;
+            let is_later = health.resumed.is_some_and(|before| before < resumed);
+            if is_other || (is_later && !defect::is_chosen(Defect::Resume)) {
                 entry.remove();
             } else {
-                entry.get_mut().artifact = artifact;
+                let health = entry.get_mut();
+                (health.artifact, health.resumed) = (artifact, health.resumed.max(Some(resumed)));
             }
         }
     }

@@ -117,7 +117,6 @@ fn run_row(
     let work = &members[number].work;
     let key = work.frame.keys[run];
     cell.counts.rows += 1;
-    work.check_artifact(key, cell);
     let mut columns: SmallVec<[Column; NEEDS_ON_STACK]> = SmallVec::new();
     for (index, need) in work.plan.needs.iter().enumerate() {
         let mut column = Column::with_capacity(need.element, 1);
@@ -140,8 +139,7 @@ fn run_row(
         }
         columns.push(column);
     }
-    if cell.health.quarantined(key) {
-        cell.counts.quarantined += 1;
+    if work.stands_still(key, 1, cell) {
         return;
     }
     let lacks = work

@@ -20,6 +20,7 @@ pub(crate) enum Count {
     Skipped,
     Failed,
     Quarantined,
+    Paused,
     Quarantines,
     Frames,
 }
@@ -48,6 +49,7 @@ impl Tally {
         self.add(Count::Skipped, after.skipped - before.skipped);
         self.add(Count::Failed, after.failed - before.failed);
         self.add(Count::Quarantined, after.quarantined - before.quarantined);
+        self.add(Count::Paused, after.paused - before.paused);
     }
 
     /// What the intake has counted so far.

@@ -91,9 +91,7 @@ impl<'f> NodeRun<'f> {
         let start = out.begin(run, times, causes, false);
         let key = self.frame.keys[run];
         cell.counts.rows += times.len() as u64;
-        self.check_artifact(key, cell);
-        if cell.health.quarantined(key) {
-            cell.counts.quarantined += times.len() as u64;
+        if self.stands_still(key, times.len(), cell) {
             return true;
         }
         let mut few = [ColumnRef::F32(&[]); NEEDS_ON_STACK];

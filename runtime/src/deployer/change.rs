@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::registry::{RegistryError, digest_of};
+use crate::registry::{Decided, RegistryError, digest_of};
 use crate::supervisor::DeployError;
 use crate::topology::ManifestErrors;
 use crate::traits::Digest;
@@ -39,6 +39,7 @@ pub struct ChangeSet {
     /// With the hash of each, so that it is made once.
     pub(super) artifacts: BTreeMap<String, (Digest, Artifact)>,
     pub(super) remove: Vec<NodeId>,
+    pub(super) decided: Decided,
 }
 
 impl ChangeSet {
@@ -68,6 +69,27 @@ impl ChangeSet {
         self
     }
 
+    /// Makes a node compute nothing until it is resumed; its state stays.
+    #[must_use]
+    pub fn pause(mut self, node: impl Into<NodeId>) -> Self {
+        self.decided.pause.push(node.into());
+        self
+    }
+
+    /// Lets a node compute again that is paused, and ends its quarantines.
+    #[must_use]
+    pub fn resume(mut self, node: impl Into<NodeId>) -> Self {
+        self.decided.resume.push(node.into());
+        self
+    }
+
+    /// Lets the state of a node begin anew; a new version that cannot have it is refused without.
+    #[must_use]
+    pub fn reset(mut self, node: impl Into<NodeId>) -> Self {
+        self.decided.reset.push(node.into());
+        self
+    }
+
     /// The topology, where several run and no manifest says which.
     #[must_use]
     pub fn of(mut self, topology: impl Into<Class>) -> Self {
@@ -83,6 +105,7 @@ impl ChangeSet {
         let artifacts = self.artifacts.iter();
         parts.extend(artifacts.map(|(name, (digest, _))| ("artifact", name.clone(), digest.to_string())));
         parts.extend(self.remove.iter().map(|node| ("remove", node.to_string(), String::new())));
+        parts.extend(self.decided.all().map(|(word, node)| (word, node.to_string(), String::new())));
         hash_of(&parts)
     }
 }
@@ -158,6 +181,8 @@ impl From<DeployError> for Refusal {
             DeployError::UnknownNode { .. } => "unknown-node",
             DeployError::Resolve(_) => "does-not-resolve",
             DeployError::Stale { .. } => "stale-revision",
+            DeployError::Illegal { .. } => "illegal-move",
+            DeployError::StateLost { .. } => "state-lost",
             DeployError::Trial { .. } => "trial-failed",
             DeployError::Stage { .. } => "cannot-start",
             DeployError::TimedOut { .. } => "timed-out",

@@ -1,12 +1,15 @@
 //! A deployment: understood, recorded as begun, applied, recorded as done. What was answered is durable.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+
+use tracing::Instrument;
 
 use super::Deployer;
 use super::change::{ChangeSet, Outcome, Refusal, Terms};
 use super::read::{Sent, read, understand};
-use crate::registry::{AuditLine, ClassContent, Idempotency, Kind, Record, SetRef, Verdict};
-use crate::supervisor::{Applied, Deployment};
+use crate::registry::{AuditLine, ClassContent, Decided, Idempotency, Kind, Record, SetRef, Verdict};
+use crate::supervisor::{Applied, DeployError, Deployment};
 use crate::topology::Node;
 use crate::traits::Digest;
 use crate::words::{Class, NodeId, Revision};
@@ -20,10 +23,21 @@ pub(super) struct Plan {
     pub(super) kind: Kind,
     pub(super) put: Vec<Node>,
     pub(super) remove: Vec<NodeId>,
+    pub(super) decided: Decided,
+    /// Whether states may be lost without a `reset` for each.
+    pub(super) may_lose_state: bool,
     /// What the record says was put.
     pub(super) sets: Vec<SetRef>,
     /// What is deployed afterwards.
     pub(super) content: ClassContent,
+}
+
+/// What a record says was asked for.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) put: Vec<SetRef>,
+    pub(super) remove: Vec<NodeId>,
+    pub(super) decided: Decided,
 }
 
 impl Deployer {
@@ -32,6 +46,23 @@ impl Deployer {
     /// # Errors
     /// [`Refusal`] with everything that is wrong; what ran before runs on.
     pub async fn deploy(&self, change: ChangeSet, terms: &Terms) -> Result<Outcome, Refusal> {
+        let terms = terms.clone();
+        self.to_its_end(|deployer| async move { deployer.deploy_in_turn(change, &terms).await }).await
+    }
+
+    /// Does it in a task of its own, so that a caller who goes away leaves nothing half done.
+    pub(super) async fn to_its_end<F>(&self, what: impl FnOnce(Self) -> F) -> Result<Outcome, Refusal>
+    where
+        F: Future<Output = Result<Outcome, Refusal>> + Send + 'static,
+    {
+        match tokio::spawn(what(self.clone()).in_current_span()).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(DeployError::Stopped.into()),
+        }
+    }
+
+    async fn deploy_in_turn(&self, change: ChangeSet, terms: &Terms) -> Result<Outcome, Refusal> {
         let _turn = self.0.turn.lock().await;
         let asked = change.digest();
         if let Some(answer) = self.said_before(terms, asked) {
@@ -43,7 +74,8 @@ impl Deployer {
             Err(refusal) => {
                 let topology = change.topology.clone().unwrap_or_else(|| Class::from("?"));
                 let put = sent.into_iter().map(|sent| sent.set).collect();
-                let record = self.record_of(terms, asked, topology, Kind::Deploy, put, &change.remove).await;
+                let said = Said { put, remove: change.remove, decided: change.decided };
+                let record = self.record_of(terms, asked, topology, Kind::Deploy, said).await;
                 return Err(self.refuse(terms, record, refusal));
             }
         };
@@ -55,8 +87,8 @@ impl Deployer {
 
     /// What a change set means, on top of what is deployed.
     fn plan(&self, change: &ChangeSet, sent: &[Sent]) -> Result<Plan, Refusal> {
-        if change.manifests.is_empty() && change.remove.is_empty() {
-            return Err(Refusal::new("nothing-to-do", "no manifest was sent and no node is to be removed"));
+        if change.manifests.is_empty() && change.remove.is_empty() && change.decided.is_nothing() {
+            return Err(Refusal::new("nothing-to-do", "no manifest was sent and no node is named"));
         }
         let understood = understand(change, sent, &self.0.operators, |digest| self.load(digest))?;
         let topology = self.topology(understood.topology.as_ref())?;
@@ -70,7 +102,17 @@ impl Deployer {
             content.put(&set, names);
             sets.push(set);
         }
-        Ok(Plan { topology, kind: Kind::Deploy, put: understood.nodes, remove: change.remove.clone(), sets, content })
+        content.decide(&change.decided);
+        Ok(Plan {
+            topology,
+            kind: Kind::Deploy,
+            put: understood.nodes,
+            remove: change.remove.clone(),
+            decided: change.decided.clone(),
+            may_lose_state: false,
+            sets,
+            content,
+        })
     }
 
     /// The topology that is meant.
@@ -149,8 +191,7 @@ impl Deployer {
         asked: Digest,
         topology: Class,
         kind: Kind,
-        put: Vec<SetRef>,
-        remove: &[NodeId],
+        said: Said,
     ) -> Record {
         let used = self.0.handle.revision().await;
         let folder = self.folder();
@@ -162,8 +203,9 @@ impl Deployer {
             who: terms.who.clone(),
             when: self.0.clock.wall(),
             verdict: Verdict::Begun,
-            put,
-            remove: remove.to_vec(),
+            put: said.put,
+            remove: said.remove,
+            decided: said.decided,
             idempotency: terms.idempotency.clone().map(|key| Idempotency { key, content: asked }),
             ground: self.0.ground,
             content: folder.in_force().map_or_else(BTreeMap::new, |record| record.content.clone()),
@@ -198,11 +240,18 @@ impl Deployer {
 
     /// Carries a plan out, between a record that says so and one that says what became of it.
     pub(super) async fn carry_out(&self, plan: Plan, terms: &Terms, asked: Digest) -> Result<Outcome, Refusal> {
-        let Plan { topology, kind, put, remove, sets, content } = plan;
-        let mut record = self.record_of(terms, asked, topology.clone(), kind, sets, &remove).await;
+        let Plan { topology, kind, put, remove, decided, may_lose_state, sets, content } = plan;
+        let said = Said { put: sets, remove, decided };
+        let mut record = self.record_of(terms, asked, topology.clone(), kind, said).await;
         let limit = *self.0.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let deployment = Deployment::of(topology.clone()).put_all(put).numbered(record.revision).within(limit);
-        let deployment = remove.into_iter().fold(deployment, Deployment::remove);
+        let deployment = record.remove.iter().cloned().fold(deployment, Deployment::remove);
+        let deployment = record.decided.pause.iter().cloned().fold(deployment, Deployment::pause);
+        let deployment = record.decided.resume.iter().cloned().fold(deployment, Deployment::resume);
+        let mut deployment = record.decided.reset.iter().cloned().fold(deployment, Deployment::reset);
+        if may_lose_state {
+            deployment = deployment.may_lose_state();
+        }
         let preview = match self.0.handle.preview(deployment).await {
             Ok(preview) => preview,
             Err(error) => return Err(self.refuse(terms, record, error.into())),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Deployer;
 use super::change::{Outcome, Refusal, Terms, hash_of};
-use super::deploy::Plan;
+use super::deploy::{Plan, Said};
 use super::read::nodes_of;
-use crate::registry::{ClassContent, Kind, Record, SetRef};
+use crate::registry::{ClassContent, Decided, Kind, Record, SetRef};
 use crate::topology::Node;
 use crate::words::{Class, NodeId, Revision};
 
@@ -17,6 +17,16 @@ impl Deployer {
     /// # Errors
     /// As [`Deployer::deploy`], and when the revision is not kept or was never in force.
     pub async fn rollback(&self, to: Revision, topology: Option<&Class>, terms: &Terms) -> Result<Outcome, Refusal> {
+        let (topology, terms) = (topology.cloned(), terms.clone());
+        self.to_its_end(|deployer| async move { deployer.rollback_in_turn(to, topology.as_ref(), &terms).await }).await
+    }
+
+    async fn rollback_in_turn(
+        &self,
+        to: Revision,
+        topology: Option<&Class>,
+        terms: &Terms,
+    ) -> Result<Outcome, Refusal> {
         let _turn = self.0.turn.lock().await;
         let named = topology.map_or_else(String::new, ToString::to_string);
         let asked = hash_of(&[("rollback", to.to_string(), named)]);
@@ -28,7 +38,7 @@ impl Deployer {
             Ok(plan) => self.carry_out(plan, terms, asked).await,
             Err(refusal) => {
                 let topology = topology.cloned().unwrap_or_else(|| Class::from("?"));
-                let record = self.record_of(terms, asked, topology, Kind::Rollback { to }, Vec::new(), &[]).await;
+                let record = self.record_of(terms, asked, topology, Kind::Rollback { to }, Said::default()).await;
                 Err(self.refuse(terms, record, refusal))
             }
         }
@@ -44,7 +54,13 @@ impl Deployer {
         let now = self.content(&topology);
         let (put, remove) = self.difference(&topology, &now, &then)?;
         let sets = then.sets.clone();
-        Ok(Plan { topology, kind: Kind::Rollback { to }, put, remove, sets, content: then })
+        let decided = Decided {
+            pause: then.paused.difference(&now.paused).cloned().collect(),
+            resume: now.paused.difference(&then.paused).filter(|node| !remove.contains(node)).cloned().collect(),
+            reset: Vec::new(),
+        };
+        let kind = Kind::Rollback { to };
+        Ok(Plan { topology, kind, put, remove, decided, may_lose_state: true, sets, content: then })
     }
 
     /// A revision that was in force.

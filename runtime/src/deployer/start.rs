@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::change::{Refusal, hash_of};
 use super::read::nodes_of;
 use super::{Deployer, Inner, LIMIT_DEFAULT};
-use crate::registry::{AuditLine, ClassContent, Kind, Record, RegistryError, RegistryFolder, Verdict};
+use crate::registry::{AuditLine, ClassContent, Decided, Kind, Record, RegistryError, RegistryFolder, Verdict};
 use crate::runtime::{Builder, StartError};
 use crate::topology::{Node, Registry, Topology, Work};
 use crate::traits::Digest;
@@ -73,6 +73,7 @@ impl Deployer {
                 verdict: Verdict::Applied { changes: "the host's topologies".to_owned() },
                 put: Vec::new(),
                 remove: Vec::new(),
+                decided: Decided::default(),
                 idempotency: None,
                 ground,
                 content: in_force.map_or_else(BTreeMap::new, |record| record.content),
@@ -111,7 +112,9 @@ fn lay(
             nodes.extend(made.remove(name).map(|node| (name.clone(), node)));
         }
     }
-    Ok(Topology::new(class).with_all(nodes.into_values()).attributes(topology.known_attributes().clone()))
+    let paused: Vec<NodeId> = content.paused.iter().filter(|node| nodes.contains_key(*node)).cloned().collect();
+    let laid = Topology::new(class).with_all(nodes.into_values()).paused(paused);
+    Ok(laid.attributes(topology.known_attributes().clone()))
 }
 
 /// A hash of what the host starts with.

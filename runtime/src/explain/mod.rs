@@ -28,7 +28,7 @@ pub struct Explanation {
     /// The revision that runs.
     pub revision: Revision,
     /// How the node stands for the key.
-    pub state: NodeState,
+    pub state: Standing,
     /// What keeps it from writing, what matters most first; empty when nothing does.
     pub reasons: Vec<Reason>,
     /// What it reads, the gate last; for a sink what it takes.
@@ -47,7 +47,7 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum NodeState {
+pub enum Standing {
     /// It runs.
     Running {
         /// The revision in which it began.
@@ -58,6 +58,8 @@ pub enum NodeState {
         /// Its last failure.
         reason: String,
     },
+    /// It is paused, and keeps its state.
+    Paused,
     /// It waits for providers.
     Pending {
         /// Streams that nobody provides.

@@ -1,6 +1,6 @@
 //! From a plan and what a shard knows to an explanation.
 
-use super::{Explanation, NeedSeen, NodeState, OutputSeen, Reason, Seen};
+use super::{Explanation, NeedSeen, OutputSeen, Reason, Seen, Standing};
 use crate::actor::explain::{KeyLook, LastValue, Looked};
 use crate::topology::declared::Declared;
 use crate::topology::need::NeedKind;
@@ -49,7 +49,7 @@ impl Question<'_> {
                 OutputSeen { name: name.clone(), last }
             };
             explained.outputs = node.node.provides.iter().enumerate().map(output).collect();
-            if let NodeState::Running { .. } | NodeState::Quarantined { .. } = explained.state {
+            if let Standing::Running { .. } | Standing::Quarantined { .. } = explained.state {
                 explained.reasons = self.reasons(node, &explained, look);
             }
         }
@@ -68,28 +68,31 @@ impl Question<'_> {
         running: Option<&PlanNode>,
         attributes: &KeyAttributes,
         look: &KeyLook,
-    ) -> NodeState {
+    ) -> Standing {
         let Some(node) = declared else {
             let names: Vec<StreamName> = self.declared.base.keys().map(|name| name.as_str().into()).collect();
             let nearest = nearest(self.node, names.iter()).map(|name| NodeId::from(name.as_str()));
-            return NodeState::Unknown { nearest };
+            return Standing::Unknown { nearest };
         };
         if let Some(lacks) = self.plan.base.pending.get(self.node) {
-            return NodeState::Pending { lacks: lacks.clone() };
+            return Standing::Pending { lacks: lacks.clone() };
         }
         if !node.selector.takes(self.key, attributes) {
-            return NodeState::NotSelected { why: not_taken(&node.selector, self.key, attributes) };
+            return Standing::NotSelected { why: not_taken(&node.selector, self.key, attributes) };
         }
-        let Some(running) = running else { return NodeState::Unused };
+        let Some(running) = running else { return Standing::Unused };
         if let Some(by) = node.provides.iter().find_map(|(name, _)| self.provider(name, attributes))
             && by != *self.node
         {
-            return NodeState::Overridden { by };
+            return Standing::Overridden { by };
+        }
+        if running.paused() {
+            return Standing::Paused;
         }
         if look.quarantined {
-            return NodeState::Quarantined { reason: look.last_failure.clone().unwrap_or_default() };
+            return Standing::Quarantined { reason: look.last_failure.clone().unwrap_or_default() };
         }
-        NodeState::Running { born: running.born }
+        Standing::Running { born: running.born }
     }
 
     /// Who provides a stream for the key.

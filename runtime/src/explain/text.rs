@@ -2,18 +2,19 @@
 
 use std::fmt;
 
-use super::{Explanation, NodeState, Reason, Seen};
+use super::{Explanation, Reason, Seen, Standing};
 use crate::actor::Counts;
 
 fn list<T: fmt::Display>(names: &[T]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-impl fmt::Display for NodeState {
+impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running { born } => write!(f, "running since revision {born}"),
             Self::Quarantined { reason } => write!(f, "in quarantine: it failed too often, last as {reason}"),
+            Self::Paused => f.write_str("paused: it computes nothing until it is resumed"),
             Self::Pending { lacks } => write!(f, "pending until somebody provides {}", list(lacks)),
             Self::Unused => f.write_str("unused: no sink asks for what it provides"),
             Self::NotSelected { why } => write!(f, "not for this key: {why}"),
@@ -77,9 +78,9 @@ impl fmt::Display for Explanation {
         }
         self.outputs.iter().try_for_each(|output| write!(f, "\n  wrote {}: {}", output.name, output.last))?;
         if let Some(counts) = &self.counts {
-            let Counts { rows, computed, skipped, failed, quarantined } = counts;
+            let Counts { rows, computed, skipped, failed, quarantined, paused } = counts;
             write!(f, "\n  {rows} rows over all keys: {computed} computed, {skipped} skipped, ")?;
-            write!(f, "{failed} failed, {quarantined} in quarantine")?;
+            write!(f, "{failed} failed, {quarantined} in quarantine, {paused} paused")?;
         }
         if !self.watched && self.counts.is_some() {
             f.write_str("\n  what was not kept is kept from now on: ask again after the next rows")?;

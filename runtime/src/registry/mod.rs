@@ -21,4 +21,4 @@ mod record;
 pub use artifacts::{UNREFERRED_KEPT, digest_of};
 pub use error::RegistryError;
 pub use folder::{AuditLine, REVISIONS_KEPT, RegistryFolder};
-pub use record::{ClassContent, Idempotency, Kind, Record, SetRef, Verdict};
+pub use record::{ClassContent, Decided, Idempotency, Kind, Record, SetRef, Verdict};

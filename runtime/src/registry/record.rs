@@ -28,12 +28,40 @@ pub struct Record {
     pub put: Vec<SetRef>,
     /// The nodes that it removed.
     pub remove: Vec<NodeId>,
+    /// What it decided about nodes beside what they are.
+    #[serde(default, skip_serializing_if = "Decided::is_nothing")]
+    pub decided: Decided,
     /// The client's key, by which it gets the same answer again.
     pub idempotency: Option<Idempotency>,
     /// A hash of the topologies that the host starts with; what is deployed lies on top of them.
     pub ground: Digest,
     /// All that is deployed on top of what the host starts with, if this was applied, by topology.
     pub content: BTreeMap<Class, ClassContent>,
+}
+
+/// What a deployment decided about nodes beside what they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Decided {
+    /// Nodes that were paused.
+    pub pause: Vec<NodeId>,
+    /// Nodes that were resumed.
+    pub resume: Vec<NodeId>,
+    /// Nodes whose state began anew.
+    pub reset: Vec<NodeId>,
+}
+
+impl Decided {
+    /// Whether nothing was.
+    pub fn is_nothing(&self) -> bool {
+        self.pause.is_empty() && self.resume.is_empty() && self.reset.is_empty()
+    }
+
+    /// All of it, with a word for each.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &NodeId)> {
+        let all = [("pause", &self.pause), ("resume", &self.resume), ("reset", &self.reset)];
+        all.into_iter().flat_map(|(word, nodes)| nodes.iter().map(move |node| (word, node)))
+    }
 }
 
 /// What was done.
@@ -111,6 +139,9 @@ pub struct ClassContent {
     pub nodes: BTreeMap<NodeId, usize>,
     /// Nodes of the host's that were removed.
     pub removed: BTreeSet<NodeId>,
+    /// Nodes that compute nothing until they are resumed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub paused: BTreeSet<NodeId>,
 }
 
 impl ClassContent {
@@ -135,10 +166,17 @@ impl ClassContent {
     /// Takes a node out; `of_host` when the host starts with a node of that name.
     pub fn remove(&mut self, node: &NodeId, of_host: bool) {
         self.nodes.remove(node);
+        self.paused.remove(node);
         if of_host {
             self.removed.insert(node.clone());
         }
         self.tidy();
+    }
+
+    /// Pauses and resumes.
+    pub fn decide(&mut self, decided: &Decided) {
+        self.paused.retain(|node| !decided.resume.contains(node));
+        self.paused.extend(decided.pause.iter().cloned());
     }
 
     /// Forgets manifests of which no node is left.

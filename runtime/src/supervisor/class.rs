@@ -6,11 +6,14 @@ use std::sync::mpsc::SyncSender;
 
 use actix::Addr;
 
+use super::deployment::Deployment;
+use super::error::DeployError;
+use super::node_state::NodeState;
 use crate::actor::driver::Control;
 use crate::actor::shard::Shard;
 use crate::metrics::ClassMetrics;
 use crate::topology::declared::Declared;
-use crate::topology::plan::ClassPlan;
+use crate::topology::plan::{ClassPlan, PlanNode};
 use crate::traits::Clock;
 use crate::words::Revision;
 
@@ -18,21 +21,28 @@ use crate::words::Revision;
 pub(crate) struct ClassState {
     pub(crate) declared: Declared,
     pub(crate) plan: Arc<ClassPlan>,
-    pub(crate) shards: Vec<Addr<Shard>>,
-    pub(crate) driver: SyncSender<Control>,
-    pub(crate) metrics: Arc<ClassMetrics>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) doors: Arc<Doors>,
     /// What was declared at earlier revisions, the newest last.
     pub(crate) history: VecDeque<(Revision, Declared)>,
+    /// The plan whose actors are being started.
+    pub(crate) staged: Option<Arc<ClassPlan>>,
+    /// Nodes that only plans before a revision have, as long as rows of those are under way.
+    pub(crate) draining: Vec<(Revision, Vec<Arc<PlanNode>>)>,
 }
 
 /// Revisions of a class that can be gone back to.
 pub(crate) const HISTORY_MAX: usize = 100;
 
-/// What the runtime hands over when a class starts.
-pub(crate) struct Started {
-    pub(crate) declared: Declared,
-    pub(crate) plan: Arc<ClassPlan>,
+/// What a deployment is prepared on.
+pub(crate) struct Ground {
+    /// What is declared, or was at the revision that is gone back to.
+    pub(super) declared: Declared,
+    /// What runs.
+    pub(super) plan: Arc<ClassPlan>,
+}
+
+/// The ways to what carries out the plans of a class.
+pub(crate) struct Doors {
     pub(crate) shards: Vec<Addr<Shard>>,
     pub(crate) driver: SyncSender<Control>,
     pub(crate) metrics: Arc<ClassMetrics>,
@@ -40,22 +50,44 @@ pub(crate) struct Started {
 }
 
 impl ClassState {
-    pub(crate) fn new(started: Started) -> Self {
-        let Started { declared, plan, shards, driver, metrics, clock } = started;
+    pub(crate) fn new(declared: Declared, plan: Arc<ClassPlan>, doors: Doors) -> Self {
         let history = VecDeque::from([(plan.revision, declared.clone())]);
-        let class = Self { declared, plan, shards, driver, metrics, clock, history };
+        let class = Self { declared, plan, doors: Arc::new(doors), history, staged: None, draining: Vec::new() };
         class.record();
         class
     }
 
+    /// What a deployment is prepared on.
+    pub(crate) fn ground(&self, deployment: &Deployment) -> Result<Ground, DeployError> {
+        let declared = match deployment.back_to {
+            None => self.declared.clone(),
+            Some(back_to) => {
+                let kept = || self.history.iter().map(|(kept, _)| kept.to_string()).collect::<Vec<_>>().join(", ");
+                let then = self.history.iter().find(|(kept, _)| *kept == back_to);
+                let (_, then) = then.ok_or_else(|| DeployError::UnknownRevision { revision: back_to, kept: kept() })?;
+                then.clone()
+            }
+        };
+        Ok(Ground { declared, plan: Arc::clone(&self.plan) })
+    }
+
     /// A plan took over.
-    pub(crate) fn took_over(&mut self, declared: Declared, plan: Arc<ClassPlan>) {
+    pub(crate) fn took_over(&mut self, declared: Declared, plan: Arc<ClassPlan>, departed: Vec<Arc<PlanNode>>) {
         self.history.push_back((plan.revision, declared.clone()));
         if self.history.len() > HISTORY_MAX {
             self.history.pop_front();
         }
+        self.draining.push((plan.revision, departed));
         (self.declared, self.plan) = (declared, plan);
         self.record();
+    }
+
+    /// Nodes that begin, or end: with how they stand.
+    pub(crate) fn in_transit(&self) -> impl Iterator<Item = (&Arc<PlanNode>, NodeState)> {
+        let is_new = |node: &&Arc<PlanNode>| self.plan.node(&node.name).is_none_or(|now| now.born != node.born);
+        let staged = self.staged.iter().flat_map(|plan| plan.nodes()).filter(is_new);
+        let draining = self.draining.iter().flat_map(|(_, nodes)| nodes);
+        staged.map(|node| (node, NodeState::Staged)).chain(draining.map(|node| (node, NodeState::Draining)))
     }
 
     /// Tells the recorder what runs.
@@ -65,9 +97,10 @@ impl ClassState {
         let running = base.nodes.len() + own;
         let exact = (&declared.exact).into_iter().map(|(_, nodes)| nodes.len()).sum::<usize>();
         let unused = (declared.base.len() + exact).saturating_sub(running + base.pending.len());
-        self.metrics.revision.set(self.plan.revision.0 as f64);
-        self.metrics.running.set(running as f64);
-        self.metrics.pending.set(base.pending.len() as f64);
-        self.metrics.unused.set(unused as f64);
+        let metrics = &self.doors.metrics;
+        metrics.revision.set(self.plan.revision.0 as f64);
+        metrics.running.set(running as f64);
+        metrics.pending.set(base.pending.len() as f64);
+        metrics.unused.set(unused as f64);
     }
 }

@@ -1,5 +1,7 @@
 //! Why a deployment did not happen.
 
+use super::node_state::{Move, NodeState};
+use crate::topology::node::NodeKind;
 use crate::topology::problem::ResolveErrors;
 use crate::words::{Class, NodeId, Revision};
 
@@ -40,6 +42,27 @@ pub enum DeployError {
         /// What runs.
         current: Revision,
     },
+    /// A node cannot be paused, resumed or reset.
+    #[error("`{node}` cannot be {}: {}", asked.done(), refused(*state, *kind))]
+    Illegal {
+        /// The node.
+        node: NodeId,
+        /// How it stands.
+        state: NodeState,
+        /// What was asked for.
+        asked: Move,
+        /// What it is.
+        kind: NodeKind,
+    },
+    /// States would be lost, and nobody said that they may be.
+    #[error(
+        "{} would lose what is known of earlier rows, as its new version cannot have it; say `reset` to let it begin anew",
+        nodes.iter().map(|node| format!("`{node}`")).collect::<Vec<_>>().join(", ")
+    )]
+    StateLost {
+        /// The nodes.
+        nodes: Vec<NodeId>,
+    },
     /// A model could not score its first row.
     #[error("`{node}` failed on its trial row: {reason}")]
     Trial {
@@ -78,4 +101,11 @@ pub enum DeployError {
     /// The runtime has stopped.
     #[error("the runtime has stopped")]
     Stopped,
+}
+
+fn refused(state: NodeState, kind: NodeKind) -> String {
+    match kind {
+        NodeKind::Sink => "it is a sink, and what it does not write would be lost; remove it instead".to_owned(),
+        _ => format!("it is {state}"),
+    }
 }

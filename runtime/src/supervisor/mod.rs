@@ -2,9 +2,15 @@
 
 mod class;
 mod deploy;
+mod deployment;
 mod error;
+pub mod node_state;
+mod prepare;
+mod trial;
 
-pub(crate) use class::{ClassState, Started};
-pub use deploy::{Applied, Deployment};
-pub(crate) use deploy::{apply, phase, prepare};
+pub(crate) use class::{ClassState, Doors};
+pub(crate) use deploy::{drain_and_retire, phase, switch, try_and_stage};
+pub use deployment::{Applied, Deployment};
 pub use error::DeployError;
+pub use node_state::NodeState;
+pub(crate) use prepare::{Staged, prepare};

@@ -7,6 +7,7 @@ use immutable_chunkmap::map::MapM;
 
 use super::attributes::Attributes;
 use super::graph::Topology;
+use super::held::{AllHeld, hold};
 use super::node::Node;
 use super::problem::Problem;
 use crate::traits::Axes;
@@ -23,6 +24,8 @@ pub struct Declared {
     pub exact: MapM<Key, Arc<BTreeMap<NodeId, Arc<Node>>>>,
     /// What is known of keys.
     pub attributes: Arc<Attributes>,
+    /// What was decided about nodes while they ran.
+    pub held: AllHeld,
     /// What the source brings.
     pub axes: Axes,
 }
@@ -30,7 +33,14 @@ pub struct Declared {
 impl Declared {
     /// Nothing yet.
     pub fn nothing(class: Class, axes: Axes) -> Self {
-        Self { class, base: BTreeMap::new(), exact: MapM::default(), attributes: Arc::default(), axes }
+        Self {
+            class,
+            base: BTreeMap::new(),
+            exact: MapM::default(),
+            attributes: Arc::default(),
+            held: AllHeld::default(),
+            axes,
+        }
     }
 
     /// What a topology declares.
@@ -62,6 +72,9 @@ impl Declared {
                 }
             }
         }
+        for node in topology.paused_nodes() {
+            hold(&mut declared.held, node, |held| held.paused = true);
+        }
         declared.exact = exact.into_iter().map(|(key, nodes)| (key, Arc::new(nodes))).collect();
         declared
     }
@@ -91,6 +104,7 @@ impl Declared {
 
     /// Takes a node out; `None` when there is none of that name.
     pub fn take(&mut self, name: &NodeId) -> Option<Arc<Node>> {
+        self.held.remove_cow(name);
         if let Some(node) = self.base.remove(name) {
             return Some(node);
         }

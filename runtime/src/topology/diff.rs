@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::node::Node;
 use super::plan::{ClassPlan, PlanNode};
 use crate::words::{NodeId, Revision, StreamName};
 
@@ -30,6 +31,23 @@ pub enum Change {
         state_kept: bool,
         /// The revision it was born in.
         born: Revision,
+    },
+    /// A node does the same, and its state begins anew.
+    Reset {
+        /// Its name.
+        node: NodeId,
+        /// The revision it was born in.
+        born: Revision,
+    },
+    /// A node computes nothing from now on, and keeps its state.
+    Pause {
+        /// Its name.
+        node: NodeId,
+    },
+    /// A node computes again: it is not paused, and its quarantines end.
+    Resume {
+        /// Its name.
+        node: NodeId,
     },
     /// A node does the same, but its neighbours changed.
     Rewire {
@@ -66,6 +84,9 @@ impl Change {
             Self::Attributes => None,
             Self::Add { node, .. }
             | Self::Replace { node, .. }
+            | Self::Reset { node, .. }
+            | Self::Pause { node }
+            | Self::Resume { node }
             | Self::Rewire { node, .. }
             | Self::Wait { node, .. }
             | Self::Unused { node }
@@ -80,6 +101,9 @@ impl fmt::Display for Change {
             Self::Add { wiring, .. } => write!(f, "+ {wiring}"),
             Self::Replace { node, state_kept: true, .. } => write!(f, "~ {node}: replaced, its state stays"),
             Self::Replace { node, state_kept: false, .. } => write!(f, "~ {node}: replaced, its state begins anew"),
+            Self::Reset { node, .. } => write!(f, "~ {node}: its state begins anew"),
+            Self::Pause { node } => write!(f, "~ {node}: paused, its state stays"),
+            Self::Resume { node } => write!(f, "~ {node}: resumed"),
             Self::Rewire { node, .. } => write!(f, "~ {node}: rewired"),
             Self::Wait { node, lacks } => {
                 let lacks: Vec<String> = lacks.iter().map(|stream| format!("`{stream}`")).collect();
@@ -177,6 +201,9 @@ fn pairs(
         let (name, born) = (node.name.clone(), node.born);
         match before.get(&node.name) {
             None => added.push(Change::Add { wiring: wiring(node), node: name, born }),
+            Some(before) if before.born != born && before.node.same(&node.node) => {
+                changed.push(Change::Reset { node: name, born });
+            }
             Some(before) if before.born != born => {
                 changed.push(Change::Replace { node: name, state_kept: false, born });
             }
@@ -186,19 +213,34 @@ fn pairs(
             Some(before) if before.takes != node.takes => changed.push(Change::Rewire { node: name, born }),
             Some(_) => {}
         }
+        let Some(before) = before.get(&node.name) else { continue };
+        if node.paused() && !before.paused() {
+            changed.push(Change::Pause { node: node.name.clone() });
+        } else if before.paused() != node.paused() || before.resumed() < node.resumed() {
+            changed.push(Change::Resume { node: node.name.clone() });
+        }
     }
 }
 
 /// `id: needs → provides`, as `preview` prints it.
 pub fn wiring(node: &PlanNode) -> String {
-    let needs: Vec<String> = node.node.needs.iter().map(ToString::to_string).collect();
     let takes: Vec<String> = node.takes.iter().map(|(name, _)| name.to_string()).collect();
-    let provides: Vec<String> = node.node.provides.iter().map(|(name, _)| name.to_string()).collect();
+    wired(&node.name, &node.node, &takes)
+}
+
+/// The same of a node that does not run.
+pub fn declared_wiring(node: &Node) -> String {
+    wired(&node.name(), node, &[])
+}
+
+fn wired(name: &NodeId, node: &Node, takes: &[String]) -> String {
+    let needs: Vec<String> = node.needs.iter().map(ToString::to_string).collect();
+    let provides: Vec<String> = node.provides.iter().map(|(name, _)| name.to_string()).collect();
     let from = if needs.is_empty() { takes.join(", ") } else { needs.join(", ") };
     match (from.is_empty(), provides.is_empty()) {
-        (true, _) => format!("{}: → {}", node.name, provides.join(", ")),
-        (false, true) => format!("{}: {from} →", node.name),
-        (false, false) => format!("{}: {from} → {}", node.name, provides.join(", ")),
+        (true, _) => format!("{name}: → {}", provides.join(", ")),
+        (false, true) => format!("{name}: {from} →"),
+        (false, false) => format!("{name}: {from} → {}", provides.join(", ")),
     }
 }
 
@@ -207,11 +249,18 @@ pub fn replay(before: &Identities, changes: &Changes) -> Identities {
     let mut after = before.clone();
     for change in &changes.0 {
         match change {
-            Change::Attributes | Change::Wait { .. } | Change::Unused { .. } => {}
+            Change::Attributes
+            | Change::Pause { .. }
+            | Change::Resume { .. }
+            | Change::Wait { .. }
+            | Change::Unused { .. } => {}
             Change::Remove { node } => {
                 after.remove(node);
             }
-            Change::Add { node, born, .. } | Change::Replace { node, born, .. } | Change::Rewire { node, born } => {
+            Change::Add { node, born, .. }
+            | Change::Replace { node, born, .. }
+            | Change::Reset { node, born }
+            | Change::Rewire { node, born } => {
                 after.insert(node.clone(), *born);
             }
         }

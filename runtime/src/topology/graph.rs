@@ -5,7 +5,7 @@ use std::fmt;
 use super::attributes::Attributes;
 use super::build::IntoNode;
 use super::node::Node;
-use crate::words::Class;
+use crate::words::{Class, NodeId};
 
 /// What the user wants for a class of keys ("pump"): a set of nodes, applied to every key of the class.
 #[derive(Clone)]
@@ -13,6 +13,7 @@ pub struct Topology {
     class: Class,
     nodes: Vec<Node>,
     attributes: Attributes,
+    paused: Vec<NodeId>,
 }
 
 impl fmt::Debug for Topology {
@@ -24,7 +25,7 @@ impl fmt::Debug for Topology {
 impl Topology {
     /// A topology without nodes for a class of keys.
     pub fn new(class: impl Into<Class>) -> Self {
-        Self { class: class.into(), nodes: Vec::new(), attributes: Attributes::new() }
+        Self { class: class.into(), nodes: Vec::new(), attributes: Attributes::new(), paused: Vec::new() }
     }
 
     /// Adds a node.
@@ -48,6 +49,13 @@ impl Topology {
         self
     }
 
+    /// Nodes that compute nothing until they are resumed; see [`Deployment::pause`](crate::Deployment::pause).
+    #[must_use]
+    pub fn paused(mut self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        self.paused.extend(nodes);
+        self
+    }
+
     /// The class it is for.
     pub fn class(&self) -> &Class {
         &self.class
@@ -56,6 +64,11 @@ impl Topology {
     /// Its nodes, in the order they were added.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()
+    }
+
+    /// The nodes that begin paused.
+    pub fn paused_nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.paused.iter()
     }
 
     /// What is known of the keys beside their rows.

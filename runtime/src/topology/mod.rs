@@ -12,6 +12,7 @@ pub mod declared;
 pub mod diff;
 pub mod function;
 pub mod graph;
+pub mod held;
 pub mod manifest;
 pub mod need;
 pub mod node;

@@ -1,5 +1,6 @@
 //! A node as it is declared: what it needs and provides, what it runs, and for which rows and keys.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -44,7 +45,25 @@ pub struct Node {
     pub pending: bool,
     /// The user's version of a closure, which cannot be compared.
     pub version: u32,
+    /// Rows that its artifacts must score as is written there before they are deployed.
+    pub trial: Vec<TrialRow>,
 }
+
+/// A row with what a model has to make of it, checked before the model is deployed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialRow {
+    /// For a family: the key whose model is asked; its default unless said.
+    pub key: Option<Key>,
+    /// What the row has, by name; what is left out reads missing.
+    pub given: BTreeMap<StreamName, Value>,
+    /// What must come out, by name.
+    pub gives: BTreeMap<StreamName, Value>,
+    /// How far a number may be from that.
+    pub within: f64,
+}
+
+/// See [`TrialRow::within`]; the tolerance unless said.
+pub const TRIAL_WITHIN_DEFAULT: f64 = 1e-5;
 
 /// What a node is to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -195,6 +214,7 @@ impl Node {
             priority: 0,
             pending: false,
             version: 1,
+            trial: Vec::new(),
         }
     }
 

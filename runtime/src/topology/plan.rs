@@ -8,6 +8,7 @@ use std::sync::Arc;
 use immutable_chunkmap::map::MapM;
 
 use super::attributes::Attributes;
+use super::held::Held;
 use super::need::NeedKind;
 use super::node::{Missing, Node, RowRule};
 use crate::traits::source::AxisStreams;
@@ -157,6 +158,8 @@ pub struct PlanNode {
     pub model: Option<Arc<dyn Model>>,
     /// The digest of that model.
     pub artifact: Option<Digest>,
+    /// What was decided about it, if anything was.
+    pub held: Option<Arc<Held>>,
     /// The rest, one value for nodes that differ only in key and artifact: a shard that runs a node for each of many
     /// keys reads it from the cache.
     pub shape: Arc<Shape>,
@@ -200,6 +203,26 @@ impl Deref for PlanNode {
     #[inline]
     fn deref(&self) -> &Shape {
         &self.shape
+    }
+}
+
+impl PlanNode {
+    /// Whether it computes nothing until it is resumed.
+    #[inline]
+    pub fn paused(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.paused)
+    }
+
+    /// The revision that ended its quarantines last; 0 for none.
+    #[inline]
+    pub fn resumed(&self) -> Revision {
+        self.held.as_ref().map_or(Revision(0), |held| held.resumed)
+    }
+
+    /// Whether another node in its place would lose what it knows of earlier rows.
+    pub fn has_state(&self) -> bool {
+        self.operator.as_ref().is_some_and(|operator| !operator.table(false).is_stateless())
+            || self.needs.iter().any(|need| matches!(need.kind, NeedKind::Previous { .. }))
     }
 }
 
@@ -319,6 +342,17 @@ impl ClassPlan {
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<PlanNode>> {
         let own = self.keys.into_iter().flat_map(|(_, key)| &key.nodes);
         self.base.nodes.iter().chain(own)
+    }
+
+    /// A running node by name, of the class or of one key.
+    pub fn node(&self, name: &NodeId) -> Option<&Arc<PlanNode>> {
+        self.base.node(name).or_else(|| self.own_node(name))
+    }
+
+    /// A running node of one key by name.
+    pub(crate) fn own_node(&self, name: &NodeId) -> Option<&Arc<PlanNode>> {
+        let (_, key) = name.split_once('@')?;
+        self.keys.get(key)?.nodes.iter().find(|node| node.name == *name)
     }
 
     /// The attribute of a key, typed as declared.

@@ -11,6 +11,7 @@ use super::check;
 use super::cycles;
 use super::declared::Declared;
 use super::graph::Topology;
+use super::held::Held;
 use super::need::NeedKind;
 use super::node::{Ask, Node, Work};
 use super::plan::{AxisLabel, BasePlan, ClassPlan, KeyPlan, OWN_NAMES, OwnName, PlanNode};
@@ -94,7 +95,7 @@ fn resolve_after(
     base.slots = builder.slots.used.values().max().map_or(0, |last| *last as usize + 1);
     base.numbers = builder.slots.used;
     let base = Arc::new(base);
-    let resolver = KeyResolver::new(&base, &own_names, &labels, revision, previous);
+    let resolver = KeyResolver::new(&base, &own_names, &labels, &declared.held, previous, revision);
     let touched = touched.filter(|_| same_for_keys(previous, &base, &own_names));
     let touched = touched.map(|touched| touched.iter().cloned().chain(woken(&previous.base, &base)).collect());
     let keys = keys(declared, previous, &resolver, touched.as_ref(), &mut problems);
@@ -270,7 +271,7 @@ pub fn resolve_touched(
     if !problems.is_empty() {
         return Some(Err(ResolveErrors(problems)));
     }
-    let resolver = KeyResolver::new(base, &own_names, &labels, revision, previous);
+    let resolver = KeyResolver::new(base, &own_names, &labels, &declared.held, previous, revision);
     let keys = keys(declared, previous, &resolver, Some(touched), &mut problems);
     if !problems.is_empty() {
         return Some(Err(ResolveErrors(problems)));
@@ -453,10 +454,17 @@ fn demanded(declared: &Declared, names: &Names, pending: &BTreeMap<NodeId, Vec<S
     demanded
 }
 
-/// The revision in which a node began to run: as before, if what its state depends on is the same.
-pub(super) fn born(before: Option<&Arc<PlanNode>>, node: &Arc<Node>, revision: Revision) -> Revision {
+/// The revision in which a node began to run: as before, if what its state depends on is the same and it was not reset.
+pub(super) fn born(
+    before: Option<&Arc<PlanNode>>,
+    node: &Arc<Node>,
+    held: Option<&Arc<Held>>,
+    revision: Revision,
+) -> Revision {
     match before {
-        Some(before) if Arc::ptr_eq(&before.node, node) || before.node.content() == node.content() => before.born,
+        Some(before) if Arc::ptr_eq(&before.node, node) || before.node.content() == node.content() => {
+            held.map_or(before.born, |held| before.born.max(held.reset))
+        }
         _ => revision,
     }
 }

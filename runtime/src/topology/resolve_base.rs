@@ -8,6 +8,7 @@ use immutable_chunkmap::map::MapM;
 use super::axes::Labels;
 use super::cycles;
 use super::declared::Declared;
+use super::held::Held;
 use super::need::{Need, NeedKind};
 use super::node::{Node, Work};
 use super::plan::{
@@ -76,7 +77,7 @@ impl Builder<'_> {
             let wanted =
                 matches!(node.work, Work::Sink(_)) || node.provides.iter().any(|(name, _)| demanded.contains(name));
             if wanted {
-                let running = self.node(&node, names, &plan, &own);
+                let running = self.node(&node, declared.held.get(&node.name()), names, &plan, &own);
                 plan.nodes.push(Arc::new(running));
             } else {
                 plan.unused.push(node.name());
@@ -116,6 +117,7 @@ impl Builder<'_> {
     fn node(
         &mut self,
         node: &Arc<Node>,
+        held: Option<&Arc<Held>>,
         names: &Names,
         plan: &BasePlan,
         own: &BTreeMap<StreamName, SlotNumber>,
@@ -178,10 +180,11 @@ impl Builder<'_> {
             takes,
         };
         PlanNode {
-            born: born(before, node, self.revision),
+            born: born(before, node, held, self.revision),
             operator,
             model: model(node),
             artifact: node.artifact(),
+            held: held.cloned(),
             shape: Arc::new(shape),
             node: Arc::clone(node),
             name,

@@ -9,6 +9,7 @@ use immutable_chunkmap::map::MapM;
 use super::axes::Labels;
 use super::check::compete;
 use super::cycles::components;
+use super::held::AllHeld;
 use super::need::NeedKind;
 use super::node::{Node, RowRule, Work};
 use super::plan::{
@@ -27,6 +28,7 @@ pub(super) struct KeyResolver<'a> {
     base: &'a BasePlan,
     own_names: &'a MapM<StreamName, OwnName>,
     labels: &'a Labels,
+    held: &'a AllHeld,
     revision: Revision,
     sinks: Vec<&'a Arc<PlanNode>>,
     providers: BTreeMap<SlotNumber, Vec<&'a Arc<PlanNode>>>,
@@ -38,8 +40,9 @@ impl<'a> KeyResolver<'a> {
         base: &'a BasePlan,
         own_names: &'a MapM<StreamName, OwnName>,
         labels: &'a Labels,
-        revision: Revision,
+        held: &'a AllHeld,
         previous: &ClassPlan,
+        revision: Revision,
     ) -> Self {
         let sinks = base.sinks().map(|(_, sink)| sink).collect();
         let mut providers: BTreeMap<SlotNumber, Vec<&Arc<PlanNode>>> = BTreeMap::new();
@@ -50,7 +53,7 @@ impl<'a> KeyResolver<'a> {
                 }
             }
         }
-        Self { base, own_names, labels, revision, sinks, providers, shared: Shared::of(previous) }
+        Self { base, own_names, labels, held, revision, sinks, providers, shared: Shared::of(previous) }
     }
 
     fn slot(&self, name: &StreamName) -> Option<SlotNumber> {
@@ -238,7 +241,7 @@ fn key_node(
     providers.sort_unstable();
     providers.dedup();
     let provided = |stream: &StreamName| To::Local(locals[stream].0);
-    let operator = operator(node);
+    let (operator, held) = (operator(node), resolver.held.get(&name));
     let shape = Shape {
         provides: node.provides.iter().map(|(stream, _)| provided(stream)).collect(),
         streams: node.provides.clone(),
@@ -259,10 +262,11 @@ fn key_node(
         takes: Vec::new(),
     };
     let plan = PlanNode {
-        born: born(before, node, resolver.revision),
+        born: born(before, node, held, resolver.revision),
         operator,
         model: model(node),
         artifact: node.artifact(),
+        held: held.cloned(),
         shape: resolver.shared.shape(shape, before.map(|before| &before.shape)),
         node: Arc::clone(node),
         name,

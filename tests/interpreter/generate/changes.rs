@@ -1,7 +1,9 @@
 //! Random changes of a plan.
 
+use std::collections::BTreeSet;
+
 use gristmill::topology::{Ask, Family, Node, NodeKind, RowRule, Selector, Work};
-use gristmill::words::Span;
+use gristmill::words::{NodeId, Span};
 
 use super::super::case::PlanVersion;
 use super::super::model::Linear;
@@ -11,7 +13,7 @@ use super::maker::Maker;
 pub(super) fn change(maker: &mut Maker, plan: &PlanVersion) -> PlanVersion {
     let mut next = plan.clone();
     for _ in 0..maker.random.between(1, 3) {
-        match maker.random.weighted(&[16, 14, 20, 34, 8, 8, 4, 6]) {
+        match maker.random.weighted(&[16, 14, 20, 34, 8, 8, 4, 6, 24]) {
             0 => add(maker, &mut next),
             1 => remove(maker, &mut next),
             2 => rebirth(maker, &mut next),
@@ -25,6 +27,7 @@ pub(super) fn change(maker: &mut Maker, plan: &PlanVersion) -> PlanVersion {
             }
             5 => next.nodes.retain(|node| node.priority == 0), // ends all overrides
             6 => next.attributes = maker.attributes(),
+            8 => decide(maker, &mut next),
             _ => {
                 let sinks = maker.sinks();
                 next.nodes.retain(|node| node.kind != NodeKind::Sink);
@@ -35,7 +38,23 @@ pub(super) fn change(maker: &mut Maker, plan: &PlanVersion) -> PlanVersion {
     if maker.random.percent(65) {
         replace_artifact(maker, &mut next);
     }
+    let names: BTreeSet<NodeId> = next.nodes.iter().map(Node::name).collect();
+    next.held.retain(|node, _| names.contains(node));
     next
+}
+
+/// Pauses, resumes or resets nodes.
+fn decide(maker: &mut Maker, plan: &mut PlanVersion) {
+    let what = maker.random.weighted(&[34, 38, 28]);
+    for node in plan.nodes.iter().filter(|node| node.kind != NodeKind::Sink) {
+        let held = plan.held.entry(node.name()).or_default();
+        match what {
+            0 if maker.random.percent(30) && !held.paused => held.paused = true,
+            1 => (held.paused, held.resumed) = (false, held.resumed + 1),
+            2 if maker.random.percent(40) => held.reset += 1,
+            _ => {}
+        }
+    }
 }
 
 /// New nodes, which read what this plan has.

@@ -92,7 +92,7 @@ impl Maker {
         let sinks = self.sinks();
         self.nodes.extend(sinks);
         let attributes = self.attributes();
-        PlanVersion { nodes: self.nodes.clone(), attributes }
+        PlanVersion { nodes: self.nodes.clone(), attributes, held: std::collections::BTreeMap::new() }
     }
 
     /// A name that was never used.

@@ -53,7 +53,7 @@ impl Building {
         if !self.case.plans.is_empty() {
             self.case.deploy_before.push(self.case.log.len());
         }
-        self.case.plans.push(PlanVersion { nodes, attributes });
+        self.case.plans.push(PlanVersion { nodes, attributes, held: std::collections::BTreeMap::new() });
         self
     }
 

@@ -10,6 +10,7 @@ mod read;
 mod text;
 mod topology_file;
 mod tree;
+mod trial;
 mod words;
 mod write;
 
@@ -30,6 +31,7 @@ pub use read::{AS_OF_ROWS_MAX, NEEDS_MAX, PROVIDES_MAX};
 pub use text::{FILE_BYTES_MAX, NODES_MAX};
 pub use topology_file::TopologyFile;
 pub use tree::DEPTH_MAX;
+pub use trial::TRIAL_ROWS_MAX;
 pub use words::SPAN_DAYS_MAX;
 pub use write::Unwritable;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::topology::need::Need;
-use crate::topology::node::{AS_OF_ROWS_DEFAULT, Ask, MAX_AGE_DEFAULT, Missing, RowRule};
+use crate::topology::node::{AS_OF_ROWS_DEFAULT, Ask, MAX_AGE_DEFAULT, Missing, RowRule, TrialRow};
 use crate::topology::selector::Selector;
 use crate::topology::sensor::Cleaning;
 use crate::words::{Binding, ElementType, NodeId, Span, StreamName};
@@ -40,6 +40,8 @@ pub struct NodeManifest {
     pub pending: bool,
     /// The user's version.
     pub version: u32,
+    /// Rows with what a model must make of them before it is deployed.
+    pub trial: Vec<TrialRow>,
     /// The lines of its fields.
     pub(super) lines: Lines,
 }
@@ -67,6 +69,7 @@ impl NodeManifest {
             priority: 0,
             pending: false,
             version: 1,
+            trial: Vec::new(),
             lines,
         }
     }

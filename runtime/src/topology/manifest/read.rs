@@ -6,10 +6,10 @@ use super::error::{Problems, Refusal};
 use super::fields::{Fields, kept, number, span, text, wrong};
 use super::node::{Lines, ModelManifest, NodeManifest, OutputName, Run};
 use super::tree::{Kind, Tree, shorten};
-use super::words;
+use super::{trial, words};
 use crate::topology::check;
 use crate::topology::need::Need;
-use crate::topology::node::{Ask, Missing, RowRule};
+use crate::topology::node::{Ask, Missing, RowRule, TrialRow};
 use crate::topology::selector::{Pattern, Selector};
 use crate::topology::sensor::{BadReading, Cleaning};
 use crate::words::{Binding, ElementType, Key, NodeId, Span, StreamName, Value};
@@ -303,6 +303,7 @@ struct Settings {
     priority: Option<i32>,
     pending: Option<bool>,
     version: Option<u32>,
+    trial: Option<Vec<TrialRow>>,
 }
 
 impl Settings {
@@ -318,6 +319,7 @@ impl Settings {
             priority: fields.integer("priority", i64::from(i32::MIN), i64::from(i32::MAX), problems),
             pending: fields.bool("pending", problems),
             version: fields.integer("version", 1, i64::from(u32::MAX), problems),
+            trial: trial::rows(fields, problems),
         }
     }
 
@@ -332,6 +334,7 @@ impl Settings {
         node.priority = self.priority.unwrap_or(node.priority);
         node.pending = self.pending.unwrap_or(node.pending);
         node.version = self.version.unwrap_or(node.version);
+        node.trial = self.trial.unwrap_or_default();
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 
 use super::node::{Lines, ModelManifest, NodeManifest, OutputName, Run};
+use super::trial;
 use super::words::{need_text, span_text};
 use crate::topology::node::{AS_OF_ROWS_DEFAULT, Ask, MAX_AGE_DEFAULT, Missing, Node, NodeKind, RowRule, Work};
 use crate::topology::registry::Registry;
@@ -72,6 +73,7 @@ impl NodeManifest {
         manifest.priority = node.priority;
         manifest.pending = node.pending;
         manifest.version = node.version;
+        manifest.trial.clone_from(&node.trial);
         manifest.check_again(node)?;
         Ok(manifest)
     }
@@ -176,6 +178,9 @@ impl NodeManifest {
         if self.version != 1 {
             put("version", json!(self.version));
         }
+        if !self.trial.is_empty() {
+            put("trial", trial::written(&self.trial));
+        }
     }
 }
 
@@ -183,7 +188,7 @@ impl NodeManifest {
 const SETTINGS: [&str; 8] = ["needs", "provides", "rows", "every", "when", "missing", "max_age", "as_of_rows"];
 
 /// The double with the fewest digits that reads back as this float.
-fn shortest(number: f32) -> Json {
+pub(super) fn shortest(number: f32) -> Json {
     json!(number.to_string().parse::<f64>().unwrap_or(f64::from(number)))
 }
 

@@ -1,0 +1,281 @@
+//! A deployment is validated: the plan that it would make, and how that differs. Nothing is changed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::class::Ground;
+use super::deployment::{Deployment, Member};
+use super::error::DeployError;
+use super::node_state::{self, Move};
+use super::trial::Trial;
+use crate::actor::control::Retire;
+use crate::topology::declared::Declared;
+use crate::topology::diff::{Change, Changes, diff};
+use crate::topology::held::hold;
+use crate::topology::node::{Node, NodeKind, Work};
+use crate::topology::plan::{ClassPlan, PlanNode};
+use crate::topology::problem::{Problem, ResolveErrors};
+use crate::topology::resolve::{resolve, resolve_touched};
+use crate::topology::resolve_members::resolve_members;
+use crate::words::{Key, NodeId, Revision};
+
+/// A deployment that has been validated against a plan.
+pub(crate) struct Staged {
+    pub(crate) declared: Declared,
+    pub(crate) plan: Arc<ClassPlan>,
+    pub(crate) changes: Changes,
+    pub(super) keys: Arc<Vec<Key>>,
+    pub(super) members: Arc<Vec<(NodeId, Vec<Key>)>>,
+    pub(super) trial: Vec<Trial>,
+    /// Whether anything is declared otherwise, be it a node that does not run.
+    pub(super) news: bool,
+}
+
+impl Staged {
+    /// Whether it is what runs already.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.changes.0.is_empty() && !self.news
+    }
+
+    /// The nodes of the plan before that do not run on.
+    pub(crate) fn departed(&self, old: &ClassPlan) -> Vec<Arc<PlanNode>> {
+        let gone = self.changes.0.iter().filter_map(|change| match change {
+            Change::Remove { node } | Change::Replace { node, state_kept: false, .. } | Change::Reset { node, .. } => {
+                Some(node)
+            }
+            _ => None,
+        });
+        let gone: BTreeSet<&NodeId> = gone.collect();
+        let base = old.base.nodes.iter().filter(|node| gone.contains(&node.name)).cloned();
+        let own = gone.iter().filter(|name| name.contains('@')).filter_map(|name| old.own_node(name).cloned());
+        base.chain(own).collect()
+    }
+
+    /// What is over once it runs.
+    pub(crate) fn retire(&self) -> Retire {
+        Retire { before: self.plan.revision, keys: Arc::clone(&self.keys), members: Arc::clone(&self.members) }
+    }
+}
+
+/// What a deployment makes of what is declared.
+struct Wanted {
+    declared: Declared,
+    /// Keys whose own nodes are named.
+    touched: BTreeSet<Key>,
+    /// Whether nothing else is.
+    only_own: bool,
+    news: bool,
+    trial: Vec<Trial>,
+}
+
+impl Wanted {
+    /// Notes that a node is named.
+    fn touch(&mut self, node: &Node) {
+        match node.only_key() {
+            Some(key) => _ = self.touched.insert(key.clone()),
+            None => self.only_own = false,
+        }
+    }
+}
+
+/// Validates a deployment: the plan that it would make.
+pub(crate) fn prepare(ground: Ground, deployment: &Deployment, revision: Revision) -> Result<Staged, DeployError> {
+    let Ground { declared, plan: old } = ground;
+    let mut wanted = Wanted {
+        declared,
+        touched: BTreeSet::new(),
+        only_own: deployment.back_to.is_none(),
+        news: !deployment.remove.is_empty() || !deployment.members.is_empty() || deployment.back_to.is_some(),
+        trial: Vec::with_capacity(deployment.put.len()),
+    };
+    for name in &deployment.remove {
+        let node = wanted.declared.take(name).ok_or_else(|| unknown(name, &wanted.declared))?;
+        wanted.touch(&node);
+    }
+    if let Some(attributes) = &deployment.attributes {
+        wanted.declared.attributes = Arc::new(attributes.clone());
+        wanted.only_own = false;
+    }
+    members(&mut wanted.declared, &deployment.members, &mut wanted.trial)?;
+    wanted.only_own &= deployment.members.is_empty();
+    put(&mut wanted, &deployment.put)?;
+    decide(&mut wanted, &old, deployment, revision)?;
+    let Wanted { declared, touched, only_own, news, trial } = wanted;
+    let plan = resolve_wanted(&old, deployment, &declared, revision, only_own.then_some(&touched), &touched)?;
+    let keys = changed_keys(&old, &plan);
+    let only_members = changes_members_only(deployment).then_some(&deployment.members[..]);
+    let members = changed_members(&old, &plan, only_members);
+    let changes = diff(&old, &plan);
+    if deployment.back_to.is_none() && !deployment.may_lose_state {
+        keeps_states(&old, deployment, &changes)?;
+    }
+    let (keys, members) = (Arc::new(keys), Arc::new(members));
+    Ok(Staged { declared, plan: Arc::new(plan), changes, keys, members, trial, news })
+}
+
+/// Declares nodes.
+fn put(wanted: &mut Wanted, nodes: &[Node]) -> Result<(), DeployError> {
+    let mut names = BTreeSet::new();
+    let mut twice = Vec::new();
+    for node in nodes {
+        let node = Arc::new(node.clone());
+        let before = wanted.declared.get(&node.name());
+        if !names.insert(node.name()) && before.is_some_and(|before| !before.same(&node)) {
+            twice.push(Problem::SameName { node: node.name() });
+        }
+        // The same again is no change.
+        if before.is_none_or(|before| !before.same(&node) || before.pending != node.pending) {
+            wanted.declared.put(Arc::clone(&node));
+            wanted.news = true;
+        }
+        wanted.touch(&node);
+        wanted.trial.push(Trial::Node(node));
+    }
+    if twice.is_empty() { Ok(()) } else { Err(ResolveErrors(twice).into()) }
+}
+
+/// Decides about nodes what is said of them beside what they are.
+fn decide(
+    wanted: &mut Wanted,
+    old: &ClassPlan,
+    deployment: &Deployment,
+    revision: Revision,
+) -> Result<(), DeployError> {
+    let said = |nodes: &'_ [NodeId], what| nodes.iter().map(move |node| (node.clone(), what)).collect::<Vec<_>>();
+    let pause = said(&deployment.pause, Move::Pause);
+    let resume = said(&deployment.resume, Move::Resume);
+    let reset = said(&deployment.reset, Move::Reset);
+    // A node that is resumed and paused at once is out of quarantine, and paused.
+    for (name, what) in resume.into_iter().chain(pause).chain(reset) {
+        let node = Arc::clone(wanted.declared.get(&name).ok_or_else(|| unknown(&name, &wanted.declared))?);
+        let stands = node_state::declared(old, &wanted.declared, &node);
+        if node.kind == NodeKind::Sink || !stands.allows(what) {
+            return Err(DeployError::Illegal { node: name, state: stands, asked: what, kind: node.kind });
+        }
+        let before = wanted.declared.held.get(&name).cloned();
+        hold(&mut wanted.declared.held, &name, |held| match what {
+            Move::Pause => held.paused = true,
+            Move::Reset => held.reset = revision,
+            _ => (held.paused, held.resumed) = (false, revision),
+        });
+        wanted.news |= wanted.declared.held.get(&name) != before.as_ref();
+        wanted.touch(&node);
+    }
+    Ok(())
+}
+
+/// Resolves as little as is needed.
+fn resolve_wanted(
+    old: &ClassPlan,
+    deployment: &Deployment,
+    declared: &Declared,
+    revision: Revision,
+    only_own: Option<&BTreeSet<Key>>,
+    touched: &BTreeSet<Key>,
+) -> Result<ClassPlan, ResolveErrors> {
+    let quick = if let Some(touched) = only_own {
+        resolve_touched(declared, old, revision, touched)
+    } else if changes_members_only(deployment) {
+        let changed = deployment.members.iter().map(|(family, _, model)| (family, model.as_ref()));
+        resolve_members(declared, old, revision, changed)
+    } else {
+        None
+    };
+    match quick {
+        Some(plan) => plan,
+        None => resolve(declared, old, revision, deployment.back_to.is_none().then_some(touched)),
+    }
+}
+
+/// Whether a deployment names artifacts of single keys, and nothing else.
+fn changes_members_only(deployment: &Deployment) -> bool {
+    let Deployment { put, remove, back_to, attributes, members, pause, resume, reset, .. } = deployment;
+    let more = back_to.is_some()
+        || attributes.is_some()
+        || !(put.is_empty() && remove.is_empty() && pause.is_empty() && resume.is_empty() && reset.is_empty());
+    !more && !members.is_empty()
+}
+
+/// Nobody loses a state without having said so.
+fn keeps_states(plan: &ClassPlan, deployment: &Deployment, changes: &Changes) -> Result<(), DeployError> {
+    let replaced = changes.0.iter().filter_map(|change| match change {
+        Change::Replace { node, state_kept: false, .. } => Some(node),
+        _ => None,
+    });
+    let unsaid = replaced.filter(|node| !deployment.reset.contains(node));
+    let lost: Vec<NodeId> =
+        unsaid.filter(|name| plan.node(name).is_some_and(|node| node.has_state())).cloned().collect();
+    if lost.is_empty() { Ok(()) } else { Err(DeployError::StateLost { nodes: lost }) }
+}
+
+/// Puts artifacts of single keys into their families.
+fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>) -> Result<(), DeployError> {
+    for (name, key, model) in members {
+        let before = declared.get(name).ok_or_else(|| unknown(name, declared))?;
+        let mut node = (**before).clone();
+        let Work::Family(family) = &mut node.work else {
+            let reason = "it is not a family, so it has no members".to_owned();
+            return Err(DeployError::Trial { node: name.clone(), reason });
+        };
+        match model {
+            Some(model) => _ = family.members.insert_cow(key.clone(), Arc::clone(model)),
+            None => _ = family.members.remove_cow(key),
+        }
+        let node = Arc::new(node);
+        trial.extend(model.iter().map(|model| Trial::Member(Arc::clone(&node), Arc::clone(model))));
+        declared.put(node);
+    }
+    Ok(())
+}
+
+fn unknown(name: &NodeId, declared: &Declared) -> DeployError {
+    let names: Vec<crate::words::StreamName> = declared.base.keys().map(|name| name.as_str().into()).collect();
+    let nearest = crate::topology::problem::nearest(name, names.iter()).map(|name| NodeId::from(name.as_str()));
+    DeployError::UnknownNode { node: name.clone(), nearest }
+}
+
+fn changed_keys(old: &ClassPlan, new: &ClassPlan) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for (key, plan) in &new.keys {
+        if !old.keys.get(key).is_some_and(|before| Arc::ptr_eq(before, plan)) {
+            keys.push(key.clone());
+        }
+    }
+    keys.extend((&old.keys).into_iter().map(|(key, _)| key).filter(|key| new.keys.get(*key).is_none()).cloned());
+    keys
+}
+
+/// The keys whose artifacts differ, for families that run on: those that the deployment names, where it changes
+/// nothing else.
+fn changed_members(old: &ClassPlan, new: &ClassPlan, named: Option<&[Member]>) -> Vec<(NodeId, Vec<Key>)> {
+    let mut changed = Vec::new();
+    for node in &new.base.nodes {
+        let before = old.base.node(&node.name).filter(|before| before.born == node.born);
+        let (Some(before), Work::Family(now)) = (before, &node.node.work) else { continue };
+        let Work::Family(was) = &before.node.work else { continue };
+        if Arc::ptr_eq(&before.node, &node.node) {
+            changed.push((node.name.clone(), Vec::new()));
+            continue;
+        }
+        if let Some(named) = named {
+            let of_family = named.iter().filter(|(family, _, _)| *family == node.name);
+            changed.push((node.name.clone(), of_family.map(|(_, key, _)| key.clone()).collect()));
+            continue;
+        }
+        let default = |family: &crate::topology::Family| family.default.as_ref().map(|model| model.digest());
+        if default(was) != default(now) {
+            continue; // every key may change: the shards look at all
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        for (key, model) in &now.members {
+            if !was.members.get(key).is_some_and(|before| Arc::ptr_eq(before, model)) {
+                keys.push(key.clone());
+            }
+        }
+        keys.extend(
+            (&was.members).into_iter().map(|(key, _)| key).filter(|key| now.members.get(*key).is_none()).cloned(),
+        );
+        changed.push((node.name.clone(), keys));
+    }
+    changed
+}

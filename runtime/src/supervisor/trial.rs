@@ -1,0 +1,149 @@
+//! What is deployed is tried out before it is staged.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::DeployError;
+use crate::topology::node::{Node, TrialRow, Work};
+use crate::topology::scorer;
+use crate::traits::{Model, Outputs, Rows};
+use crate::words::{Column, ColumnRef, ElementType, StreamName, Time, Value};
+
+/// What is tried out before it is staged.
+pub(super) enum Trial {
+    /// Every artifact of a node.
+    Node(Arc<Node>),
+    /// One artifact for a node.
+    Member(Arc<Node>, Arc<dyn Model>),
+}
+
+impl Trial {
+    fn node(&self) -> &Node {
+        match self {
+            Self::Node(node) | Self::Member(node, _) => node,
+        }
+    }
+
+    fn run(&self) -> Result<(), DeployError> {
+        let result = match self {
+            Self::Node(node) => try_out(node),
+            Self::Member(node, model) => try_model(node, model),
+        };
+        result.map_err(|reason| DeployError::Trial { node: self.node().name(), reason })
+    }
+}
+
+/// Tries out all artifacts; with a limit on a thread of their own, which a model that never comes back keeps.
+pub(super) async fn try_all(trials: Vec<Trial>, limit: Option<Duration>) -> Result<(), DeployError> {
+    let Some(limit) = limit.filter(|_| !trials.is_empty()) else {
+        return trials.iter().try_for_each(Trial::run);
+    };
+    let at = Arc::new(std::sync::Mutex::new(None));
+    let tell = Arc::clone(&at);
+    let trying = tokio::task::spawn_blocking(move || {
+        trials.iter().try_for_each(|trial| {
+            *tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(trial.node().name());
+            trial.run()
+        })
+    });
+    match tokio::time::timeout(limit, trying).await {
+        Ok(Ok(tried)) => tried,
+        Ok(Err(_)) => Err(DeployError::Stopped),
+        Err(_) => {
+            let node = at.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            Err(DeployError::TimedOut { phase: "scoring the trial row", node, limit })
+        }
+    }
+}
+
+/// Scores one row of zeros with each artifact of a node, and the rows that travel with it.
+fn try_out(node: &Node) -> Result<(), String> {
+    match &node.work {
+        Work::Model(model) => try_model(node, model),
+        Work::Family(family) => {
+            let members = (&family.members).into_iter().map(|(_, model)| model).chain(&family.default);
+            members.into_iter().try_for_each(|model| try_model(node, model))
+        }
+        _ => Ok(()),
+    }?;
+    node.trial.iter().enumerate().try_for_each(|(number, row)| {
+        try_row(node, row).map_err(|why| format!("row {} of its trial: {why}", number + 1))
+    })
+}
+
+fn try_model(node: &Node, model: &Arc<dyn Model>) -> Result<(), String> {
+    let zeros = node.needs.iter().map(|need| match need.element {
+        ElementType::F32 => Column::F32(vec![0.0]),
+        ElementType::F64 => Column::F64(vec![0.0]),
+        ElementType::I64 => Column::I64(vec![0]),
+        ElementType::Bool => Column::Bool(vec![Some(false)]),
+        element => Column::missing(element, 1),
+    });
+    score(node, model, &zeros.collect::<Vec<_>>()).map(drop)
+}
+
+/// What a model makes of one row.
+fn score(node: &Node, model: &Arc<dyn Model>, row: &[Column]) -> Result<Vec<Column>, String> {
+    let columns: Vec<ColumnRef<'_>> = row.iter().map(Column::as_ref).collect();
+    let mut out: Vec<Column> = node.provides.iter().map(|(_, element)| Column::missing(*element, 1)).collect();
+    let row = Rows::new(&[Time(0)], &columns);
+    let trial = || scorer::score(model.as_ref(), &row, &mut Outputs::new(&mut out, 0..1));
+    match catch_unwind(AssertUnwindSafe(trial)) {
+        Ok(Ok(())) => Ok(out),
+        Ok(Err(error)) => Err(error.0),
+        Err(_) => Err("it panicked".to_owned()),
+    }
+}
+
+/// Whether a row that travels with a node is scored as is written there.
+fn try_row(node: &Node, trial: &TrialRow) -> Result<(), String> {
+    let model = match (&node.work, &trial.key) {
+        (Work::Model(model), None) => model,
+        (Work::Model(_), Some(key)) => return Err(format!("it names key `{key}`, but all keys have one model")),
+        (Work::Family(family), Some(key)) => family.model(key).ok_or_else(|| format!("`{key}` has no model"))?,
+        (Work::Family(family), None) => {
+            family.default.as_ref().ok_or("the family has no default; name the key that is asked")?
+        }
+        _ => return Err("only models have trial rows".to_owned()),
+    };
+    let known = |name: &StreamName| node.needs.iter().any(|need| need.name == *name);
+    if let Some(name) = trial.given.keys().find(|name| !known(name)) {
+        return Err(format!("it gives `{name}`, which the node does not need"));
+    }
+    let mut row = Vec::with_capacity(node.needs.len());
+    for need in &node.needs {
+        let value = trial.given.get(&need.name);
+        let cast = value.map(|value| {
+            let element = need.element;
+            value.cast(element).ok_or_else(|| format!("`{}` is {element}, not `{value}`", need.name))
+        });
+        let mut column = Column::with_capacity(need.element, 1);
+        column.push(cast.transpose()?.as_ref());
+        row.push(column);
+    }
+    let out = score(node, model, &row)?;
+    for (name, expected) in &trial.gives {
+        let place = node.provides.iter().position(|(provided, _)| provided == name);
+        let place = place.ok_or_else(|| format!("it expects `{name}`, which the node does not provide"))?;
+        let got = out[place].as_ref().value(0);
+        if !is_near(got.as_ref(), expected, trial.within) {
+            let got = got.map_or_else(|| "no value".to_owned(), |value| value.to_string());
+            return Err(format!("`{name}` came out as {got}, where {expected} was expected"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a value is what was expected: numbers within a distance, all else exactly.
+fn is_near(got: Option<&Value>, expected: &Value, within: f64) -> bool {
+    let number = |value: &Value| match value.cast(ElementType::F64) {
+        Some(Value::F64(number)) => Some(number),
+        _ => None,
+    };
+    let Some(got) = got else { return false };
+    match (number(got), number(expected)) {
+        (Some(got), Some(expected)) => (got - expected).abs() <= within,
+        _ => expected.cast(got.element_type()).as_ref() == Some(got),
+    }
+}

@@ -1,0 +1,176 @@
+//! What is decided about nodes beside what they are: pause, resume and reset; what would lose a state; rows that travel
+//! with a model. That rows are computed as the contract says is shown by `engine_equals_interpreter.rs`.
+
+use gristmill::NodeState;
+use gristmill::node_state::{MOVES, Move};
+use gristmill_admin::Limits;
+use gristmill_tests::support::site::{Answer, Site, folder};
+use serde_json::json;
+
+const ANOMALY: &str = r#"{
+    "topology": "pump",
+    "needs": ["vibration.rms: f32", "temperature.mean: f32"],
+    "provides": ["anomaly: f32"],
+    "model": { "onnx": "anomaly.onnx" },
+    "trial": [TRIAL]
+}"#;
+
+const ROLLING: &str = r#"{ "topology": "pump", "node": [
+    { "id": "load", "needs": ["vibration.rms: f32"], "provides": ["load: f32"],
+      "operator": { "rolling": { "rows": ROWS, "stats": ["mean"] } } },
+    { "sink": "out", "id": "loads", "asks": ["load"] }
+] }"#;
+
+fn model() -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/topologies/models/anomaly.onnx");
+    std::fs::read(path).expect("the example's model is there")
+}
+
+fn anomaly(trial: &str) -> String {
+    ANOMALY.replace("TRIAL", trial)
+}
+
+fn post(site: &Site, path: &str) -> Answer {
+    site.send("POST", path, Some(&site.tokens[1]), &[], b"")
+}
+
+fn state(site: &Site, node: &str) -> String {
+    site.get(&format!("/v1/nodes/{node}")).done()["state"].as_str().expect("a state").to_owned()
+}
+
+/// The values of a stream since it was asked last.
+fn written(site: &Site, stream: &str) -> Vec<String> {
+    let values = site.values.take();
+    values.iter().filter(|value| &*value.stream == stream).map(|value| value.value.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_node_computes_nothing_and_stays_paused_over_versions_and_starts() {
+    let folder = folder("paused");
+    let mut site = Site::start(&folder, Limits::default()).await;
+    let (manifest, model) = (anomaly(""), model());
+    let parts: &[(&str, &[u8])] = &[("manifest", manifest.as_bytes()), ("anomaly.onnx", &model)];
+    let first = site.put_nodes("", &[], parts).done();
+    assert_eq!(state(&site, "anomaly"), "running");
+    let looked = post(&site, "/v1/nodes/anomaly/pause?dry_run").done();
+    let paused = post(&site, "/v1/nodes/anomaly/pause").done();
+    assert_eq!(paused["changes"], "~ anomaly: paused, its state stays");
+    assert_eq!(paused["changes"], looked["changes"]);
+    assert_eq!(post(&site, "/v1/nodes/anomaly/pause").done()["verdict"], "unchanged");
+    site.row().await;
+    assert_eq!((state(&site, "anomaly"), written(&site, "anomaly")), ("paused".to_owned(), Vec::new()));
+    assert_eq!(site.get("/v1/nodes/anomaly").done()["counts"]["paused"], 1);
+    let why = site.get("/v1/nodes/anomaly/explain?key=P1").done();
+    assert!(why["text"].as_str().is_some_and(|text| text.contains("paused: it computes nothing")), "{why}");
+
+    let newer = manifest.replace("\"trial\"", "\"version\": 2, \"trial\"");
+    let parts: &[(&str, &[u8])] = &[("manifest", newer.as_bytes()), ("anomaly.onnx", &model)];
+    assert_eq!(site.put_nodes("", &[], parts).done()["verdict"], "applied");
+    assert_eq!(state(&site, "anomaly"), "paused");
+    site.end().await;
+
+    let mut site = Site::start(&folder, Limits::default()).await;
+    assert_eq!(state(&site, "anomaly"), "paused");
+    assert_eq!(post(&site, "/v1/nodes/anomaly/resume").done()["changes"], "~ anomaly: resumed");
+    site.row().await;
+    assert_eq!((state(&site, "anomaly").as_str(), written(&site, "anomaly").len()), ("running", 1));
+    let back = post(&site, &format!("/v1/revisions/{}/rollback", paused["revision"])).done();
+    assert!(back["changes"].as_str().is_some_and(|text| text.contains("~ anomaly: paused")), "{back}");
+    let back = post(&site, &format!("/v1/revisions/{}/rollback", first["revision"])).done();
+    assert!(back["changes"].as_str().is_some_and(|text| text.contains("~ anomaly: resumed")), "{back}");
+
+    assert_eq!(post(&site, "/v1/nodes/nobody/pause").code(), "unknown-node");
+    let sink = post(&site, "/v1/nodes/out/pause");
+    assert_eq!(sink.code(), "illegal-move");
+    assert!(sink.text.contains("would be lost"), "{sink:?}");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_is_only_lost_when_it_was_said_to_be() {
+    let mut site = Site::start(&folder("state-lost"), Limits::default()).await;
+    let (three, four) = (ROLLING.replace("ROWS", "3"), ROLLING.replace("ROWS", "4"));
+    site.put_nodes("", &[], &[("manifest", three.as_bytes())]).done();
+    site.row().await;
+    let born = site.get("/v1/nodes/load").done()["born"].clone();
+    let refused = site.put_nodes("", &[], &[("manifest", four.as_bytes())]);
+    assert_eq!((refused.status, refused.code().as_str()), (409, "state-lost"));
+    assert!(refused.text.contains("`load`") && refused.text.contains("reset"), "{refused:?}");
+    site.row().await;
+    assert_eq!(site.get("/v1/nodes/load").done()["born"], born, "what ran before runs on");
+    assert_eq!(site.get("/v1/nodes/load").done()["counts"]["computed"], 2);
+
+    let said = site.put_nodes("", &[], &[("manifest", four.as_bytes()), ("reset", b"load")]).done();
+    assert_eq!(said["changes"], "~ load: replaced, its state begins anew");
+    let reset = post(&site, "/v1/nodes/load/reset").done();
+    assert_eq!(reset["changes"], "~ load: its state begins anew");
+    assert_eq!(site.get("/v1/nodes/load").done()["born"], reset["revision"]);
+    // Going back says so by itself: what comes back is born anew.
+    let back = post(&site, &format!("/v1/revisions/{}/rollback", born)).done();
+    assert_eq!(back["changes"], "~ load: replaced, its state begins anew");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_must_score_the_rows_that_travel_with_it() {
+    let mut site = Site::start(&folder("trial"), Limits::default()).await;
+    let model = model();
+    let put = |site: &Site, trial: &str| {
+        let manifest = anomaly(trial);
+        site.put_nodes("", &[], &[("manifest", manifest.as_bytes()), ("anomaly.onnx", &model)])
+    };
+    put(&site, "").done();
+    site.row().await; // rms 1, mean 40
+    let score: f64 = written(&site, "anomaly")[0].parse().expect("a number");
+    let row = |gives: f64| {
+        let row = json!({ "given": { "vibration.rms": 1.0, "temperature.mean": 40 }, "gives": { "anomaly": gives } });
+        row.to_string()
+    };
+    let wrong = put(&site, &format!("{}, {}", row(score), row(score + 0.1)));
+    assert_eq!((wrong.status, wrong.code().as_str()), (422, "trial-failed"));
+    assert!(wrong.text.contains("`anomaly`") && wrong.text.contains("row 2 of its trial"), "{wrong:?}");
+    for (trial, word) in [
+        (r#"{ "given": { "rms": 1 }, "gives": { "anomaly": 1 } }"#, "does not need"),
+        (r#"{ "gives": { "score": 1 } }"#, "does not provide"),
+        (r#"{ "key": "P1", "gives": { "anomaly": 1 } }"#, "all keys have one model"),
+        (r#"{ "given": { "vibration.rms": "much" }, "gives": { "anomaly": 1 } }"#, "f32, not `much`"),
+        (r#"{ "given": {} }"#, "must come out"),
+        (r#"{ "gives": { "anomaly": 1 }, "within": -1 }"#, "negative"),
+    ] {
+        let answer = put(&site, trial);
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert!(answer.text.contains(word), "{word}: {answer:?}");
+    }
+    put(&site, &row(score)).done();
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_do_not_run_are_listed_with_how_they_stand() {
+    let site = Site::start(&folder("stand"), Limits::default()).await;
+    let waits = r#"{ "topology": "pump", "node": [
+        { "id": "late", "pending": true, "needs": ["later: f32"], "provides": ["x: f32"],
+          "operator": { "rolling": { "rows": 3, "stats": ["mean"] } } },
+        { "id": "own", "needs": ["vibration.rms: f32"], "provides": ["y: f32"], "keys": "P1",
+          "operator": { "rolling": { "rows": 3, "stats": ["mean"] } } } ] }"#;
+    site.put_nodes("", &[], &[("manifest", waits.as_bytes())]).done();
+    assert_eq!((state(&site, "late").as_str(), state(&site, "own@P1").as_str()), ("pending", "unused"));
+    let sink = r#"{ "topology": "pump", "sink": "out", "id": "ys", "asks": ["y"] }"#;
+    site.put_nodes("", &[], &[("manifest", sink.as_bytes())]).done();
+    assert_eq!(state(&site, "own@P1"), "running");
+    site.end().await;
+}
+
+#[test]
+fn the_table_of_moves_is_a_function_and_leads_somewhere() {
+    for (from, by, _) in &MOVES {
+        let same = MOVES.iter().filter(|(other, what, _)| (other, what) == (from, by)).count();
+        assert_eq!(same, 1, "{from} has two ends for {by:?}");
+    }
+    // What is staged can come to its end, and nothing comes back from there.
+    let run = [Move::Switch, Move::Quarantine, Move::Pause, Move::Resume, Move::Replace, Move::Remove, Move::Drain];
+    let end = run.iter().try_fold(NodeState::Staged, |state, what| state.after(*what));
+    assert_eq!(end, Some(NodeState::Retired));
+    assert!(MOVES.iter().all(|(from, ..)| *from != NodeState::Retired));
+    assert_eq!(NodeState::Draining.after(Move::Resume), None);
+}
