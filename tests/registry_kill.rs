@@ -154,6 +154,7 @@ fn record(revision: u64, verdict: Verdict, model: &[u8]) -> Record {
         who: "test".to_owned(),
         when: NOW,
         verdict,
+        positions: BTreeMap::new(),
         put: vec![SetRef { manifest: digest_of(b"manifest"), artifacts: model }],
         remove: Vec::new(),
         decided: Decided::default(),

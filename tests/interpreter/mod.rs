@@ -20,7 +20,7 @@ pub mod model;
 pub mod operators;
 pub mod outcome;
 mod plan;
-mod random;
+pub mod random;
 mod rows;
 mod run;
 pub mod shrink;

@@ -50,12 +50,14 @@ impl Deployer {
         self.to_its_end(|deployer| async move { deployer.deploy_in_turn(change, &terms).await }).await
     }
 
-    /// Does it in a task of its own, so that a caller who goes away leaves nothing half done.
+    /// Does it on a thread of its own, as it loads models and waits for the disk; and to its end, so that a caller who goes
+    /// away leaves nothing half done.
     pub(super) async fn to_its_end<F>(&self, what: impl FnOnce(Self) -> F) -> Result<Outcome, Refusal>
     where
         F: Future<Output = Result<Outcome, Refusal>> + Send + 'static,
     {
-        match tokio::spawn(what(self.clone()).in_current_span()).await {
+        let (runtime, what) = (tokio::runtime::Handle::current(), what(self.clone()).in_current_span());
+        match tokio::task::spawn_blocking(move || runtime.block_on(what)).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(DeployError::Stopped.into()),
@@ -203,6 +205,7 @@ impl Deployer {
             who: terms.who.clone(),
             when: self.0.clock.wall(),
             verdict: Verdict::Begun,
+            positions: BTreeMap::new(),
             put: said.put,
             remove: said.remove,
             decided: said.decided,
@@ -275,6 +278,7 @@ impl Deployer {
             Ok(applied) => applied,
             Err(error) => return Err(self.refuse(terms, record, error.into())),
         };
+        record.positions = applied.positions.iter().copied().collect();
         let is_new = applied.revision == revision;
         if is_new {
             record.content.insert(topology.clone(), content);

@@ -71,6 +71,7 @@ impl Deployer {
                 who: "start".to_owned(),
                 when: clock.wall(),
                 verdict: Verdict::Applied { changes: "the host's topologies".to_owned() },
+                positions: BTreeMap::new(),
                 put: Vec::new(),
                 remove: Vec::new(),
                 decided: Decided::default(),

@@ -17,6 +17,8 @@ use crate::words::{Revision, Time};
 
 /// Revisions that are kept, the newest; the one that runs always is.
 pub const REVISIONS_KEPT: usize = 100;
+/// How often artifacts that nobody refers to are looked for: an hour. They are kept for a day anyway.
+const COLLECT_EVERY_MICROS: i64 = 3_600_000_000;
 
 /// The version of the layout.
 const FORMAT: &str = "gristmill-registry 1";
@@ -46,6 +48,8 @@ pub struct RegistryFolder {
     _lock: File,
     records: BTreeMap<Revision, Record>,
     kept: usize,
+    /// When artifacts that nobody refers to were looked for last.
+    collected: Option<Time>,
 }
 
 impl std::fmt::Debug for RegistryFolder {
@@ -79,7 +83,7 @@ impl RegistryFolder {
         check_format(disk.as_ref(), &root)?;
         clear_aside(disk.as_ref(), &root)?;
         let records = read_records(&root)?;
-        let mut folder = Self { root, disk, _lock: lock, records, kept: REVISIONS_KEPT };
+        let mut folder = Self { root, disk, _lock: lock, records, kept: REVISIONS_KEPT, collected: None };
         folder.mend_audit()?;
         folder.mark_interrupted(now)?;
         Ok(folder)
@@ -207,6 +211,10 @@ impl RegistryFolder {
             self.disk.remove(&path).map_err(RegistryError::write(&path))?;
             self.records.remove(&number);
         }
+        if self.collected.is_some_and(|last| now.0.saturating_sub(last.0) < COLLECT_EVERY_MICROS) {
+            return Ok(());
+        }
+        self.collected = Some(now);
         let referred: BTreeSet<Digest> = self.records.values().flat_map(Record::refers_to).collect();
         artifacts::collect(self.disk.as_ref(), &self.root, &referred, now).map(|_| ())
     }

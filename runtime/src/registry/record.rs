@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::traits::Digest;
-use crate::words::{Class, NodeId, Revision, Time};
+use crate::words::{Class, NodeId, Offset, Revision, Time};
 
 /// One deployment: what was asked for, what became of it, and what is deployed since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub struct Record {
     pub when: Time,
     /// What became of it.
     pub verdict: Verdict,
+    /// From which offset on it is in force, by the source's number of the partition; a partition that had no rows before is
+    /// not among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub positions: BTreeMap<u32, Offset>,
     /// The manifests that it put, with their artifacts.
     pub put: Vec<SetRef>,
     /// The nodes that it removed.
