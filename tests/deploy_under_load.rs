@@ -5,6 +5,11 @@
 //! `GRISTMILL_DEPLOYMENTS` says how many deployments (60), `GRISTMILL_WINDOW_SECONDS` how long rows flow with them and
 //! then without, in turn (2), `GRISTMILL_SEED` where to begin.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "how long a row and a deployment take is measured on the machine's clock"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

@@ -7,12 +7,19 @@ Exit codes:
   0  done
   1  failed: it was begun and did not work; the text says why
   2  usage: the command line makes no sense
-  3  refused: a file is wrong; nothing has run
+  3  refused: a file is wrong, or the server says no; nothing has run or changed
+  4  denied: the token does not allow it, or there is none
+  5  unreachable: nobody answers there
 
 Start here:
   grist demo
   grist validate examples/topologies/plant.toml
   grist run examples/topologies/plant.toml";
+
+const COMPLETION_EXAMPLE: &str = "\
+Examples:
+  grist completion bash > ~/.local/share/bash-completion/completions/grist
+  grist completion zsh > ~/.zfunc/_grist";
 
 /// Serves thousands of models over sensor streams: run, look at and measure topologies.
 #[derive(Debug, Parser)]
@@ -48,4 +55,13 @@ pub(crate) enum Command {
     /// Makes, lists and ends tokens of the admin API
     #[cfg(feature = "admin")]
     Token(crate::token::TokenArgs),
+    #[cfg(feature = "remote")]
+    #[command(flatten)]
+    Remote(crate::remote::RemoteCommand),
+    /// Prints what a shell needs to complete command lines
+    #[command(after_help = COMPLETION_EXAMPLE)]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }

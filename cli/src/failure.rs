@@ -10,8 +10,14 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
-    /// A file was refused before anything ran.
+    /// A file was refused before anything ran, or a server refused what was asked: nothing has changed.
     Refused = 3,
+    /// The token does not allow it, or there is none.
+    #[cfg(feature = "remote")]
+    Denied = 4,
+    /// Nobody answers there.
+    #[cfg(feature = "remote")]
+    Unreachable = 5,
 }
 
 impl From<Exit> for ExitCode {

@@ -11,6 +11,8 @@ mod load;
 mod logging;
 mod output;
 mod plan;
+#[cfg(feature = "remote")]
+mod remote;
 mod report;
 mod run;
 mod score;
@@ -21,7 +23,7 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
 use failure::Failure;
@@ -56,5 +58,13 @@ fn carry_out(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args, output),
         #[cfg(feature = "admin")]
         Command::Token(args) => token::run(&args, output),
+        #[cfg(feature = "remote")]
+        Command::Remote(command) => remote::run(&command, output),
+        Command::Completion { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "grist", &mut text);
+            output.text(&String::from_utf8_lossy(&text));
+            Ok(())
+        }
     }
 }

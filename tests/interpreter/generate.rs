@@ -30,7 +30,7 @@ const ATTEMPTS_MAX: u64 = 50;
 
 fn attempt_case(seed: u64, attempt: u64) -> Case {
     let mut random = Random::new(seed.wrapping_mul(1009).wrapping_add(attempt << 48));
-    random.next();
+    random.draw();
     let mut maker = Maker::new(random.clone());
     let first = maker.plan();
     let mut plans = vec![first];

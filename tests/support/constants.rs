@@ -1,5 +1,10 @@
 //! A plant whose models add a constant, which is all that their artifacts say: every score tells which model made it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "how long a row and a deployment take is measured on the machine's clock"
+)]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -2,12 +2,35 @@
 
 use crate::support::run;
 
-const COMMANDS: [&str; 7] = ["demo", "run", "validate", "plan", "score", "bench", "token"];
+const COMMANDS: [&str; 22] = [
+    "demo",
+    "run",
+    "validate",
+    "plan",
+    "score",
+    "bench",
+    "token",
+    "ls",
+    "show",
+    "explain",
+    "keys",
+    "revisions",
+    "top",
+    "preview",
+    "deploy",
+    "remove",
+    "rollback",
+    "pause",
+    "resume",
+    "reset",
+    "server",
+    "completion",
+];
 
 #[test]
 fn every_command_shows_an_example() {
     let all = run(&["--help"]);
-    for code in ["0  done", "1  failed", "2  usage", "3  refused"] {
+    for code in ["0  done", "1  failed", "2  usage", "3  refused", "4  denied", "5  unreachable"] {
         assert!(all.stdout.contains(code), "{code}: {}", all.stdout);
     }
     for command in COMMANDS {

@@ -142,7 +142,7 @@ impl Manifest {
     }
 
     /// Whether it names this artifact, by itself or as one of a family.
-    pub(crate) fn names_artifact(&self, name: &str) -> bool {
+    pub fn names_artifact(&self, name: &str) -> bool {
         self.nodes.iter().any(|node| match &node.run {
             Run::Model(model) => is_named(&model.path, name) || model.default.as_deref() == Some(name),
             _ => false,

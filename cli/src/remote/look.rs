@@ -1,0 +1,245 @@
+//! Looking in.
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::client::{Request, ServerOptions, escaped};
+use crate::failure::Failure;
+use crate::output::{Output, grouped, table};
+
+const LS_EXAMPLE: &str = "\
+Examples:
+  grist ls
+  grist ls --top errors
+  grist ls --topology pump --json";
+
+/// Which nodes are listed.
+#[derive(Debug, Args)]
+#[command(after_help = LS_EXAMPLE)]
+pub(crate) struct LsArgs {
+    /// Only the 20 that computed most rows, or failed most
+    #[arg(long, value_enum)]
+    top: Option<Top>,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Top {
+    Cost,
+    Errors,
+}
+
+const SHOW_EXAMPLE: &str = "\
+Examples:
+  grist show failure
+  grist show anomaly@P101 --json";
+
+/// Which node.
+#[derive(Debug, Args)]
+#[command(after_help = SHOW_EXAMPLE)]
+pub(crate) struct ShowArgs {
+    /// Its name, as `grist ls` has it
+    node: String,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+const EXPLAIN_EXAMPLE: &str = "\
+A key is watched from the first question on: what was not kept is there after its next rows.
+
+Examples:
+  grist explain failure --key P101";
+
+/// Which node, for which key.
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_EXAMPLE)]
+pub(crate) struct ExplainArgs {
+    /// The node's name, as `grist ls` has it
+    node: String,
+    /// The key
+    #[arg(long)]
+    key: String,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+const KEYS_EXAMPLE: &str = "\
+Examples:
+  grist keys P101";
+
+/// Which key.
+#[derive(Debug, Args)]
+#[command(after_help = KEYS_EXAMPLE)]
+pub(crate) struct KeysArgs {
+    /// The key
+    key: String,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+const REVISIONS_EXAMPLE: &str = "\
+Examples:
+  grist revisions
+  grist revisions 7 --json
+  grist revisions 7 --diff 9";
+
+/// Which revisions.
+#[derive(Debug, Args)]
+#[command(after_help = REVISIONS_EXAMPLE)]
+pub(crate) struct RevisionsArgs {
+    /// One revision with all that is known of it
+    revision: Option<u64>,
+    /// Which deployed nodes differ from those of another revision
+    #[arg(long, value_name = "N", requires = "revision")]
+    diff: Option<u64>,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+/// Lists nodes.
+pub(crate) fn ls(args: &LsArgs, output: &mut Output) -> Result<(), Failure> {
+    let top = args.top.map(|top| match top {
+        Top::Cost => "cost",
+        Top::Errors => "errors",
+    });
+    let path = format!("/v1/nodes{}", args.server.query(&[("top", top)]));
+    let list = args.server.client()?.ask(&Request::get(path))?;
+    if output.is_json() {
+        return output.answer(&list);
+    }
+    output.say(nodes(&list));
+    let more = list["more"].as_u64().unwrap_or(0);
+    if more > 0 {
+        output.note(format!("{} more; --json has as many", grouped(more)));
+    }
+    Ok(())
+}
+
+/// The nodes of a list as a table.
+pub(super) fn nodes(list: &Value) -> String {
+    let rows = list["nodes"].as_array().into_iter().flatten().map(|node| {
+        let counts = &node["counts"];
+        let number = |name: &str| grouped(counts[name].as_u64().unwrap_or(0));
+        let failed = counts["failed"].as_u64().unwrap_or(0) + counts["quarantined"].as_u64().unwrap_or(0);
+        vec![
+            text(&node["id"]),
+            text(&node["kind"]),
+            text(&node["state"]),
+            number("rows"),
+            number("computed"),
+            number("skipped"),
+            grouped(failed),
+            node["born"].as_u64().map_or_else(String::new, |born| born.to_string()),
+        ]
+    });
+    table(&["node", "kind", "state", "rows", "computed", "skipped", "failed", "since"], &[1, 2], rows)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Shows one node.
+pub(crate) fn show(args: &ShowArgs, output: &mut Output) -> Result<(), Failure> {
+    let path = format!("/v1/nodes/{}{}", escaped(&args.node), args.server.query(&[]));
+    let node = args.server.client()?.ask(&Request::get(path))?;
+    if output.is_json() {
+        return output.answer(&node);
+    }
+    output.say(text(&node["wiring"]));
+    let born = node["born"].as_u64().map_or_else(String::new, |born| format!(" since revision {born}"));
+    output.say(format!("{} of `{}`, {}{born}", text(&node["kind"]), text(&node["topology"]), text(&node["state"])));
+    let counts = node["counts"].as_object().into_iter().flatten();
+    let counts = counts.map(|(name, count)| format!("{} {name}", grouped(count.as_u64().unwrap_or(0))));
+    output.say(counts.collect::<Vec<_>>().join(", "));
+    let quarantined = node["quarantined_keys"].as_u64().unwrap_or(0);
+    if quarantined > 0 {
+        output.say(format!("in quarantine for {} keys; `grist resume {}` ends that", grouped(quarantined), args.node));
+    }
+    Ok(())
+}
+
+/// Says why.
+pub(crate) fn explain(args: &ExplainArgs, output: &mut Output) -> Result<(), Failure> {
+    let query = args.server.query(&[("key", Some(&args.key))]);
+    let path = format!("/v1/nodes/{}/explain{query}", escaped(&args.node));
+    let known = args.server.client()?.ask(&Request::get(path))?;
+    if output.is_json() {
+        return output.answer(&known);
+    }
+    output.say(text(&known["text"]));
+    Ok(())
+}
+
+/// Shows a key.
+pub(crate) fn keys(args: &KeysArgs, output: &mut Output) -> Result<(), Failure> {
+    let path = format!("/v1/keys/{}{}", escaped(&args.key), args.server.query(&[]));
+    let known = args.server.client()?.ask(&Request::get(path))?;
+    if output.is_json() {
+        return output.answer(&known);
+    }
+    let streams = known["streams"].as_object().into_iter().flatten().map(|(name, last)| {
+        let value = &last["value"];
+        let shown = value.as_object().and_then(|typed| typed.values().next()).unwrap_or(value);
+        let shown = if shown.is_null() { text(&last["is"]) } else { text(shown) };
+        vec![name.clone(), shown, last["time"].as_i64().map_or_else(String::new, |time| time.to_string())]
+    });
+    output.say(table(&["stream", "last value", "at (µs since 1970)"], &[], streams));
+    let quiet = known["nodes"].as_object().into_iter().flatten();
+    for (name, node) in quiet.filter(|(_, node)| node["state"]["is"] != "running") {
+        output.say(format!("`{name}` is {}", text(&node["state"]["is"])));
+    }
+    if known["watched"] == false {
+        output.note("the key is watched from now on: ask again after its next rows");
+    }
+    Ok(())
+}
+
+/// Lists revisions.
+pub(crate) fn revisions(args: &RevisionsArgs, output: &mut Output) -> Result<(), Failure> {
+    let path = match (args.revision, args.diff) {
+        (None, _) => "/v1/revisions".to_owned(),
+        (Some(revision), None) => format!("/v1/revisions/{revision}"),
+        (Some(revision), Some(to)) => format!("/v1/revisions/{revision}/diff?to={to}"),
+    };
+    let answer = args.server.client()?.ask(&Request::get(path))?;
+    if output.is_json() {
+        return output.answer(&answer);
+    }
+    if args.diff.is_some() {
+        return differences(&answer, output);
+    }
+    let one = [answer.clone()];
+    let list = answer["revisions"].as_array().map_or(&one[..], |list| list);
+    let rows = list.iter().map(|revision| {
+        let number = &revision["revision"];
+        let used = if *number == answer["in_force"] { "in force" } else { "" };
+        let (kind, verdict) = (text(&revision["kind"]["is"]), text(&revision["verdict"]["is"]));
+        vec![number.to_string(), kind, verdict, text(&revision["who"]), used.to_owned()]
+    });
+    output.say(table(&["revision", "what", "verdict", "who", ""], &[1, 2, 3, 4], rows));
+    if args.revision.is_some() {
+        let verdict = &answer["verdict"];
+        for said in ["changes", "code", "reason"] {
+            verdict[said].as_str().into_iter().for_each(|said| output.say(said));
+        }
+    }
+    Ok(())
+}
+
+fn differences(answer: &Value, output: &mut Output) -> Result<(), Failure> {
+    let mut any = false;
+    for (class, differs) in answer["topologies"].as_object().into_iter().flatten() {
+        for (how, nodes) in differs.as_object().into_iter().flatten() {
+            for node in nodes.as_array().into_iter().flatten() {
+                output.say(format!("{class}: {how} {}", text(node)));
+                any = true;
+            }
+        }
+    }
+    if !any {
+        output.say("nothing differs");
+    }
+    Ok(())
+}

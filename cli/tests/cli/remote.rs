@@ -1,0 +1,270 @@
+//! The commands that speak to a running system: what they show, what they change, and how they end when they cannot.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use crate::support::{Ended, file, folder, grist, run};
+
+const TOPOLOGY: &str = r#"
+class = "pump"
+[source]
+kind = "simulate"
+machines = 2
+rate = 20
+for = "120s"
+[sink.out]
+kind = "console"
+
+[[node]]
+provides = ["temperature: f32"]
+sensor = {}
+
+[[node]]
+sink = "out"
+asks = ["temperature", { all = "models" }]
+"#;
+
+const MODEL: &str = r#"
+topology = "pump"
+[[node]]
+needs = ["temperature: f32", "temperature.mean: f32"]
+provides = ["anomaly: f32"]
+model = { onnx = "anomaly.onnx" }
+
+[[node]]
+needs = ["temperature: f32"]
+provides = ["temperature.mean: f32"]
+operator = { rolling = { rows = 2, stats = ["mean"] } }
+"#;
+
+/// A running system, with a token for who may deploy; it ends with the test.
+struct System {
+    child: Child,
+    url: String,
+    folder: PathBuf,
+    token: String,
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl System {
+    fn start(name: &str) -> Self {
+        let folder = folder(name);
+        let topology = file(&folder, "topology.toml", TOPOLOGY);
+        let registry = folder.join("registry");
+        let registry = registry.to_str().expect("text");
+        let token = run(&["token", "create", "me", "--registry", registry, "--scope", "deploy"]).stdout;
+        let arguments = ["run", &topology, "--registry", registry, "--admin", "127.0.0.1:0"];
+        let mut child = grist(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let said = BufReader::new(child.stderr.take().expect("as said above"));
+        let mut all = String::new();
+        let mut lines = said.lines().map(|line| line.expect("text"));
+        let url = lines.find_map(|line| {
+            all.push_str(&line);
+            Some(format!("http://{}", line.split_once("admin API on http://")?.1))
+        });
+        let url = url.unwrap_or_else(|| panic!("it says where it listens: {all}"));
+        std::thread::spawn(move || lines.for_each(drop)); // so that it can go on writing
+        Self { child, url, folder, token: token.trim().to_owned() }
+    }
+
+    fn asked(&self, url: &str, token: &str, arguments: &[&str]) -> Ended {
+        let mut command = grist(arguments);
+        command
+            .env("GRIST_SERVER", url)
+            .env("GRIST_TOKEN", token)
+            .env("GRIST_CONFIG", self.folder.join("servers.json"));
+        let output = command.output().expect("the binary starts");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        let code = output.status.code().expect("it ends by itself");
+        let ended = Ended { code, stdout: text(output.stdout), stderr: text(output.stderr) };
+        assert!(
+            !format!("{}{}", ended.stdout, ended.stderr).contains(token),
+            "{arguments:?} shows the token: {ended:?}"
+        );
+        ended
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Ended {
+        self.asked(&self.url, &self.token, arguments)
+    }
+
+    fn done(&self, arguments: &[&str]) -> Ended {
+        let ended = self.ask(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+        ended
+    }
+
+    /// A manifest with its model beside it.
+    fn manifest(&self) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/topologies/models/anomaly.onnx");
+        std::fs::copy(root, self.folder.join("anomaly.onnx")).expect("the example's model is there");
+        file(&self.folder, "model.toml", MODEL)
+    }
+}
+
+#[test]
+fn a_model_is_previewed_deployed_looked_at_and_taken_back() {
+    let system = System::start("remote");
+    let manifest = system.manifest();
+    let looked = system.done(&["preview", &manifest]);
+    assert!(looked.stdout.contains("+ anomaly: temperature, temperature.mean → anomaly"), "{looked:?}");
+    assert!(looked.stderr.contains("nothing was done"), "{looked:?}");
+    let done = system.done(&["deploy", &manifest]);
+    assert_eq!(done.stdout, looked.stdout, "the deed is told in the words of the preview");
+    assert!(done.stderr.contains("revision 2 is in force"), "{done:?}");
+    assert_eq!(system.done(&["deploy", &manifest]).stderr, "it is what runs already\n");
+
+    let list = system.done(&["ls"]);
+    assert!(list.stdout.lines().any(|line| line.starts_with("anomaly ") && line.contains("running")), "{list:?}");
+    let list = system.done(&["ls", "--json"]).json();
+    assert!(list["nodes"].as_array().is_some_and(|nodes| nodes.iter().any(|node| node["id"] == "anomaly")), "{list}");
+    assert!(system.done(&["show", "anomaly"]).stdout.contains("model of `pump`, running since revision 2"));
+    let key = system.done(&["ls", "--top", "cost", "--json"]).json();
+    assert!(key["nodes"].is_array(), "{key}");
+    assert_eq!(system.ask(&["explain", "anomaly", "--key", "nobody"]).code, 0);
+    assert_eq!(system.done(&["keys", "nobody", "--json"]).json()["key"], "nobody");
+    let top = system.done(&["top", "--once"]);
+    assert!(top.stdout.contains("rows/s") && top.stdout.contains("anomaly"), "{top:?}");
+    assert!(system.done(&["top", "--once", "--json"]).json()["nodes"].is_array());
+
+    assert_eq!(system.done(&["pause", "anomaly"]).stdout, "~ anomaly: paused, its state stays\n");
+    assert!(system.done(&["show", "anomaly"]).stdout.contains("paused since"));
+    assert_eq!(system.done(&["resume", "anomaly"]).stdout, "~ anomaly: resumed\n");
+    assert_eq!(system.done(&["reset", "temperature.mean"]).stdout, "~ temperature.mean: its state begins anew\n");
+
+    assert!(system.done(&["rollback", "1"]).stdout.starts_with("- anomaly\n- temperature.mean\n"));
+    let revisions = system.done(&["revisions"]);
+    assert!(revisions.stdout.contains("rollback"), "{revisions:?}");
+    assert_eq!(system.done(&["revisions", "2", "--json"]).json()["who"], "me");
+    assert!(system.done(&["revisions", "2", "--diff", "1"]).stdout.contains("anomaly"));
+    // Without a number: to what was in force before.
+    assert!(
+        system.done(&["rollback", "--json"]).json()["changes"].as_str().is_some_and(|text| text.contains("+ anomaly"))
+    );
+    let removed = system.done(&["remove", "anomaly", "temperature.mean"]);
+    assert!(removed.stdout.starts_with("- anomaly\n- temperature.mean\n"), "{removed:?}");
+}
+
+#[test]
+fn what_goes_wrong_has_a_code_and_says_what_to_do() {
+    let system = System::start("remote-wrong");
+    let manifest = system.manifest();
+    let missing = file(
+        &system.folder,
+        "missing.toml",
+        &std::fs::read_to_string(&manifest).expect("as written").replace("anomaly.onnx", "none.onnx"),
+    );
+    let unmet = file(
+        &system.folder,
+        "unmet.toml",
+        "topology = \"pump\"\nneeds = [\"wear: f32\"]\nprovides = [\"mean: f32\"]\noperator = { rolling = { rows = 2, stats = [\"mean\"] } }\n",
+    );
+    let cases: [(&[&str], i32, &str); 10] = [
+        (&["deploy"], 2, "nothing is asked for"),
+        (&["deploy", "none.toml"], 3, "none.toml"),
+        (&["deploy", &missing], 3, "none.onnx"),
+        (&["deploy", &unmet], 3, "does-not-resolve"),
+        (&["deploy", &manifest, "--base", "7"], 3, "stale-revision"),
+        (&["show", "nobody"], 3, "unknown-node"),
+        (&["pause", "out"], 3, "illegal-move"),
+        (&["rollback", "99"], 3, "unknown-revision"),
+        (&["ls", "--server", "https://plant"], 2, "no TLS"),
+        (&["ls", "--server", "nowhere"], 2, "neither"),
+    ];
+    for (arguments, code, said) in cases {
+        let ended = system.ask(arguments);
+        assert_eq!(ended.code, code, "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains(said), "{arguments:?}: {ended:?}");
+        let machine = system.ask(&[arguments, &["--json"]].concat());
+        assert_eq!((machine.code, machine.json()["exit_code"].as_i64()), (code, Some(i64::from(code))), "{machine:?}");
+    }
+    let guessed = system.asked(&system.url, "grist_guess", &["ls"]);
+    assert_eq!(guessed.code, 4, "{guessed:?}");
+    assert!(guessed.stderr.contains("unauthorized"), "{guessed:?}");
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let nobody = system.asked(&format!("http://{port}"), &system.token, &["ls"]);
+    assert_eq!(nobody.code, 5, "{nobody:?}");
+    assert!(nobody.stderr.contains("does not answer"), "{nobody:?}");
+}
+
+#[test]
+fn servers_are_kept_by_name_for_their_owner_alone() {
+    let system = System::start("remote-servers");
+    let config = system.folder.join("servers.json");
+    let asked = |arguments: &[&str]| {
+        let mut command = grist(arguments);
+        command.env("GRIST_CONFIG", &config).env_remove("GRIST_SERVER").env_remove("GRIST_TOKEN");
+        let output = command.output().expect("the binary starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let token = file(&system.folder, "token.txt", &system.token);
+    assert_eq!(asked(&["server", "add", "plant", &system.url, "--token-file", &token]).0, Some(0));
+    assert_eq!(asked(&["server", "add", "other", "http://127.0.0.1:1"]).0, Some(0));
+    let (_, list, _) = asked(&["server", "ls"]);
+    assert!(list.contains("plant") && list.contains("in use") && !list.contains(&system.token), "{list}");
+    assert!(!asked(&["server", "ls", "--json"]).1.contains(&system.token));
+    assert_eq!(asked(&["ls"]).0, Some(0));
+    assert_eq!(asked(&["server", "use", "other"]).0, Some(0));
+    assert_eq!(asked(&["ls", "--server", "plant"]).0, Some(0));
+    assert_eq!(asked(&["server", "use", "nobody"]).0, Some(3));
+    assert_eq!(asked(&["server", "remove", "other"]).0, Some(0));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&config).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+        let (code, _, said) = asked(&["ls"]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("others can read it") && said.contains("chmod 600"), "{said}");
+    }
+}
+
+/// A connection that is lost after the server has understood: the request is sent again, and carried out once.
+#[test]
+fn a_lost_answer_is_asked_for_again_and_the_deed_is_done_once() {
+    let system = System::start("remote-lost");
+    let manifest = system.manifest();
+    let target = system.url.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let proxy = format!("http://{}", listener.local_addr().expect("it listens"));
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let mut client = client.expect("a connection");
+            let mut server = TcpStream::connect(&target).expect("it listens");
+            let mut up = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+            std::thread::spawn(move || std::io::copy(&mut up.0, &mut up.1));
+            let mut answer = vec![0; 1 << 16];
+            let read = server.read(&mut answer).expect("it answers");
+            if number == 0 {
+                client.shutdown(std::net::Shutdown::Both).expect("it is open");
+            } else {
+                client.write_all(&answer[..read]).expect("it is asked");
+                let _ = std::io::copy(&mut server, &mut client); // until either end goes
+            }
+        }
+    });
+    let done = system.asked(&proxy, &system.token, &["deploy", &manifest, "--json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!((done.json()["repeated"].as_bool(), done.json()["revision"].as_u64()), (Some(true), Some(2)));
+    let revisions = system.done(&["revisions", "--json"]).json();
+    assert_eq!(revisions["revisions"].as_array().map(Vec::len), Some(2), "{revisions}");
+}
+
+#[test]
+fn shells_can_complete() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completion", shell]);
+        assert!(script.stdout.contains("rollback"), "{shell}: {script:?}");
+    }
+}
