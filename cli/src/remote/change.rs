@@ -211,8 +211,8 @@ fn told(outcome: &Value, output: &mut Output) -> Result<(), Failure> {
     let said = match outcome["verdict"].as_str() {
         Some("dry_run") => format!("it would be revision {revision}; nothing was done"),
         Some("unchanged") => "it is what runs already".to_owned(),
-        _ => format!("revision {revision} is in force since"),
+        _ => format!("revision {revision} is in force"),
     };
-    output.note(said.replace(" since", ""));
+    output.note(said);
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::topology::node::RowRule;
 use crate::topology::plan::{ClassPlan, PlanNode};
 use crate::words::{Cause, NodeId, Offset, Revision};
 
-/// Tries out what is prepared, and starts it beside the plan that runs. When that began to count.
+/// Tries out what is prepared, and starts it beside the plan that runs.
 pub(crate) async fn try_and_stage(
     doors: &Doors,
     staged: &mut Staged,
