@@ -146,6 +146,47 @@ async fn a_model_must_score_the_rows_that_travel_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_keys_is_changed_lasts_and_is_gone_back_from() {
+    let folder = folder("attributes");
+    let mut site = Site::start(&folder, Limits::default()).await;
+    let put = |site: &Site, body: &str| site.send("PUT", "/v1/attributes", Some(&site.tokens[1]), &[], body.as_bytes());
+    let declared = put(&site, r#"{ "types": { "rating": "f64" } }"#).done();
+    assert_eq!(declared["changes"], "~ attributes of keys");
+    let manifest = ANOMALY.replace("temperature.mean: f32", "@rating: f64").replace("TRIAL", "");
+    let model = model();
+    site.put_nodes("", &[], &[("manifest", manifest.as_bytes()), ("anomaly.onnx", &model)]).done();
+    site.row().await;
+    assert_eq!(written(&site, "anomaly"), Vec::<String>::new(), "P1 has no rating");
+    let rated = put(&site, r#"{ "keys": { "P1": { "rating": 40 }, "P2": { "rating": 7.5 } } }"#).done();
+    site.row().await;
+    assert_eq!(written(&site, "anomaly").len(), 1);
+    assert_eq!(site.get("/v1/attributes/P2").done()["attributes"], json!({ "rating": 7.5 }));
+    for (body, word) in [
+        (r#"{ "keys": { "P1": { "site": 1 } } }"#, "not declared"),
+        (r#"{ "keys": { "P1": { "rating": "much" } } }"#, "f64"),
+        (r#"{ "keys": { "P1": { "rating": [1] } } }"#, "no number"),
+        (r#"{ "types": { "rating": "str" } }"#, "f64 already"),
+        (r#"{ "types": { "site": "text" } }"#, "no type"),
+    ] {
+        let refused = put(&site, body);
+        assert_eq!((refused.status, refused.code().as_str()), (422, "bad-attribute"), "{body}");
+        assert!(refused.text.contains(word), "{word}: {refused:?}");
+    }
+    assert_eq!(put(&site, "[]").code(), "bad-body");
+    site.end().await;
+
+    let mut site = Site::start(&folder, Limits::default()).await;
+    site.row().await;
+    assert_eq!(written(&site, "anomaly").len(), 1);
+    put(&site, r#"{ "keys": { "P1": { "rating": null } } }"#).done();
+    let known = site.get("/v1/attributes").done();
+    assert_eq!((&known["types"], &known["keys"]), (&json!({ "rating": "f64" }), &json!({ "P2": { "rating": 7.5 } })));
+    post(&site, &format!("/v1/revisions/{}/rollback", rated["revision"])).done();
+    assert_eq!(site.get("/v1/attributes/P1").done()["attributes"], json!({ "rating": 40.0 }));
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_do_not_run_are_listed_with_how_they_stand() {
     let site = Site::start(&folder("stand"), Limits::default()).await;
     let waits = r#"{ "topology": "pump", "node": [

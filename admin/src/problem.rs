@@ -11,7 +11,8 @@ use serde::Serialize;
 pub type Code = (&'static str, u16, &'static str);
 
 /// Every code; each has a page in docs/errors.
-pub const CODES: [Code; 36] = [
+pub const CODES: [Code; 37] = [
+    ("bad-attribute", 422, "A fact about a key is wrong"),
     ("bad-body", 400, "The body is not what this route takes"),
     ("bad-header", 400, "A header has no meaning"),
     ("bad-manifest", 422, "A manifest is wrong"),

@@ -1,7 +1,7 @@
 //! Every route, in one table: what is not in it is denied.
 
 use crate::call::{Answering, Call};
-use crate::resources::{artifacts, audit, health, keys, nodes, revisions, topologies};
+use crate::resources::{artifacts, attributes, audit, health, keys, nodes, revisions, topologies};
 use crate::tokens::Scope;
 
 /// A route.
@@ -41,7 +41,7 @@ const fn with_body(mut route: Route) -> Route {
 }
 
 /// All routes.
-pub const ROUTES: [Route; 23] = [
+pub const ROUTES: [Route; 26] = [
     route("GET", "/livez", Scope::Open, NONE, "Whether the process answers", health::live),
     route("GET", "/readyz", Scope::Open, NONE, "Whether a source brings rows", health::ready),
     route("GET", "/metrics", Scope::Read, NONE, "Metrics in the text format of Prometheus", health::metrics),
@@ -68,6 +68,9 @@ pub const ROUTES: [Route; 23] = [
     route("GET", "/v1/revisions/{n}/diff", Scope::Read, &["to"], "What differs between two revisions", revisions::diff),
     route("POST", "/v1/revisions/{n}/rollback", Scope::Deploy, TERMS, "Goes back", revisions::rollback),
     route("GET", "/v1/keys/{key}", Scope::Read, &["topology"], "The last values of a key", keys::get),
+    route("GET", "/v1/attributes", Scope::Read, &["topology"], "What is known of keys", attributes::list),
+    route("GET", "/v1/attributes/{key}", Scope::Read, &["topology"], "What is known of a key", attributes::get),
+    with_body(route("PUT", "/v1/attributes", Scope::Deploy, TERMS, "Changes what is known of keys", attributes::put)),
     route("GET", "/v1/artifacts", Scope::Read, NONE, "What is kept, by content", artifacts::list),
     route("GET", "/v1/artifacts/{sha256}", Scope::Read, NONE, "The bytes of an artifact", artifacts::get),
     with_body(route("PUT", "/v1/artifacts", Scope::Deploy, NONE, "Keeps the body as an artifact", artifacts::put)),

@@ -1,6 +1,7 @@
 //! What can be asked about and changed, a file each.
 
 pub(crate) mod artifacts;
+pub(crate) mod attributes;
 pub(crate) mod audit;
 pub(crate) mod health;
 pub(crate) mod keys;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::attributes::AttributeChange;
 use crate::registry::{Decided, RegistryError, digest_of};
 use crate::supervisor::DeployError;
 use crate::topology::ManifestErrors;
@@ -40,6 +41,7 @@ pub struct ChangeSet {
     pub(super) artifacts: BTreeMap<String, (Digest, Artifact)>,
     pub(super) remove: Vec<NodeId>,
     pub(super) decided: Decided,
+    pub(super) attributes: Option<AttributeChange>,
 }
 
 impl ChangeSet {
@@ -90,6 +92,13 @@ impl ChangeSet {
         self
     }
 
+    /// Changes what is known of keys.
+    #[must_use]
+    pub fn attributes(mut self, change: AttributeChange) -> Self {
+        self.attributes = Some(change);
+        self
+    }
+
     /// The topology, where several run and no manifest says which.
     #[must_use]
     pub fn of(mut self, topology: impl Into<Class>) -> Self {
@@ -105,6 +114,8 @@ impl ChangeSet {
         let artifacts = self.artifacts.iter();
         parts.extend(artifacts.map(|(name, (digest, _))| ("artifact", name.clone(), digest.to_string())));
         parts.extend(self.remove.iter().map(|node| ("remove", node.to_string(), String::new())));
+        let facts = self.attributes.iter().filter_map(|change| serde_json::to_string(change).ok());
+        parts.extend(facts.map(|facts| ("attributes", facts, String::new())));
         parts.extend(self.decided.all().map(|(word, node)| (word, node.to_string(), String::new())));
         hash_of(&parts)
     }

@@ -6,11 +6,12 @@ use std::future::Future;
 use tracing::Instrument;
 
 use super::Deployer;
+use super::attributes::AttributeChange;
 use super::change::{ChangeSet, Outcome, Refusal, Terms};
 use super::read::{Sent, read, understand};
-use crate::registry::{AuditLine, ClassContent, Decided, Idempotency, Kind, Record, SetRef, Verdict};
+use crate::registry::{AuditLine, ClassContent, Decided, Idempotency, Kind, Record, SetRef, Verdict, digest_of};
 use crate::supervisor::{Applied, DeployError, Deployment};
-use crate::topology::Node;
+use crate::topology::{Attributes, Node};
 use crate::traits::Digest;
 use crate::words::{Class, NodeId, Revision};
 
@@ -26,10 +27,17 @@ pub(super) struct Plan {
     pub(super) decided: Decided,
     /// Whether states may be lost without a `reset` for each.
     pub(super) may_lose_state: bool,
+    /// What is known of keys, where that changes, and as it is kept.
+    pub(super) attributes: Option<(Attributes, AttributeChange)>,
     /// What the record says was put.
     pub(super) sets: Vec<SetRef>,
     /// What is deployed afterwards.
     pub(super) content: ClassContent,
+}
+
+/// Facts as they are kept.
+fn kept(facts: &AttributeChange) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(facts).map_err(|error| Refusal::new("bad-attribute", error.to_string()))
 }
 
 /// What a record says was asked for.
@@ -89,7 +97,8 @@ impl Deployer {
 
     /// What a change set means, on top of what is deployed.
     fn plan(&self, change: &ChangeSet, sent: &[Sent]) -> Result<Plan, Refusal> {
-        if change.manifests.is_empty() && change.remove.is_empty() && change.decided.is_nothing() {
+        let asks_nothing = change.manifests.is_empty() && change.remove.is_empty() && change.decided.is_nothing();
+        if asks_nothing && change.attributes.is_none() {
             return Err(Refusal::new("nothing-to-do", "no manifest was sent and no node is named"));
         }
         let understood = understand(change, sent, &self.0.operators, |digest| self.load(digest))?;
@@ -105,6 +114,16 @@ impl Deployer {
             sets.push(set);
         }
         content.decide(&change.decided);
+        let attributes = match &change.attributes {
+            None => None,
+            Some(later) => {
+                let mut facts = self.facts(content.attributes)?;
+                facts.merge(later)?;
+                let laid = self.laid(&topology, &facts)?;
+                content.attributes = Some(digest_of(&kept(&facts)?));
+                Some((laid, facts))
+            }
+        };
         Ok(Plan {
             topology,
             kind: Kind::Deploy,
@@ -112,6 +131,7 @@ impl Deployer {
             remove: change.remove.clone(),
             decided: change.decided.clone(),
             may_lose_state: false,
+            attributes,
             sets,
             content,
         })
@@ -132,6 +152,19 @@ impl Deployer {
                 Err(Refusal::new("which-topology", reason))
             }
         }
+    }
+
+    /// The facts that are kept under a hash.
+    pub(super) fn facts(&self, digest: Option<Digest>) -> Result<AttributeChange, Refusal> {
+        let Some(digest) = digest else { return Ok(AttributeChange::default()) };
+        let bytes = self.folder().load(digest)?;
+        let read = serde_json::from_slice(&bytes);
+        read.map_err(|error| Refusal::new("registry", format!("the facts about keys in {digest}: {error}")))
+    }
+
+    /// Facts on top of the host's.
+    pub(super) fn laid(&self, topology: &Class, facts: &AttributeChange) -> Result<Attributes, Refusal> {
+        facts.over(self.0.facts.get(topology).unwrap_or(&Attributes::new()))
     }
 
     /// What is deployed on a topology.
@@ -243,7 +276,7 @@ impl Deployer {
 
     /// Carries a plan out, between a record that says so and one that says what became of it.
     pub(super) async fn carry_out(&self, plan: Plan, terms: &Terms, asked: Digest) -> Result<Outcome, Refusal> {
-        let Plan { topology, kind, put, remove, decided, may_lose_state, sets, content } = plan;
+        let Plan { topology, kind, put, remove, decided, may_lose_state, attributes, sets, content } = plan;
         let said = Said { put: sets, remove, decided };
         let mut record = self.record_of(terms, asked, topology.clone(), kind, said).await;
         let limit = *self.0.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -252,6 +285,12 @@ impl Deployer {
         let deployment = record.decided.pause.iter().cloned().fold(deployment, Deployment::pause);
         let deployment = record.decided.resume.iter().cloned().fold(deployment, Deployment::resume);
         let mut deployment = record.decided.reset.iter().cloned().fold(deployment, Deployment::reset);
+        if let Some((attributes, facts)) = attributes {
+            deployment = deployment.attributes(attributes);
+            if !terms.dry_run {
+                self.folder().store(&kept(&facts)?)?;
+            }
+        }
         if may_lose_state {
             deployment = deployment.may_lose_state();
         }

@@ -2,6 +2,7 @@
 //! again. Between clients and the [`Handle`]; it knows formats of models only through
 //! [`topology::Registry`](crate::topology::Registry).
 
+mod attributes;
 mod change;
 mod deploy;
 mod read;
@@ -14,10 +15,11 @@ use std::time::Duration;
 
 use crate::handle::Handle;
 use crate::registry::{AuditLine, Record, RegistryError, RegistryFolder};
-use crate::topology::{Node, Registry};
+use crate::topology::{Attributes, Node, Registry};
 use crate::traits::{Clock, Digest};
 use crate::words::{Class, NodeId, Revision};
 
+pub use attributes::{AttributeChange, FACTS_MAX};
 pub use change::{Artifact, ChangeSet, Outcome, Refusal, Terms};
 pub use start::DeployerStartError;
 
@@ -63,6 +65,8 @@ struct Inner {
     limit: Mutex<Duration>,
     /// What the host starts with, by topology and name.
     host: BTreeMap<Class, BTreeMap<NodeId, Node>>,
+    /// What the host knows of keys, by topology.
+    facts: BTreeMap<Class, Attributes>,
     ground: Digest,
     /// Deployments go one after the other.
     turn: tokio::sync::Mutex<()>,

@@ -59,8 +59,14 @@ impl Deployer {
             resume: now.paused.difference(&then.paused).filter(|node| !remove.contains(node)).cloned().collect(),
             reset: Vec::new(),
         };
+        let attributes = if then.attributes == now.attributes {
+            None
+        } else {
+            let facts = self.facts(then.attributes)?;
+            Some((self.laid(&topology, &facts)?, facts))
+        };
         let kind = Kind::Rollback { to };
-        Ok(Plan { topology, kind, put, remove, decided, may_lose_state: true, sets, content: then })
+        Ok(Plan { topology, kind, put, remove, decided, may_lose_state: true, attributes, sets, content: then })
     }
 
     /// A revision that was in force.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use super::attributes::AttributeChange;
 use super::change::{Refusal, hash_of};
 use super::read::nodes_of;
 use super::{Deployer, Inner, LIMIT_DEFAULT};
@@ -43,6 +44,8 @@ impl Deployer {
         operators: Registry,
     ) -> Result<Self, DeployerStartError> {
         let host: BTreeMap<Class, BTreeMap<NodeId, Node>> = builder.topologies_mut().iter().map(by_name).collect();
+        let known = |topology: &Topology| (topology.class().clone(), topology.known_attributes().clone());
+        let facts = builder.topologies_mut().iter().map(known).collect();
         let ground = ground(builder.topologies_mut());
         let clock = builder.clock_of();
         let in_force = folder.in_force().cloned();
@@ -90,7 +93,7 @@ impl Deployer {
             folder.write(&record)?;
         }
         let (limit, turn, folder) = (Mutex::new(LIMIT_DEFAULT), tokio::sync::Mutex::new(()), Mutex::new(folder));
-        Ok(Self(Arc::new(Inner { handle, operators, clock, limit, host, ground, turn, folder })))
+        Ok(Self(Arc::new(Inner { handle, operators, clock, limit, host, facts, ground, turn, folder })))
     }
 }
 
@@ -115,7 +118,16 @@ fn lay(
     }
     let paused: Vec<NodeId> = content.paused.iter().filter(|node| nodes.contains_key(*node)).cloned().collect();
     let laid = Topology::new(class).with_all(nodes.into_values()).paused(paused);
-    Ok(laid.attributes(topology.known_attributes().clone()))
+    let host = topology.known_attributes();
+    let known = match content.attributes {
+        None => host.clone(),
+        Some(digest) => {
+            let facts: AttributeChange = serde_json::from_slice(&folder.load(digest)?)
+                .map_err(|error| Refusal::new("registry", format!("the facts about keys in {digest}: {error}")))?;
+            facts.over(host)?
+        }
+    };
+    Ok(laid.attributes(known))
 }
 
 /// A hash of what the host starts with.

@@ -146,6 +146,9 @@ pub struct ClassContent {
     /// Nodes that compute nothing until they are resumed.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub paused: BTreeSet<NodeId>,
+    /// The facts about keys that lie over the host's, if any do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Digest>,
 }
 
 impl ClassContent {
@@ -209,6 +212,7 @@ impl Record {
     /// Every artifact and manifest that it refers to.
     pub fn refers_to(&self) -> impl Iterator<Item = Digest> {
         let sets = self.put.iter().chain(self.content.values().flat_map(|content| &content.sets));
-        sets.flat_map(|set| std::iter::once(set.manifest).chain(set.artifacts.values().copied()))
+        let facts = self.content.values().filter_map(|content| content.attributes);
+        sets.flat_map(|set| std::iter::once(set.manifest).chain(set.artifacts.values().copied())).chain(facts)
     }
 }
