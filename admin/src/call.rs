@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix_web::web::Bytes;
 use gristmill::Handle;
-use gristmill::deployer::{Deployer, Terms};
+use gristmill::deployer::{ChangeSet, Deployer, Terms};
 use gristmill::words::{Class, Revision, check_name};
 use serde::Serialize;
 
@@ -85,6 +85,14 @@ impl Call {
         let Some(name) = self.query.get("topology") else { return Ok(None) };
         check_name("topology", name).map_err(|error| Problem::new("bad-query", error.to_string()))?;
         Ok(Some(Class::from(name.as_str())))
+    }
+
+    /// Deploys a change set on the topology that the query names, on the conditions of the request.
+    pub(crate) async fn deploy(&self, mut change: ChangeSet) -> Result<Answer, Problem> {
+        if let Some(topology) = self.topology()? {
+            change = change.of(topology);
+        }
+        Answer::json(&self.deployer().deploy(change, &self.terms()?).await?)
     }
 
     /// Who deploys, and on what condition.

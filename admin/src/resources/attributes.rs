@@ -37,11 +37,7 @@ pub(crate) fn put(call: Call) -> Answering {
             return Err(wrong("it is no object".to_owned()));
         }
         let change: AttributeChange = serde_json::from_slice(&call.body).map_err(|error| wrong(error.to_string()))?;
-        let mut change = ChangeSet::new().attributes(change);
-        if let Some(topology) = call.topology()? {
-            change = change.of(topology);
-        }
-        Answer::json(&call.deployer().deploy(change, &call.terms()?).await?)
+        call.deploy(ChangeSet::new().attributes(change)).await
     })
 }
 

@@ -14,11 +14,8 @@ const TOP: usize = 20;
 
 pub(crate) fn put(call: Call) -> Answering {
     Box::pin(async move {
-        let mut change = change(&call)?;
-        if let Some(topology) = call.topology()? {
-            change = change.of(topology);
-        }
-        Answer::json(&call.deployer().deploy(change, &call.terms()?).await?)
+        let change = change(&call)?;
+        call.deploy(change).await
     })
 }
 
@@ -104,11 +101,8 @@ pub(crate) fn reset(call: Call) -> Answering {
 /// A change of the one node that the path names.
 fn change_one(call: Call, what: fn(ChangeSet, String) -> ChangeSet) -> Answering {
     Box::pin(async move {
-        let mut change = what(ChangeSet::new(), call.name(0, "node")?.to_owned());
-        if let Some(topology) = call.topology()? {
-            change = change.of(topology);
-        }
-        Answer::json(&call.deployer().deploy(change, &call.terms()?).await?)
+        let change = what(ChangeSet::new(), call.name(0, "node")?.to_owned());
+        call.deploy(change).await
     })
 }
 

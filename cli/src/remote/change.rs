@@ -98,14 +98,14 @@ pub(crate) struct NodeArgs {
 /// Says what would change.
 pub(crate) fn preview(args: &DeployArgs, output: &mut Output) -> Result<(), Failure> {
     let (client, form) = prepared(args)?;
-    let outcome = put(&client, args, &form, true)?;
+    let outcome = put(&client, &args.server, args.base, &form, true)?;
     told(&outcome, output)
 }
 
 /// Deploys.
 pub(crate) fn deploy(args: &DeployArgs, output: &mut Output) -> Result<(), Failure> {
     let (client, form) = prepared(args)?;
-    let outcome = put(&client, args, &form, false)?;
+    let outcome = put(&client, &args.server, args.base, &form, false)?;
     told(&outcome, output)
 }
 
@@ -120,15 +120,15 @@ fn prepared(args: &DeployArgs) -> Result<(Client, Form), Failure> {
     Ok((args.server.client()?, form))
 }
 
-fn put(client: &Client, args: &DeployArgs, form: &Form, dry: bool) -> Result<Value, Failure> {
+fn put(client: &Client, server: &ServerOptions, base: Option<u64>, form: &Form, dry: bool) -> Result<Value, Failure> {
     let (kind, body) = form.encoded();
-    let path = format!("/v1/nodes{}", args.server.query(&[("dry_run", dry.then_some("true"))]));
+    let path = format!("/v1/nodes{}", server.query(&[("dry_run", dry.then_some("true"))]));
     let mut request = Request { method: "PUT", path, body: Some(&body), ..Request::default() };
     request = request.with("Content-Type", kind);
     if !dry {
         request = request.with("Idempotency-Key", idempotency_key());
     }
-    if let Some(base) = args.base {
+    if let Some(base) = base {
         request = request.with("If-Match", base.to_string());
     }
     client.ask(&request)
@@ -139,17 +139,10 @@ pub(crate) fn remove(args: &RemoveArgs, output: &mut Output) -> Result<(), Failu
     let client = args.server.client()?;
     let mut form = Form::default();
     args.nodes.iter().for_each(|node| form.add("remove", node.as_bytes()));
-    let deploy = DeployArgs {
-        files: Vec::new(),
-        remove: Vec::new(),
-        reset: Vec::new(),
-        base: None,
-        server: args.server.clone(),
-    };
     if !args.yes {
-        confirmed(&put(&client, &deploy, &form, true)?)?;
+        confirmed(&put(&client, &args.server, None, &form, true)?)?;
     }
-    told(&put(&client, &deploy, &form, false)?, output)
+    told(&put(&client, &args.server, None, &form, false)?, output)
 }
 
 /// Goes back.

@@ -1,40 +1,9 @@
 //! `grist token`, and `grist run --registry --admin`: the API listens, and denies whoever has no token.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
 
-use crate::support::{file, folder, grist, run};
-
-const TOPOLOGY: &str = r#"
-class = "pump"
-[source]
-kind = "simulate"
-machines = 2
-rate = 5
-for = "60s"
-[sink.out]
-kind = "console"
-
-[[node]]
-provides = ["temperature: f32"]
-sensor = {}
-
-[[node]]
-sink = "out"
-asks = ["temperature"]
-"#;
-
-/// Ends with the test, however that ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that has ended already cannot be killed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::support::{Running, TOPOLOGY, file, folder, run};
 
 /// The status line and body of a request.
 fn get(address: &str, path: &str, token: &str) -> String {
@@ -80,16 +49,10 @@ fn the_api_listens_beside_what_runs() {
     let registry = registry.to_str().expect("the path is text");
     let made = run(&["token", "create", "me", "--registry", registry, "--scope", "read"]);
     let token = made.stdout.trim();
-    let arguments = ["run", &topology, "--registry", registry, "--admin", "127.0.0.1:0"];
-    let mut child = grist(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let said = BufReader::new(child.stderr.take().expect("as said above"));
-    let _running = Running(child);
-    let mut lines = said.lines().map(|line| line.expect("text"));
-    let address = lines.find_map(|line| Some(line.split_once("admin API on http://")?.1.to_owned()));
-    let address = address.expect("it says where it listens");
-    let known = get(&address, "/v1/topologies", token);
+    let running = Running::start(&topology, registry);
+    let known = get(&running.address, "/v1/topologies", token);
     assert!(known.starts_with("HTTP/1.1 200") && known.contains("\"class\":\"pump\""), "{known}");
-    let stranger = get(&address, "/v1/topologies", "grist_0");
+    let stranger = get(&running.address, "/v1/topologies", "grist_0");
     assert!(stranger.starts_with("HTTP/1.1 401"), "{stranger}");
     let second = run(&["run", &topology, "--registry", registry]);
     assert_eq!(second.code, 1, "{second:?}");

@@ -1,30 +1,10 @@
 //! The commands that speak to a running system: what they show, what they change, and how they end when they cannot.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 
-use crate::support::{Ended, file, folder, grist, run};
-
-const TOPOLOGY: &str = r#"
-class = "pump"
-[source]
-kind = "simulate"
-machines = 2
-rate = 20
-for = "120s"
-[sink.out]
-kind = "console"
-
-[[node]]
-provides = ["temperature: f32"]
-sensor = {}
-
-[[node]]
-sink = "out"
-asks = ["temperature", { all = "models" }]
-"#;
+use crate::support::{Ended, Running, TOPOLOGY, file, folder, grist, run};
 
 const MODEL: &str = r#"
 topology = "pump"
@@ -39,20 +19,12 @@ provides = ["temperature.mean: f32"]
 operator = { rolling = { rows = 2, stats = ["mean"] } }
 "#;
 
-/// A running system, with a token for who may deploy; it ends with the test.
+/// A running system, with a token for who may deploy.
 struct System {
-    child: Child,
+    _running: Running,
     url: String,
     folder: PathBuf,
     token: String,
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        // One that has ended already cannot be killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl System {
@@ -62,18 +34,9 @@ impl System {
         let registry = folder.join("registry");
         let registry = registry.to_str().expect("text");
         let token = run(&["token", "create", "me", "--registry", registry, "--scope", "deploy"]).stdout;
-        let arguments = ["run", &topology, "--registry", registry, "--admin", "127.0.0.1:0"];
-        let mut child = grist(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let said = BufReader::new(child.stderr.take().expect("as said above"));
-        let mut all = String::new();
-        let mut lines = said.lines().map(|line| line.expect("text"));
-        let url = lines.find_map(|line| {
-            all.push_str(&line);
-            Some(format!("http://{}", line.split_once("admin API on http://")?.1))
-        });
-        let url = url.unwrap_or_else(|| panic!("it says where it listens: {all}"));
-        std::thread::spawn(move || lines.for_each(drop)); // so that it can go on writing
-        Self { child, url, folder, token: token.trim().to_owned() }
+        let running = Running::start(&topology, registry);
+        let url = format!("http://{}", running.address);
+        Self { _running: running, url, folder, token: token.trim().to_owned() }
     }
 
     fn asked(&self, url: &str, token: &str, arguments: &[&str]) -> Ended {

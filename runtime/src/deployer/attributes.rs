@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::change::Refusal;
+use crate::registry::RegistryFolder;
 use crate::topology::Attributes;
+use crate::traits::Digest;
 use crate::words::id::check_name;
 use crate::words::{ElementType, Key, StreamName, Value};
 
@@ -32,6 +34,18 @@ pub struct AttributeChange {
 }
 
 impl AttributeChange {
+    /// Those that a folder keeps under a hash; none without one.
+    pub(super) fn load(folder: &RegistryFolder, digest: Option<Digest>) -> Result<Self, Refusal> {
+        let Some(digest) = digest else { return Ok(Self::default()) };
+        let read = serde_json::from_slice(&folder.load(digest)?);
+        read.map_err(|error| Refusal::new("registry", format!("the facts about keys in {digest}: {error}")))
+    }
+
+    /// As a folder keeps them.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
+        serde_json::to_vec(self).map_err(|error| Refusal::new("bad-attribute", error.to_string()))
+    }
+
     /// Lays further changes on top.
     pub(super) fn merge(&mut self, later: &Self) -> Result<(), Refusal> {
         for (name, element) in &later.types {
@@ -49,6 +63,9 @@ impl AttributeChange {
 
     /// The host's attributes with this on top.
     pub(super) fn over(&self, host: &Attributes) -> Result<Attributes, Refusal> {
+        if *self == Self::default() {
+            return Ok(host.clone());
+        }
         let refuse = |reason: String| Refusal::new("bad-attribute", reason);
         let count: usize = self.keys.values().map(BTreeMap::len).sum();
         if count > FACTS_MAX {

@@ -9,8 +9,9 @@ use super::Deployer;
 use super::attributes::AttributeChange;
 use super::change::{ChangeSet, Outcome, Refusal, Terms};
 use super::read::{Sent, read, understand};
+use crate::handle::ended;
 use crate::registry::{AuditLine, ClassContent, Decided, Idempotency, Kind, Record, SetRef, Verdict, digest_of};
-use crate::supervisor::{Applied, DeployError, Deployment};
+use crate::supervisor::{Applied, Deployment};
 use crate::topology::{Attributes, Node};
 use crate::traits::Digest;
 use crate::words::{Class, NodeId, Revision};
@@ -27,17 +28,14 @@ pub(super) struct Plan {
     pub(super) decided: Decided,
     /// Whether states may be lost without a `reset` for each.
     pub(super) may_lose_state: bool,
-    /// What is known of keys, where that changes, and as it is kept.
-    pub(super) attributes: Option<(Attributes, AttributeChange)>,
+    /// What is known of keys, where that changes.
+    pub(super) attributes: Option<Attributes>,
+    /// New facts about keys, as they are kept.
+    pub(super) facts: Option<Vec<u8>>,
     /// What the record says was put.
     pub(super) sets: Vec<SetRef>,
     /// What is deployed afterwards.
     pub(super) content: ClassContent,
-}
-
-/// Facts as they are kept.
-fn kept(facts: &AttributeChange) -> Result<Vec<u8>, Refusal> {
-    serde_json::to_vec(facts).map_err(|error| Refusal::new("bad-attribute", error.to_string()))
 }
 
 /// What a record says was asked for.
@@ -65,11 +63,7 @@ impl Deployer {
         F: Future<Output = Result<Outcome, Refusal>> + Send + 'static,
     {
         let (runtime, what) = (tokio::runtime::Handle::current(), what(self.clone()).in_current_span());
-        match tokio::task::spawn_blocking(move || runtime.block_on(what)).await {
-            Ok(result) => result,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(DeployError::Stopped.into()),
-        }
+        ended(tokio::task::spawn_blocking(move || runtime.block_on(what))).await
     }
 
     async fn deploy_in_turn(&self, change: ChangeSet, terms: &Terms) -> Result<Outcome, Refusal> {
@@ -114,16 +108,15 @@ impl Deployer {
             sets.push(set);
         }
         content.decide(&change.decided);
-        let attributes = match &change.attributes {
-            None => None,
-            Some(later) => {
-                let mut facts = self.facts(content.attributes)?;
-                facts.merge(later)?;
-                let laid = self.laid(&topology, &facts)?;
-                content.attributes = Some(digest_of(&kept(&facts)?));
-                Some((laid, facts))
-            }
-        };
+        let (mut attributes, mut facts) = (None, None);
+        if let Some(later) = &change.attributes {
+            let mut laid = AttributeChange::load(&self.folder(), content.attributes)?;
+            laid.merge(later)?;
+            attributes = Some(self.laid(&topology, &laid)?);
+            let bytes = laid.to_bytes()?;
+            content.attributes = Some(digest_of(&bytes));
+            facts = Some(bytes);
+        }
         Ok(Plan {
             topology,
             kind: Kind::Deploy,
@@ -132,6 +125,7 @@ impl Deployer {
             decided: change.decided.clone(),
             may_lose_state: false,
             attributes,
+            facts,
             sets,
             content,
         })
@@ -152,14 +146,6 @@ impl Deployer {
                 Err(Refusal::new("which-topology", reason))
             }
         }
-    }
-
-    /// The facts that are kept under a hash.
-    pub(super) fn facts(&self, digest: Option<Digest>) -> Result<AttributeChange, Refusal> {
-        let Some(digest) = digest else { return Ok(AttributeChange::default()) };
-        let bytes = self.folder().load(digest)?;
-        let read = serde_json::from_slice(&bytes);
-        read.map_err(|error| Refusal::new("registry", format!("the facts about keys in {digest}: {error}")))
     }
 
     /// Facts on top of the host's.
@@ -276,7 +262,7 @@ impl Deployer {
 
     /// Carries a plan out, between a record that says so and one that says what became of it.
     pub(super) async fn carry_out(&self, plan: Plan, terms: &Terms, asked: Digest) -> Result<Outcome, Refusal> {
-        let Plan { topology, kind, put, remove, decided, may_lose_state, attributes, sets, content } = plan;
+        let Plan { topology, kind, put, remove, decided, may_lose_state, attributes, facts, sets, content } = plan;
         let said = Said { put: sets, remove, decided };
         let mut record = self.record_of(terms, asked, topology.clone(), kind, said).await;
         let limit = *self.0.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -285,11 +271,11 @@ impl Deployer {
         let deployment = record.decided.pause.iter().cloned().fold(deployment, Deployment::pause);
         let deployment = record.decided.resume.iter().cloned().fold(deployment, Deployment::resume);
         let mut deployment = record.decided.reset.iter().cloned().fold(deployment, Deployment::reset);
-        if let Some((attributes, facts)) = attributes {
+        if let Some(attributes) = attributes {
             deployment = deployment.attributes(attributes);
-            if !terms.dry_run {
-                self.folder().store(&kept(&facts)?)?;
-            }
+        }
+        if let Some(facts) = facts.filter(|_| !terms.dry_run) {
+            self.folder().store(&facts)?;
         }
         if may_lose_state {
             deployment = deployment.may_lose_state();

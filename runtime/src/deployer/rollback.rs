@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Deployer;
+use super::attributes::AttributeChange;
 use super::change::{Outcome, Refusal, Terms, hash_of};
 use super::deploy::{Plan, Said};
 use super::read::nodes_of;
@@ -62,11 +63,22 @@ impl Deployer {
         let attributes = if then.attributes == now.attributes {
             None
         } else {
-            let facts = self.facts(then.attributes)?;
-            Some((self.laid(&topology, &facts)?, facts))
+            let facts = AttributeChange::load(&self.folder(), then.attributes)?;
+            Some(self.laid(&topology, &facts)?)
         };
         let kind = Kind::Rollback { to };
-        Ok(Plan { topology, kind, put, remove, decided, may_lose_state: true, attributes, sets, content: then })
+        Ok(Plan {
+            topology,
+            kind,
+            put,
+            remove,
+            decided,
+            may_lose_state: true,
+            attributes,
+            facts: None,
+            sets,
+            content: then,
+        })
     }
 
     /// A revision that was in force.

@@ -119,14 +119,7 @@ fn lay(
     let paused: Vec<NodeId> = content.paused.iter().filter(|node| nodes.contains_key(*node)).cloned().collect();
     let laid = Topology::new(class).with_all(nodes.into_values()).paused(paused);
     let host = topology.known_attributes();
-    let known = match content.attributes {
-        None => host.clone(),
-        Some(digest) => {
-            let facts: AttributeChange = serde_json::from_slice(&folder.load(digest)?)
-                .map_err(|error| Refusal::new("registry", format!("the facts about keys in {digest}: {error}")))?;
-            facts.over(host)?
-        }
-    };
+    let known = AttributeChange::load(folder, content.attributes)?.over(host)?;
     Ok(laid.attributes(known))
 }
 

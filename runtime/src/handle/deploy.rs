@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
 use tracing::Instrument;
 use tracing::field::Empty;
 
@@ -74,12 +75,7 @@ impl Handle {
     ) -> Result<Applied, DeployError> {
         let handle = self.clone();
         let task = async move { handle.in_turn(&deployment, base).await };
-        let task = tokio::spawn(task.in_current_span());
-        match task.await {
-            Ok(result) => result,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(DeployError::Stopped),
-        }
+        ended(tokio::spawn(task.in_current_span())).await
     }
 
     async fn in_turn(&self, deployment: &Deployment, base: Option<Revision>) -> Result<Applied, DeployError> {
@@ -163,6 +159,15 @@ impl Handle {
 
     fn in_class(&self, class: &Class, change: impl FnOnce(&mut ClassState)) {
         change(self.0.state().classes.get_mut(class).expect("classes stay"));
+    }
+}
+
+/// What a task came to; its panic goes on here, and one that cannot end any more says that the runtime has stopped.
+pub(crate) async fn ended<T, E: From<DeployError>>(task: JoinHandle<Result<T, E>>) -> Result<T, E> {
+    match task.await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(DeployError::Stopped.into()),
     }
 }
 

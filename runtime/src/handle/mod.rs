@@ -24,6 +24,7 @@ use crate::traits::{Sink, SourceError};
 use crate::words::{Binding, Class, Key, NodeId, Revision};
 
 pub use deploy::Preview;
+pub(crate) use deploy::ended;
 pub use report::{NodeReport, Report};
 
 /// Talks to a running system; clones are cheap and all the same.

@@ -141,24 +141,23 @@ fn decide(
     deployment: &Deployment,
     revision: Revision,
 ) -> Result<(), DeployError> {
-    let said = |nodes: &'_ [NodeId], what| nodes.iter().map(move |node| (node.clone(), what)).collect::<Vec<_>>();
-    let pause = said(&deployment.pause, Move::Pause);
-    let resume = said(&deployment.resume, Move::Resume);
-    let reset = said(&deployment.reset, Move::Reset);
+    let resume = deployment.resume.iter().map(|node| (node, Move::Resume));
+    let pause = deployment.pause.iter().map(|node| (node, Move::Pause));
+    let reset = deployment.reset.iter().map(|node| (node, Move::Reset));
     // A node that is resumed and paused at once is out of quarantine, and paused.
-    for (name, what) in resume.into_iter().chain(pause).chain(reset) {
-        let node = Arc::clone(wanted.declared.get(&name).ok_or_else(|| unknown(&name, &wanted.declared))?);
+    for (name, what) in resume.chain(pause).chain(reset) {
+        let node = Arc::clone(wanted.declared.get(name).ok_or_else(|| unknown(name, &wanted.declared))?);
         let stands = node_state::declared(old, &wanted.declared, &node);
         if node.kind == NodeKind::Sink || !stands.allows(what) {
-            return Err(DeployError::Illegal { node: name, state: stands, asked: what, kind: node.kind });
+            return Err(DeployError::Illegal { node: name.clone(), state: stands, asked: what, kind: node.kind });
         }
-        let before = wanted.declared.held.get(&name).cloned();
-        hold(&mut wanted.declared.held, &name, |held| match what {
+        let before = wanted.declared.held.get(name).cloned();
+        hold(&mut wanted.declared.held, name, |held| match what {
             Move::Pause => held.paused = true,
             Move::Reset => held.reset = revision,
             _ => (held.paused, held.resumed) = (false, revision),
         });
-        wanted.news |= wanted.declared.held.get(&name) != before.as_ref();
+        wanted.news |= wanted.declared.held.get(name) != before.as_ref();
         wanted.touch(&node);
     }
     Ok(())

@@ -84,13 +84,5 @@ pub(super) fn written(rows: &[TrialRow]) -> Json {
 }
 
 fn all(values: &BTreeMap<StreamName, Value>) -> Json {
-    let plain = |value: &Value| match value {
-        Value::F32(number) => super::write::shortest(*number),
-        Value::F64(number) => json!(number),
-        Value::I64(number) => json!(number),
-        Value::Bool(value) => json!(value),
-        Value::Str(text) => json!(text.as_str()),
-        Value::Vector(numbers) => json!(numbers),
-    };
-    Json::Object(values.iter().map(|(name, value)| (name.to_string(), plain(value))).collect())
+    Json::Object(values.iter().map(|(name, value)| (name.to_string(), super::write::plain(value))).collect())
 }

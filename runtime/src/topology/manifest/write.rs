@@ -157,14 +157,7 @@ impl NodeManifest {
             Selector::Key(key) => drop(put("keys", json!(&**key))),
             Selector::Pattern(pattern) => drop(put("keys", json!({ "pattern": pattern.0 }))),
             Selector::Attribute { name, value } => {
-                let equals = match value {
-                    Value::F32(number) => shortest(*number),
-                    Value::F64(number) => json!(number),
-                    Value::I64(number) => json!(number),
-                    Value::Bool(value) => json!(value),
-                    Value::Str(text) => json!(text.as_str()),
-                    Value::Vector(values) => json!(values),
-                };
+                let equals = plain(value);
                 let attribute = format!("{name}: {}", value.element_type());
                 put("keys", json!({ "attribute": attribute, "equals": equals }));
             }
@@ -187,8 +180,20 @@ impl NodeManifest {
 /// The fields that a node of some kinds does not have in a manifest.
 const SETTINGS: [&str; 8] = ["needs", "provides", "rows", "every", "when", "missing", "max_age", "as_of_rows"];
 
+/// A value as a manifest has it.
+pub(super) fn plain(value: &Value) -> Json {
+    match value {
+        Value::F32(number) => shortest(*number),
+        Value::F64(number) => json!(number),
+        Value::I64(number) => json!(number),
+        Value::Bool(value) => json!(value),
+        Value::Str(text) => json!(text.as_str()),
+        Value::Vector(numbers) => json!(numbers),
+    }
+}
+
 /// The double with the fewest digits that reads back as this float.
-pub(super) fn shortest(number: f32) -> Json {
+fn shortest(number: f32) -> Json {
     json!(number.to_string().parse::<f64>().unwrap_or(f64::from(number)))
 }
 
