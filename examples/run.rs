@@ -1,6 +1,6 @@
 //! Every example is run to its end, and has shown what it is there to show.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -121,6 +121,38 @@ fn kafka() {
     });
     assert_eq!((read, streams), (2_000, [1_000, 1_000]));
     assert_eq!(total_lag(&broker.consumer_group_lag("gristmill-example")), 0);
+}
+
+#[test]
+fn serve() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("serve.registry");
+    let _ = std::fs::remove_dir_all(&folder); // what an earlier run left
+    let mut child = example("serve").args(["127.0.0.1:0", &folder.to_string_lossy()]);
+    let mut child = child.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
+    let token = lines.next().and_then(|line| line.strip_prefix("token ").map(str::to_owned)).expect("a token");
+    let url = lines.next().and_then(|line| line.strip_prefix("serving on ").map(str::to_owned)).expect("an address");
+
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let sent = agent.post(format!("{url}/pumps/P101")).send("45.5").expect("an answer");
+    assert_eq!(sent.status(), 202);
+    let get = |path: &str, token: &str| {
+        let asked = agent.get(format!("{url}{path}")).header("Authorization", format!("Bearer {token}")).call();
+        let mut answer = asked.expect("an answer");
+        (answer.status().as_u16(), answer.body_mut().read_to_string().expect("text"))
+    };
+    let tries = std::iter::repeat_with(|| get("/pumps/P101", "")).take(200);
+    let scored = tries.inspect(|_| std::thread::sleep(Duration::from_millis(10))).find(|(status, _)| *status == 200);
+    assert_eq!(scored.expect("it is scored").1, r#"{"alarm":true,"wear":0.91}"#);
+    let (status, nodes) = get("/mill/v1/nodes", &token);
+    assert!(status == 200 && nodes.contains(r#""id":"wear""#), "{status} {nodes}");
+    assert_eq!(get("/mill/v1/nodes", "none").0, 401);
+    assert_eq!(get("/mill/v1/docs/index.html", "").0, 200);
+    assert_eq!(get("/v1/nodes", &token).0, 404);
+    assert!(get("/metrics", "").1.contains("gristmill_"));
+    interrupt(&child);
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(lines.last().as_deref(), Some("stopped in order"));
 }
 
 /// What Ctrl-C does. `kill` of the shell: a slim machine need not have the program.

@@ -67,6 +67,7 @@ step_kafka() {
 
 step_python() {
   pip_install models tests/models/requirements.txt
+  pip_install clients tests/clients/requirements.txt
 }
 
 step_models() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gristmill::traits::sink::{DeadLetter, DeadLetters, SinkColumn};
-use gristmill::traits::source::{AxisStreams, PollLimits, Polled};
+use gristmill::traits::source::{AxisStreams, PollLimits, Polled, RawRecord};
 use gristmill::traits::{Done, Records, Sink, SinkFrame, Source, SourceError};
 use gristmill::words::{
     Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName, Time,
@@ -311,7 +311,8 @@ fn dead_letters_go_to_a_topic() {
         node: None,
         time: None,
         reason: "no time".to_owned(),
-        record: Some(b"{}"[..].into()),
+        record: Some(Box::new(RawRecord { offset: Offset(5), log_time: None, key: None, payload: b"{}"[..].into() })),
+        values: Vec::new(),
     };
     let done: Arc<AtomicUsize> = Arc::default();
     letters.write(vec![letter], counting(&done));

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 8] = [
     &["words", "defect", "prefetch"],
     &["traits", "clock", "metrics"],
     &["topology"],
-    &["state", "registry"],
+    &["state", "registry", "letters"],
     &["actor"],
     &["supervisor"],
     &["runtime", "handle", "explain", "harness", "in_process"],

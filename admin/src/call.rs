@@ -9,7 +9,7 @@ use actix_web::web::Bytes;
 use gristmill::Handle;
 use gristmill::deployer::{ChangeSet, Deployer, Terms};
 use gristmill::words::{Class, Revision, check_name};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 use crate::serve::Site;
@@ -19,6 +19,18 @@ pub(crate) enum Answer {
     Json(serde_json::Value),
     Bytes(Vec<u8>),
     Text(String),
+    /// A file of a page for people.
+    Page {
+        kind: String,
+        bytes: Vec<u8>,
+    },
+    /// It is elsewhere, seen from here.
+    Moved(&'static str),
+    /// Tensors: the JSON of the answer, and bytes behind it if any were asked for.
+    Tensors {
+        json: Vec<u8>,
+        binary: Option<Vec<u8>>,
+    },
 }
 
 impl Answer {
@@ -43,6 +55,8 @@ pub(crate) struct Call {
     pub(crate) content_type: String,
     pub(crate) if_match: Option<String>,
     pub(crate) idempotency: Option<String>,
+    /// How long the JSON at the beginning of a body with tensors is.
+    pub(crate) header_length: Option<String>,
     pub(crate) body: Bytes,
 }
 
@@ -87,6 +101,11 @@ impl Call {
         Ok(Some(Class::from(name.as_str())))
     }
 
+    /// The body as a JSON object.
+    pub(crate) fn object<'c, T: Deserialize<'c>>(&'c self) -> Result<T, Problem> {
+        object(&self.body)
+    }
+
     /// Deploys a change set on the topology that the query names, on the conditions of the request.
     pub(crate) async fn deploy(&self, mut change: ChangeSet) -> Result<Answer, Problem> {
         if let Some(topology) = self.topology()? {
@@ -108,6 +127,16 @@ impl Call {
         };
         Ok(Terms { who: self.who.clone(), base, idempotency: self.idempotency.clone(), dry_run })
     }
+}
+
+/// Reads a JSON object.
+pub(crate) fn object<'t, T: Deserialize<'t>>(text: &'t [u8]) -> Result<T, Problem> {
+    let wrong = |what: String| Problem::new("bad-body", format!("the body is not what this route takes: {what}"));
+    // A list would be read as fields in their order.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(wrong("it is no JSON object".to_owned()));
+    }
+    serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))
 }
 
 pub(crate) fn revision(text: &str, code: &str) -> Result<Revision, Problem> {

@@ -4,6 +4,7 @@
 //! [`Deployer`] and [`Handle`](gristmill::Handle) only. docs/admin.md has every route; `/v1/openapi.json` too.
 
 mod call;
+mod inference;
 mod limits;
 mod multipart;
 mod openapi;
@@ -20,9 +21,11 @@ use std::sync::Arc;
 use gristmill::deployer::Deployer;
 use tokio::sync::oneshot;
 
+/// The server that [`Mount`] is for.
+pub use actix_web;
 pub use limits::Limits;
 pub use problem::{CODES, Code};
-pub use routes::{ROUTES, Route};
+pub use routes::{Body, ROUTES, Route};
 pub use tokens::{Scope, TokenError, TokenFile, TokenInfo};
 
 /// Renders the metrics of the host, in the text format of Prometheus.
@@ -61,9 +64,26 @@ pub enum AdminError {
     /// The machine refused a thread.
     #[error("the admin API could not start its thread: {0}")]
     Thread(std::io::Error),
+    /// What stands before the routes is no path.
+    #[error("`{prefix}` cannot stand before the routes; write a path such as /mill, without a / at its end")]
+    Prefix {
+        /// What was given.
+        prefix: String,
+    },
     /// The file of tokens cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenError),
+}
+
+/// The routes of an admin API, for a server of the host's own; clones are cheap and all the same.
+#[derive(Clone)]
+pub struct Mount(Arc<serve::Site>);
+
+impl Mount {
+    /// The routes, for one [`App`](actix_web::App) of the host's server: `App::new().service(mount.scope())`.
+    pub fn scope(&self) -> actix_web::Scope {
+        serve::scope(&self.0)
+    }
 }
 
 /// An admin API that listens; dropping it ends it.
@@ -127,6 +147,21 @@ impl Admin {
         self
     }
 
+    /// Gives the routes to a server of the host's own, under a path such as `/mill`. Where that listens, TLS, and the
+    /// limits on connections and on the time of a request's head are the host's then.
+    ///
+    /// # Errors
+    /// [`AdminError::Prefix`], and when the tokens cannot be read.
+    pub fn mount(self, prefix: &str) -> Result<Mount, AdminError> {
+        let plain = |sign: char| sign.is_ascii_alphanumeric() || "/-_.".contains(sign);
+        if !prefix.starts_with('/') || prefix.ends_with('/') || !prefix.chars().all(plain) {
+            return Err(AdminError::Prefix { prefix: prefix.to_owned() });
+        }
+        let tokens = tokens::Tokens::open(self.tokens)?;
+        let site = serve::Site::new(self.deployer, tokens, self.limits, self.metrics, prefix.to_owned());
+        Ok(Mount(Arc::new(site)))
+    }
+
     /// Listens on an address; port 0 is a free one.
     ///
     /// # Errors
@@ -136,7 +171,7 @@ impl Admin {
             return Err(AdminError::NotLoopback { address });
         }
         let tokens = tokens::Tokens::open(self.tokens)?;
-        let site = Arc::new(serve::Site::new(self.deployer, tokens, self.limits, self.metrics));
+        let site = Arc::new(serve::Site::new(self.deployer, tokens, self.limits, self.metrics, String::new()));
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("gristmill-admin".to_owned());

@@ -12,6 +12,10 @@ pub struct Limits {
     pub parts: usize,
     /// Bodies that are read at the same time.
     pub bodies: usize,
+    /// Inference requests that are scored at the same time.
+    pub scorings: usize,
+    /// How long an inference request may be scored; a model that takes longer keeps its turn until it comes back.
+    pub scoring_time: Duration,
     /// Connections at the same time.
     pub connections: usize,
     /// How long the head of a request may take.
@@ -30,6 +34,8 @@ impl Default for Limits {
             body_bytes: 64 * 1024 * 1024,
             parts: 10_000,
             bodies: 4,
+            scorings: 2,
+            scoring_time: Duration::from_secs(30),
             connections: 256,
             head_time: Duration::from_secs(5),
             body_time: Duration::from_secs(60),

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix_web::web::{self, Bytes};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Scope};
 use gristmill::clock::SystemClock;
 use gristmill::deployer::Deployer;
 use gristmill::traits::Clock;
@@ -15,32 +15,56 @@ use crate::RenderMetrics;
 use crate::call::{Answer, Call};
 use crate::limits::{Bucket, Limits};
 use crate::problem::Problem;
-use crate::routes::{Found, Route, decode, find};
-use crate::tokens::{Known, Scope, Tokens};
+use crate::routes::{Body, Found, Route, decode, find};
+use crate::tokens::{self, Known, Tokens};
+
+/// Says how long the JSON before binary tensors is.
+const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
+
+/// What a browser may do with a page: load what the program has, and nothing else.
+const PAGE_HEADERS: [(&str, &str); 2] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+];
 
 /// What all requests share.
 pub(crate) struct Site {
     pub(crate) deployer: Deployer,
     pub(crate) limits: Limits,
     pub(crate) metrics: Option<RenderMetrics>,
+    /// What stands before the path of every route; empty on a server of its own.
+    prefix: String,
     tokens: Tokens,
     clock: SystemClock,
     bodies: Semaphore,
+    /// Held by inference requests.
+    pub(crate) scorings: Arc<Semaphore>,
     /// For requests without a valid token, and for those with one: nobody can use up the other's.
     strangers: Bucket,
     known: Bucket,
 }
 
 impl Site {
-    pub(crate) fn new(deployer: Deployer, tokens: Tokens, limits: Limits, metrics: Option<RenderMetrics>) -> Self {
+    pub(crate) fn new(
+        deployer: Deployer,
+        tokens: Tokens,
+        limits: Limits,
+        metrics: Option<RenderMetrics>,
+        prefix: String,
+    ) -> Self {
         let bucket = || Bucket::full(limits.requests_per_second);
         Self {
             deployer,
             limits,
             metrics,
+            prefix,
             tokens,
             clock: SystemClock::default(),
             bodies: Semaphore::new(limits.bodies),
+            scorings: Arc::new(Semaphore::new(limits.scorings)),
             strangers: bucket(),
             known: bucket(),
         }
@@ -58,9 +82,7 @@ pub(crate) fn run(
     let serving = async move {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let server = HttpServer::new(move || {
-            App::new().app_data(web::Data::from(Arc::clone(&site))).default_service(web::to(answer))
-        });
+        let server = HttpServer::new(move || App::new().service(scope(&site)));
         let server = server
             .workers(1)
             .max_connections(limits.connections)
@@ -95,9 +117,21 @@ pub(crate) fn run(
     });
 }
 
+/// The routes under the site's prefix, for a server of the host's own.
+pub(crate) fn scope(site: &Arc<Site>) -> Scope {
+    web::scope(&site.prefix).app_data(web::Data::from(Arc::clone(site))).default_service(web::to(answer))
+}
+
+/// The path of a request, without what stands before every route.
+fn path_of<'r>(request: &'r HttpRequest, site: &Site) -> &'r str {
+    let path = request.uri().path();
+    path.strip_prefix(&site.prefix).unwrap_or(path)
+}
+
 async fn answer(request: HttpRequest, payload: web::Payload, site: web::Data<Site>) -> HttpResponse {
+    let site = site.into_inner();
     let answered = match let_in(&request, &site) {
-        Ok((route, open, who)) => match call(&request, payload, site.into_inner(), route, open, who).await {
+        Ok((route, open, who)) => match call(&request, payload, Arc::clone(&site), route, open, who).await {
             Ok(call) => (route.answer)(call).await,
             Err(problem) => Err(problem),
         },
@@ -106,8 +140,21 @@ async fn answer(request: HttpRequest, payload: web::Payload, site: web::Data<Sit
     match answered {
         Ok(Answer::Json(value)) => HttpResponse::Ok().content_type("application/json").body(value.to_string()),
         Ok(Answer::Bytes(bytes)) => HttpResponse::Ok().content_type("application/octet-stream").body(bytes),
+        Ok(Answer::Page { kind, bytes }) => {
+            let mut response = HttpResponse::Ok();
+            PAGE_HEADERS.iter().for_each(|header| _ = response.insert_header(*header));
+            response.content_type(kind).body(bytes)
+        }
+        Ok(Answer::Moved(to)) => HttpResponse::TemporaryRedirect().insert_header(("Location", to)).finish(),
         Ok(Answer::Text(text)) => HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text),
-        Err(problem) => problem.response(),
+        Ok(Answer::Tensors { json, binary: None }) => HttpResponse::Ok().content_type("application/json").body(json),
+        Ok(Answer::Tensors { json, binary: Some(binary) }) => {
+            let mut response = HttpResponse::Ok();
+            response.content_type("application/octet-stream");
+            response.insert_header((HEADER_LENGTH, json.len()));
+            response.body([json, binary].concat())
+        }
+        Err(problem) => problem.response(path_of(&request, &site)),
     }
 }
 
@@ -115,7 +162,7 @@ async fn answer(request: HttpRequest, payload: web::Payload, site: web::Data<Sit
 fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<String>, String), Problem> {
     let now = site.clock.monotonic();
     let rate = site.limits.requests_per_second;
-    let found = find(request.method().as_str(), request.uri().path());
+    let found = find(request.method().as_str(), path_of(request, site));
     let header = request.headers().get("Authorization").map(|value| value.to_str().unwrap_or(""));
     let token = header.map(|value| value.strip_prefix("Bearer ").unwrap_or("").trim());
     let known = match token {
@@ -130,7 +177,9 @@ fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<Str
         return Err(Problem::new("too-many-requests", format!("the limit is {rate} requests a second; wait a second")));
     }
     let found = match found {
-        Found::Route(route, open) if route.scope == Scope::Open => return Ok((route, open, "anybody".to_owned())),
+        Found::Route(route, open) if route.scope == tokens::Scope::Open => {
+            return Ok((route, open, "anybody".to_owned()));
+        }
         found => found,
     };
     let (who, scope) = match known {
@@ -149,10 +198,7 @@ fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<Str
             Err(Problem::new("forbidden", reason))
         }
         Found::Route(route, open) => Ok((route, open, who)),
-        Found::OtherMethods => {
-            let reason = format!("this path has no {}; docs/admin.md has its methods", request.method());
-            Err(Problem::new("method-not-allowed", reason))
-        }
+        Found::OtherMethods(known) => Err(Problem::other_methods(request.method().as_str(), &known)),
         Found::Nothing => Err(Problem::new("unknown-route", "docs/admin.md and /v1/openapi.json have all paths")),
     }
 }
@@ -172,9 +218,9 @@ async fn call(
     };
     let query = query(request.uri().query().unwrap_or(""), route)?;
     let (content_type, if_match) = (header("Content-Type")?.unwrap_or_default(), header("If-Match")?);
-    let idempotency = header("Idempotency-Key")?;
-    let body = if route.body { body(request, payload, &site).await? } else { Bytes::new() };
-    Ok(Call { site, who, path, query, content_type, if_match, idempotency, body })
+    let (idempotency, header_length) = (header("Idempotency-Key")?, header(HEADER_LENGTH)?);
+    let body = if route.takes != Body::None { body(request, payload, &site).await? } else { Bytes::new() };
+    Ok(Call { site, who, path, query, content_type, if_match, idempotency, header_length, body })
 }
 
 fn query(text: &str, route: &Route) -> Result<BTreeMap<String, String>, Problem> {
@@ -200,6 +246,10 @@ async fn body(request: &HttpRequest, payload: web::Payload, site: &Site) -> Resu
     let said = request.headers().get("Content-Length").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if said.is_some_and(|said| said > most as u64) {
         return Err(too_large());
+    }
+    // A body is bounded as it is sent; one that would be unpacked has no bound.
+    if request.headers().get("Content-Encoding").is_some_and(|value| value != "identity") {
+        return Err(Problem::new("content-encoding", "send the body as it is, without a Content-Encoding"));
     }
     let Ok(_reading) = site.bodies.try_acquire() else {
         let reason = format!("{} bodies are being read, the limit; wait a second", limits.bodies);

@@ -156,6 +156,11 @@ impl Builder {
         self
     }
 
+    /// Where dead letters go so far.
+    pub(crate) fn dead_letters_of(&self) -> Arc<dyn DeadLetters> {
+        Arc::clone(&self.dead_letters)
+    }
+
     /// The clock that it will run by.
     pub(crate) fn clock_of(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
@@ -354,7 +359,7 @@ impl Shared {
         let driver = Driver {
             name: Arc::from(class.as_str()),
             source,
-            decoder,
+            decoder: decoder.clone(),
             shards: shards.clone(),
             plan: Arc::clone(&plan),
             options: self.options.drive,
@@ -374,7 +379,7 @@ impl Shared {
             end
         })?;
         let clock = Arc::clone(&self.clock);
-        let doors = Doors { shards, driver: control, metrics, clock };
+        let doors = Doors { shards, driver: control, decoder, metrics, clock };
         Ok((ClassState::new(declared, plan, doors), thread))
     }
 }

@@ -4,6 +4,7 @@ pub mod constants;
 pub mod kafka;
 pub mod kafka_clients;
 mod kafka_tools;
+pub mod python;
 pub mod recorder;
 pub mod site;
 pub mod source;

@@ -18,6 +18,16 @@ pub const RMS: Stream<f32> = Stream::new("vibration.rms");
 /// See [`RMS`].
 pub const MEAN: Stream<f32> = Stream::new("temperature.mean");
 
+/// A model on both streams; [`anomaly`] is its artifact.
+pub const ANOMALY: &str = r#"{ "topology": "pump", "needs": ["vibration.rms: f32", "temperature.mean: f32"],
+    "provides": ["anomaly: f32"], "model": { "onnx": "anomaly.onnx" } }"#;
+
+/// The artifact of [`ANOMALY`].
+pub fn anomaly() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/topologies/models/anomaly.onnx");
+    std::fs::read(path).expect("the example's model is there")
+}
+
 /// A running system with its API.
 pub struct Site {
     /// It and what it deploys on.
@@ -32,7 +42,8 @@ pub struct Site {
     pub folder: PathBuf,
     /// By scope: `read`, `deploy`, `admin`, and one that has ended.
     pub tokens: [String; 4],
-    next: i64,
+    /// The next offset.
+    pub next: i64,
 }
 
 /// An answer.
@@ -80,10 +91,15 @@ pub fn pump() -> Topology {
 impl Site {
     /// A system on a folder of revisions, with its API on a free port.
     pub async fn start(folder: &Path, limits: Limits) -> Self {
-        let columns = vec![("vibration.rms".into(), ElementType::F32), ("temperature.mean".into(), ElementType::F32)];
+        Self::start_on(folder, limits, pump(), &[RMS, MEAN]).await
+    }
+
+    /// The same with a topology of one's own, whose source brings these columns.
+    pub async fn start_on(folder: &Path, limits: Limits, topology: Topology, columns: &[Stream<f32>]) -> Self {
+        let columns = columns.iter().map(|stream| (stream.name().into(), ElementType::F32)).collect();
         let (feeder, source) = feed(Axes::Declared(vec![columns]));
         let values = Collected::default();
-        let builder = Runtime::builder().topology(pump()).source(source).sink("out", values.clone()).shards(2);
+        let builder = Runtime::builder().topology(topology).source(source).sink("out", values.clone()).shards(2);
         let revisions = RegistryFolder::open(folder, Time::from_secs(1_700_000_000)).expect("the folder opens");
         let deployer = Deployer::start(builder, revisions, registry()).await.expect("it starts");
         let path = folder.join("tokens.json");
@@ -112,10 +128,8 @@ impl Site {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answered = if method == "PUT" {
+        let answered = if ["POST", "PUT"].contains(&method) {
             agent.run(request.body(body).expect("a request"))
-        } else if method == "POST" {
-            agent.run(request.body(&b""[..]).expect("a request"))
         } else {
             agent.run(request.body(()).expect("a request"))
         };

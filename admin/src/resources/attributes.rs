@@ -31,12 +31,7 @@ pub(crate) fn get(call: Call) -> Answering {
 
 pub(crate) fn put(call: Call) -> Answering {
     Box::pin(async move {
-        let wrong = |what: String| Problem::new("bad-body", format!("no change of attributes: {what}"));
-        // A list would be read as fields in their order.
-        if call.body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(wrong("it is no object".to_owned()));
-        }
-        let change: AttributeChange = serde_json::from_slice(&call.body).map_err(|error| wrong(error.to_string()))?;
+        let change: AttributeChange = call.object()?;
         call.deploy(ChangeSet::new().attributes(change)).await
     })
 }

@@ -3,6 +3,7 @@
 pub(crate) mod artifacts;
 pub(crate) mod attributes;
 pub(crate) mod audit;
+pub(crate) mod dead_letters;
 pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod nodes;

@@ -1,15 +1,15 @@
 //! Nodes: deploy, look at, remove.
 
-use gristmill::NodeReport;
 use gristmill::deployer::{Artifact, ChangeSet};
-use gristmill::words::{Key, NodeId};
+use gristmill::words::{Class, Key, NodeId};
+use gristmill::{ActorReport, NodeReport};
 use serde_json::{Value, json};
 
 use crate::call::{Answer, Answering, Call};
 use crate::multipart::parts;
 use crate::problem::Problem;
 
-/// The most costly nodes, or those with most failures, that are listed.
+/// The nodes that are listed of those with most rows, memory or failures.
 const TOP: usize = 20;
 
 pub(crate) fn put(call: Call) -> Answering {
@@ -48,8 +48,9 @@ fn change(call: &Call) -> Result<ChangeSet, Problem> {
 
 pub(crate) fn list(call: Call) -> Answering {
     Box::pin(async move {
-        let mut nodes = reports(&call).await?;
-        let most = match call.query.get("top").map(String::as_str) {
+        let top = call.query.get("top").map(String::as_str);
+        let mut nodes = reports(&call, top == Some("memory")).await?;
+        let most = match top {
             None => call.site.limits.listed,
             Some("cost") => {
                 nodes.sort_by_key(|node| std::cmp::Reverse(node.counts.computed));
@@ -60,7 +61,11 @@ pub(crate) fn list(call: Call) -> Answering {
                 nodes.sort_by_key(|node| std::cmp::Reverse(node.counts.failed + node.counts.quarantined));
                 TOP
             }
-            Some(_) => return Err(Problem::new("bad-query", "`top` is cost or errors")),
+            Some("memory") => {
+                nodes.sort_by_key(|node| std::cmp::Reverse(node.memory_bytes));
+                TOP
+            }
+            Some(_) => return Err(Problem::new("bad-query", "`top` is cost, memory or errors")),
         };
         let more = nodes.len().saturating_sub(most);
         let nodes: Vec<Value> = nodes.iter().take(most).map(shown).collect();
@@ -71,7 +76,7 @@ pub(crate) fn list(call: Call) -> Answering {
 pub(crate) fn get(call: Call) -> Answering {
     Box::pin(async move {
         let id = call.name(0, "node")?;
-        let nodes = reports(&call).await?;
+        let nodes = reports(&call, true).await?;
         let node = nodes.iter().find(|node| &*node.node == id);
         node.map(|node| Answer::Json(shown(node))).ok_or_else(|| {
             Problem::new(
@@ -117,14 +122,47 @@ pub(crate) fn explain(call: Call) -> Answering {
     })
 }
 
-async fn reports(call: &Call) -> Result<Vec<NodeReport>, Problem> {
-    let classes = match call.topology()? {
+/// The actors, those for which most waits first.
+pub(crate) fn actors(call: Call) -> Answering {
+    Box::pin(async move {
+        let mut actors = Vec::new();
+        for class in classes(&call).await? {
+            actors.extend(call.handle().actors(Some(class)).await?);
+        }
+        actors.sort_by_key(|actor| std::cmp::Reverse(actor.waiting));
+        let most = call.site.limits.listed;
+        let more = actors.len().saturating_sub(most);
+        let shown = |actor: &ActorReport| {
+            json!({
+                "node": actor.node,
+                "topology": actor.class,
+                "born": actor.born,
+                "shard": actor.shard,
+                "waiting": actor.waiting,
+                "mailbox": actor.mailbox,
+            })
+        };
+        let actors: Vec<Value> = actors.iter().take(most).map(shown).collect();
+        Ok(Answer::Json(json!({ "actors": actors, "more": more })))
+    })
+}
+
+/// Those that the request asks about.
+async fn classes(call: &Call) -> Result<Vec<Class>, Problem> {
+    Ok(match call.topology()? {
         Some(class) => vec![class],
         None => call.handle().classes().await,
-    };
+    })
+}
+
+async fn reports(call: &Call, memory: bool) -> Result<Vec<NodeReport>, Problem> {
     let mut nodes = Vec::new();
-    for class in classes {
-        let report = call.handle().report(Some(class)).await?;
+    for class in classes(call).await? {
+        let handle = call.handle();
+        let report = match memory {
+            true => handle.report_with_memory(Some(class)).await?,
+            false => handle.report(Some(class)).await?,
+        };
         nodes.extend(report.nodes.into_iter().chain(report.in_transit));
     }
     Ok(nodes)
@@ -140,5 +178,6 @@ fn shown(node: &NodeReport) -> Value {
         "wiring": node.wiring,
         "counts": node.counts,
         "quarantined_keys": node.quarantined_keys,
+        "memory_bytes": node.memory_bytes,
     })
 }

@@ -1,15 +1,16 @@
 //! Dead letters as JSON: one object per letter.
 
 use gristmill::traits::sink::DeadLetter;
+use gristmill::words::Value;
 
-use super::row::{TimeStyle, write_hex, write_integer, write_text, write_time_value};
+use super::row::{TimeStyle, write_hex, write_integer, write_text, write_time_value, write_value};
 
 /// Most bytes of the bad record that a letter quotes.
 const RECORD_BYTES_QUOTED_MAX: usize = 64 * 1024;
 
 /// Appends a letter as one JSON object, without a line break: `source`, `partition`, `offset`, `row`, then `key`, `node`
 /// and `time` where they are known, `reason`, and the record's bytes as `record`, or as `record_hex` where they are no
-/// text. A record above 64 KiB is cut and its length said as `record_bytes`.
+/// text. A record above 64 KiB is cut and its length said as `record_bytes`. `values` has what is known of a node's row.
 pub fn write_letter(letter: &DeadLetter, times: TimeStyle, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"source\":");
     write_text(&letter.source, out);
@@ -34,7 +35,23 @@ pub fn write_letter(letter: &DeadLetter, times: TimeStyle, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"reason\":");
     write_text(&letter.reason, out);
     if let Some(record) = &letter.record {
-        write_record(record, out);
+        write_record(&record.payload, out);
+    }
+    if !letter.values.is_empty() {
+        write_values(&letter.values, out);
+    }
+    out.push(b'}');
+}
+
+fn write_values(values: &[(String, Value)], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"values\":{");
+    for (index, (name, value)) in values.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_text(name, out);
+        out.push(b':');
+        write_value(value, out);
     }
     out.push(b'}');
 }
@@ -65,6 +82,7 @@ fn write_record(record: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use gristmill::traits::source::RawRecord;
     use gristmill::words::{Cause, Offset};
 
     use super::*;
@@ -78,7 +96,8 @@ mod tests {
             node: None,
             time: None,
             reason: "not \"JSON\"".to_owned(),
-            record: Some(record.into()),
+            record: Some(Box::new(RawRecord { offset: Offset(17), log_time: None, key: None, payload: record.into() })),
+            values: vec![("wear".to_owned(), Value::F32(0.1)), ("site".to_owned(), Value::Str("a".into()))],
         };
         let mut out = Vec::new();
         write_letter(&letter, TimeStyle::Rfc3339, &mut out);
@@ -90,6 +109,7 @@ mod tests {
         let text = letter("{oh \u{e9}".as_bytes());
         assert_eq!((&text["record"], &text["offset"], &text["key"]), (&"{oh \u{e9}".into(), &17.into(), &"P1".into()));
         assert_eq!(letter(b"\xff\x00")["record_hex"], "ff00");
+        assert_eq!(text["values"], serde_json::json!({ "wear": 0.1, "site": "a" }));
         let long = letter("\u{20ac}".repeat(30_000).as_bytes());
         assert_eq!(long["record_bytes"], 90_000);
         assert_eq!(long["record"].as_str().map(str::len), Some(65_535));

@@ -209,6 +209,7 @@ fn dead_letters_are_lines() {
         time: None,
         reason: "no time".to_owned(),
         record: None,
+        values: Vec::new(),
     };
     letters.write(vec![letter.clone(), letter], Done::new(|| ()));
     letters.flush().expect("a disk");

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::align::KeyAlign;
@@ -26,6 +26,8 @@ pub(crate) struct Cell {
     pub(crate) last: FxHashMap<KeyIndex, Vec<Option<Column>>>,
     pub(crate) health: Health,
     pub(crate) counts: Counts,
+    /// Frames that the node is through with; in a loop its leader counts them.
+    pub(crate) frames: u64,
     /// For families: each key's artifacts, by the revision from which they are in force.
     pub(crate) members: Vec<Artifacts>,
 }
@@ -71,6 +73,7 @@ impl Cell {
             last: FxHashMap::default(),
             health: Health::default(),
             counts: Counts::default(),
+            frames: 0,
             members: Vec::new(),
         };
         cell.give_table(plan);
@@ -83,6 +86,14 @@ impl Cell {
         if self.table.is_none() {
             self.table = plan.operator.as_ref().map(|operator| operator.table(many));
         }
+    }
+
+    /// About how many bytes the states and artifacts of its keys take; an artifact that keys share counts once.
+    pub(crate) fn bytes(&self) -> usize {
+        let models = self.members.iter().flatten().filter_map(|(_, model)| model.as_ref());
+        let mut counted = FxHashSet::default();
+        let models = models.filter(|model| counted.insert(Arc::as_ptr(model).cast::<()>()));
+        self.table.as_ref().map_or(0, |table| table.bytes()) + models.map(|model| model.bytes()).sum::<usize>()
     }
 
     /// Asks for the place of a key's state, or of its artifact, to be brought near.

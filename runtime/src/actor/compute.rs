@@ -268,7 +268,7 @@ impl<'f> NodeRun<'f> {
                 let tried = self.guarded(key, &input, &mut outputs, cell, &mut failures);
                 out_causes(out, emits, |row| causes[row]);
                 self.count(cell, times.len(), tried, &failures);
-                self.letters(run, failures, |row| (times[row], causes[row]));
+                self.letters(run, failures, &columns, |row| (times[row], causes[row]));
             }
             Some(picked) => {
                 cell.counts.skipped += (times.len() - picked.len()) as u64;
@@ -287,7 +287,7 @@ impl<'f> NodeRun<'f> {
                     self.scattered(key, &input, picked, start, cell, out, &mut failures)
                 };
                 self.count(cell, picked.len(), tried, &failures);
-                self.letters(run, failures, |row| (times[picked[row]], causes[picked[row]]));
+                self.letters(run, failures, &columns, |row| (times[picked[row]], causes[picked[row]]));
             }
         }
     }
@@ -390,14 +390,22 @@ impl<'f> NodeRun<'f> {
         }
     }
 
-    /// Sends failed rows to the dead letters.
-    pub(super) fn letters(&self, run: usize, failures: Vec<RowFailure>, at: impl Fn(usize) -> (Time, Cause)) {
+    /// Sends failed rows to the dead letters, with what the node was given.
+    pub(super) fn letters(
+        &self,
+        run: usize,
+        failures: Vec<RowFailure>,
+        given: &[ColumnRef<'_>],
+        at: impl Fn(usize) -> (Time, Cause),
+    ) {
         if failures.is_empty() {
             return;
         }
         let token = self.frame.part.token();
         let letters = failures.into_iter().map(|failure| {
             let (time, cause) = at(failure.row);
+            let needs = self.plan.node.needs.iter().zip(given);
+            let values = needs.filter_map(|(need, column)| Some((need.label(), column.value(failure.row)?))).collect();
             DeadLetter {
                 source: Arc::clone(&token.source),
                 source_partition: token.source_partition,
@@ -407,6 +415,7 @@ impl<'f> NodeRun<'f> {
                 time: Some(time),
                 reason: failure.reason,
                 record: None,
+                values,
             }
         });
         self.frame.dead.lock().expect("nobody panics with this lock").extend(letters);
@@ -421,7 +430,7 @@ impl<'f> NodeRun<'f> {
         let result = guard::tick(operator.as_ref(), table.as_mut(), key, now, &mut outputs);
         out.caused(|_| cause);
         if let Err(reason) = result {
-            self.letters(run, vec![RowFailure { row: 0, reason }], |_| (now, cause));
+            self.letters(run, vec![RowFailure { row: 0, reason }], &[], |_| (now, cause));
         }
     }
 }

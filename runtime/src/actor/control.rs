@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use actix::{Handler, Message};
+use rustc_hash::FxHashMap;
 
 use super::cell::Counts;
 use super::intake::IntakeCounts;
@@ -136,15 +137,37 @@ impl Handler<Unstage> for Shard {
 }
 
 /// Asks for what the shard has counted.
-pub(crate) struct Inspect;
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Inspect {
+    /// Also for memory, which takes the shard a microsecond or more a node.
+    pub(crate) memory: bool,
+    /// Also for what waits.
+    pub(crate) waiting: bool,
+}
 
 /// What a shard has counted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inspected {
     pub(crate) keys: usize,
     pub(crate) actors: usize,
+    /// Messages that an actor's mailbox takes.
+    pub(crate) mailbox: usize,
     pub(crate) intake: IntakeCounts,
-    pub(crate) nodes: Vec<(NodeId, Revision, Counts, usize)>,
+    pub(crate) nodes: Vec<InspectedNode>,
+}
+
+/// A node on a shard.
+#[derive(Clone, Debug)]
+pub(crate) struct InspectedNode {
+    pub(crate) name: NodeId,
+    pub(crate) born: Revision,
+    pub(crate) counts: Counts,
+    /// Keys it is quarantined for.
+    pub(crate) quarantined: usize,
+    /// Frames that it is to compute and has not, if that was asked for.
+    pub(crate) waiting: u64,
+    /// Bytes of states and artifacts by key, if that was asked for.
+    pub(crate) bytes: usize,
 }
 
 impl Message for Inspect {
@@ -154,15 +177,27 @@ impl Message for Inspect {
 impl Handler<Inspect> for Shard {
     type Result = actix::MessageResult<Inspect>;
 
-    fn handle(&mut self, _inspect: Inspect, _context: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, inspect: Inspect, _context: &mut Self::Context) -> Self::Result {
+        let own = self.keys.iter().filter(|_| inspect.waiting).flat_map(|key| &key.own_tickets);
+        let own: FxHashMap<u32, u64> = own.copied().collect();
         let nodes = self.installer.running().map(|(name, born, place)| {
             let cell = self.shared.cell(place);
             let cell = cell.borrow();
-            (name.clone(), born, cell.counts, cell.health.quarantines().count())
+            let of_class = self.tickets.get(place as usize).into_iter().flatten().sum::<u64>();
+            let given = of_class + own.get(&place).copied().unwrap_or(0);
+            InspectedNode {
+                name: name.clone(),
+                born,
+                counts: cell.counts,
+                quarantined: cell.health.quarantines().count(),
+                waiting: given.saturating_sub(cell.frames),
+                bytes: if inspect.memory { cell.bytes() } else { 0 },
+            }
         });
         actix::MessageResult(Inspected {
             keys: self.keys.len(),
             actors: self.installer.actors(),
+            mailbox: self.options.mailbox,
             intake: self.counts,
             nodes: nodes.collect(),
         })

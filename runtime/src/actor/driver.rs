@@ -1,26 +1,25 @@
 //! The driver of a source: the thread that polls it and does nothing else. It cuts what comes into micro-batches, puts
 //! the running plan on them, hands them to the shards as far as credits go, and commits what is done.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use actix::Addr;
-use rustc_hash::FxHasher;
 use tokio::sync::oneshot;
 
 use super::frame::Flush;
 use super::ledger::{BatchToken, InFlight, Part};
 use super::shard::{Delivered, Delivery, Shard};
+use super::split::{rows_bytes, shard_of, split};
 use super::tally::TallyReader;
 use crate::defect::{self, Defect};
 use crate::metrics::ClassMetrics;
 use crate::topology::plan::ClassPlan;
 use crate::traits::sink::DeadLetters;
-use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, RowsRecord, Source, SourceError};
+use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, Source, SourceError};
 use crate::traits::{Clock, Decode};
 use crate::words::{Cause, Offset, PartitionIndex, Revision};
 
@@ -63,8 +62,19 @@ pub(crate) enum Control {
     Switch { plan: Arc<ClassPlan>, departing: Arc<Flush>, switched: oneshot::Sender<Vec<SwitchPosition>> },
     /// Answers when nothing older than this revision is in flight.
     Drained { before: Revision, drained: oneshot::Sender<()> },
+    /// A record that was read before is decoded again, as if it came now; the position stays.
+    Replay(Replay),
     /// Polls no more, waits for what is in flight, commits, closes.
     Stop,
+}
+
+/// A record to be taken again.
+pub(crate) struct Replay {
+    /// The source's own number of the partition.
+    pub(crate) partition: u32,
+    pub(crate) record: RawRecord,
+    /// Told when all of it has had its effect, or why it could not be taken.
+    pub(crate) done: oneshot::Sender<Result<(), String>>,
 }
 
 /// How a driver ended.
@@ -118,6 +128,8 @@ struct Running {
     bytes: usize,
     done: (SyncSender<Finished>, Receiver<Finished>),
     waiting: Vec<(Revision, oneshot::Sender<()>)>,
+    /// Records that are taken again, with the micro-batch that each is.
+    replaying: Vec<(Finished, oneshot::Sender<Result<(), String>>)>,
     committed_at: Duration,
     paused: bool,
     /// A plan that takes over one record too late, by a defect.
@@ -141,6 +153,7 @@ impl Driver {
             bytes: 0,
             done,
             waiting: Vec::new(),
+            replaying: Vec::new(),
             committed_at: Duration::ZERO,
             paused: false,
             late: None,
@@ -211,6 +224,7 @@ impl Running {
                     self.waiting.push((before, drained));
                     self.tell_drained();
                 }
+                Ok(Control::Replay(replay)) => self.replay(replay),
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return true,
                 Err(TryRecvError::Empty) => return false,
             }
@@ -235,6 +249,16 @@ impl Running {
         // Nobody waits for the answer when the caller has gone; the switch stands all the same.
         let _ = switched.send(positions.collect());
         self.tell_drained();
+    }
+
+    fn replay(&mut self, Replay { partition, record, done }: Replay) {
+        let Some(place) = self.by_local.get(&partition).copied() else {
+            let _ = done.send(Err(format!("partition {partition} is not read by this process")));
+            return;
+        };
+        let (bytes, parts) = (record.payload.len(), self.split_raw(place, vec![record]));
+        let token = self.deliver(place, parts, 1, bytes, None);
+        self.replaying.push(((token.partition, token.number), done));
     }
 
     fn tell_drained(&mut self) {
@@ -265,6 +289,10 @@ impl Running {
             self.driver.metrics.batch_seconds.record(took.as_secs_f64());
             self.driver.metrics.batches.increment(1);
             self.partitions[place].next_committed(freed.next);
+            if let Some(at) = self.replaying.iter().position(|(batch, _)| *batch == (partition, number)) {
+                // Nobody waits any more when the caller has gone.
+                let _ = self.replaying.swap_remove(at).1.send(Ok(()));
+            }
             next = self.done.1.try_recv().ok();
         }
         if some {
@@ -331,22 +359,15 @@ impl Running {
                 let shards = self.driver.shards.len();
                 let parts = split(records, shards, |record| shard_of(&record.key, shards));
                 let parts = parts.into_iter().map(|records| records.map(Delivered::Rows)).collect();
-                self.deliver(place, parts, count, bytes, last);
+                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)));
             }
             Records::Raw(records) => {
                 let Some(last) = records.last().map(|record| record.offset) else { return };
                 self.partitions[place].reached(last);
                 let bytes = records.iter().map(|record| record.payload.len()).sum();
                 let count = records.len();
-                let shards = self.driver.shards.len();
-                let decoder = self.driver.decoder.clone();
-                let home = place % shards;
-                let parts = split(records, shards, |record: &RawRecord| {
-                    let key = decoder.as_ref().and_then(|decoder| decoder.key(record));
-                    key.map_or(home, |key| shard_of(key, shards))
-                });
-                let parts = parts.into_iter().map(|records| records.map(Delivered::Raw)).collect();
-                self.deliver(place, parts, count, bytes, last);
+                let parts = self.split_raw(place, records);
+                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)));
             }
             Records::Tick(now) => {
                 let last = self.partitions[place].last.unwrap_or(Offset(-1));
@@ -391,14 +412,34 @@ impl Running {
         })
     }
 
-    fn deliver(&mut self, place: usize, parts: Vec<Option<Delivered>>, records: usize, bytes: usize, last: Offset) {
+    /// Records to decode, by shard: that of the key where the record tells it, else the partition's home.
+    fn split_raw(&self, place: usize, records: Vec<RawRecord>) -> Vec<Option<Delivered>> {
+        let shards = self.driver.shards.len();
+        let home = place % shards;
+        let parts = split(records, shards, |record: &RawRecord| {
+            let key = self.driver.decoder.as_ref().and_then(|decoder| decoder.key(record));
+            key.map_or(home, |key| shard_of(key, shards))
+        });
+        parts.into_iter().map(|records| records.map(Delivered::Raw)).collect()
+    }
+
+    /// Hands the parts of a micro-batch to the shards; `then` is the position that is reached with it.
+    fn deliver(
+        &mut self,
+        place: usize,
+        parts: Vec<Option<Delivered>>,
+        records: usize,
+        bytes: usize,
+        then: Option<Offset>,
+    ) -> Arc<BatchToken> {
         let count = parts.iter().flatten().count();
-        let token = self.token(place, count, records, bytes, Some(Offset(last.0 + 1)));
+        let token = self.token(place, count, records, bytes, then);
         for (shard, what) in parts.into_iter().enumerate() {
             if let Some(what) = what {
                 self.send(shard, place, &token, what);
             }
         }
+        token
     }
 
     fn tell_all_shards(&mut self, place: usize, what: impl Fn(usize) -> Delivered) {
@@ -442,7 +483,8 @@ impl Running {
             match control {
                 Control::Switch { plan, departing, switched } => self.switch(plan, &departing, switched),
                 Control::Drained { before, drained } => self.waiting.push((before, drained)),
-                Control::Stop => {}
+                // Who asked is told by the end of the channel.
+                Control::Replay(_) | Control::Stop => {}
             }
         }
     }
@@ -457,33 +499,6 @@ impl Partition {
     fn next_committed(&mut self, next: Option<Offset>) {
         self.committed = next.or(self.committed);
     }
-}
-
-/// The shard of a key: by a hash that is the same in every run.
-pub(crate) fn shard_of(key: &str, shards: usize) -> usize {
-    if shards == 1 {
-        return 0;
-    }
-    let hash = BuildHasherDefault::<FxHasher>::default().hash_one(key);
-    // The upper bits: the lower ones place keys in the shard's own tables.
-    ((hash >> 32) as usize) % shards
-}
-
-fn split<R>(records: Vec<R>, shards: usize, shard: impl Fn(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
-    if shards == 1 {
-        return vec![Some(records.into())];
-    }
-    let mut parts: Vec<VecDeque<R>> =
-        (0..shards).map(|_| VecDeque::with_capacity(records.len() / shards + 1)).collect();
-    for record in records {
-        parts[shard(&record)].push_back(record);
-    }
-    parts.into_iter().map(|part| (!part.is_empty()).then_some(part)).collect()
-}
-
-/// About how much memory a decoded record holds.
-fn rows_bytes(record: &RowsRecord) -> usize {
-    record.times.len() * (8 + record.columns.len() * 8)
 }
 
 /// Doubles from 100 ms, with jitter from the count itself: drivers of several sources do not fail in step for long.

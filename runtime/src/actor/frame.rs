@@ -13,7 +13,7 @@ use super::node::NodeActor;
 use super::tally::Tally;
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
-use crate::topology::plan::{ClassPlan, KeyPlan, PlanNode, SlotNumber, Wiring};
+use crate::topology::plan::{ClassPlan, KeyPlan, PlanNode, SlotNumber, To, Wiring};
 use crate::topology::variant::Variant;
 use crate::traits::Done;
 use crate::traits::sink::DeadLetter;
@@ -250,10 +250,38 @@ impl Frame {
     /// The word that one node of the frame has finished; the last one ends the frame.
     pub(crate) fn finish(self: &Arc<Self>) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let letters = std::mem::take(&mut *self.dead.lock().expect("nobody panics with this lock"));
+            let mut letters = std::mem::take(&mut *self.dead.lock().expect("nobody panics with this lock"));
+            letters.iter_mut().for_each(|letter| self.complete(letter));
             self.tally.frame_done();
             self.part.finish(letters);
         }
+    }
+
+    /// Adds what else the frame has of a failed row to its letter.
+    fn complete(&self, letter: &mut DeadLetter) {
+        let (Some(time), Some(key)) = (letter.time, &letter.key) else { return };
+        let Some(run) = self.names.iter().position(|name| name == key) else { return };
+        let value = |view: View<'_>| {
+            let mut rows = view.causes.iter().zip(view.times);
+            let row = rows.position(|at| at == (&letter.cause, &time))?;
+            view.column.value(row)
+        };
+        let given: Vec<String> = letter.values.iter().map(|(name, _)| name.clone()).collect();
+        let mut more = Vec::new();
+        for (name, info) in &self.plan.base.names {
+            more.extend(self.view(run, info.slot).and_then(value).map(|value| (name.to_string(), value)));
+        }
+        if let Some(own) = self.own(run) {
+            let outputs = own.installed.nodes.iter().flat_map(|node| node.plan.provides.iter().zip(&node.plan.streams));
+            for (to, (name, _)) in outputs {
+                let To::Local(local) = to else { continue };
+                more.extend(own.view(*local).and_then(value).map(|value| (name.to_string(), value)));
+            }
+        }
+        more.retain(|(name, _)| !given.contains(name));
+        more.sort_by(|one, other| one.0.cmp(&other.0));
+        more.dedup_by(|one, other| one.0 == other.0);
+        letter.values.extend(more);
     }
 
     /// The same word, to be said by a sink when what it wrote is durable.

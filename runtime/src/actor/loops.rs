@@ -159,7 +159,7 @@ fn run_row(
     let mut outputs = member.out.outputs(starts[number] + row, 1, false);
     let tried = member.work.guarded(key, &input, &mut outputs, cell, &mut failures);
     member.work.count(cell, 1, tried, &failures);
-    member.work.letters(run, failures, |_| (times[row], causes[row]));
+    member.work.letters(run, failures, &columns, |_| (times[row], causes[row]));
 }
 
 fn stand_in_for(work: &NodeRun<'_>, run: usize, index: usize, need: &PlanNeed, column: &mut Column, cell: &mut Cell) {

@@ -20,6 +20,7 @@ mod output;
 mod rows_in;
 pub(crate) mod shard;
 mod sink;
+mod split;
 pub(crate) mod tally;
 mod whole;
 

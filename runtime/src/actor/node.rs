@@ -90,6 +90,7 @@ impl NodeActor {
                 let members = &installed.variant.members[leader as usize];
                 let first = &frame.plan.base.nodes[members[0] as usize];
                 if matches!(first.node.work, Work::Sink(_)) {
+                    self.shared.cell(installed.cells[leader as usize]).borrow_mut().frames += 1;
                     let writer = self.writer.as_mut().expect("a sink's actor has a writer");
                     sink::write(frame, leader, first, &self.shared, writer.as_mut());
                     return;
@@ -156,6 +157,7 @@ impl NodeActor {
                 let cell = self.shared.cell(*cell);
                 let before = cell.borrow().counts;
                 let finished = work.run(&cell);
+                cell.borrow_mut().frames += 1;
                 self.shared.tally.node(&before, &cell.borrow().counts);
                 return SmallVec::from_iter([finished]);
             }
@@ -163,6 +165,7 @@ impl NodeActor {
         let members: Vec<_> = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell))).collect();
         let cells: SmallVec<[_; 4]> = members.iter().map(|(_, cell)| (Rc::clone(cell), cell.borrow().counts)).collect();
         let finished = run_loop(members).into();
+        cells[0].0.borrow_mut().frames += 1;
         cells.iter().for_each(|(cell, before)| self.shared.tally.node(before, &cell.borrow().counts));
         finished
     }

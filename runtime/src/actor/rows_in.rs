@@ -40,7 +40,7 @@ impl Shard {
         self.counts.refused += 1;
         let cause = Cause { offset: record.offset, row: 0 };
         let mut letter = letter(delivery, cause, None, None, reason);
-        letter.record = Some(record.payload.clone());
+        letter.record = Some(Box::new(record.clone()));
         delivery.part.another().finish(vec![letter]);
     }
 
@@ -182,5 +182,6 @@ fn letter(delivery: &Delivery, cause: Cause, key: Option<Key>, time: Option<Time
         time,
         reason,
         record: None,
+        values: Vec::new(),
     }
 }

@@ -111,7 +111,7 @@ impl<'f> NodeRun<'f> {
         let mut outputs = out.outputs(start, times.len(), false);
         let tried = self.guarded(key, &Rows::new(times, columns), &mut outputs, cell, &mut failures);
         self.count(cell, times.len(), tried, &failures);
-        self.letters(run, failures, |row| (times[row], causes[row]));
+        self.letters(run, failures, columns, |row| (times[row], causes[row]));
         true
     }
 

@@ -58,9 +58,10 @@ impl Deployer {
 
     /// Does it on a thread of its own, as it loads models and waits for the disk; and to its end, so that a caller who goes
     /// away leaves nothing half done.
-    pub(super) async fn to_its_end<F>(&self, what: impl FnOnce(Self) -> F) -> Result<Outcome, Refusal>
+    pub(super) async fn to_its_end<F, T>(&self, what: impl FnOnce(Self) -> F) -> Result<T, Refusal>
     where
-        F: Future<Output = Result<Outcome, Refusal>> + Send + 'static,
+        F: Future<Output = Result<T, Refusal>> + Send + 'static,
+        T: Send + 'static,
     {
         let (runtime, what) = (tokio::runtime::Handle::current(), what(self.clone()).in_current_span());
         ended(tokio::task::spawn_blocking(move || runtime.block_on(what))).await

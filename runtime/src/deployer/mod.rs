@@ -5,7 +5,9 @@
 mod attributes;
 mod change;
 mod deploy;
+mod letters;
 mod read;
+mod restore;
 mod rollback;
 mod start;
 
@@ -14,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::handle::Handle;
+use crate::letters::LetterFolder;
 use crate::registry::{AuditLine, Record, RegistryError, RegistryFolder};
 use crate::topology::{Attributes, Node, Registry};
 use crate::traits::{Clock, Digest};
@@ -21,6 +24,7 @@ use crate::words::{Class, NodeId, Revision};
 
 pub use attributes::{AttributeChange, FACTS_MAX};
 pub use change::{Artifact, ChangeSet, Outcome, Refusal, Terms};
+pub use letters::{REPLAY_MAX, Replays};
 pub use start::DeployerStartError;
 
 /// How long trying out and starting what is deployed may take, unless said.
@@ -72,6 +76,9 @@ struct Inner {
     turn: tokio::sync::Mutex<()>,
     /// Held for reading and writing files only, never while a deployment waits.
     folder: Mutex<RegistryFolder>,
+    letters: Arc<LetterFolder>,
+    /// Replays go one after the other.
+    replays: tokio::sync::Mutex<()>,
 }
 
 impl Deployer {

@@ -7,6 +7,7 @@ use super::attributes::AttributeChange;
 use super::change::{Refusal, hash_of};
 use super::read::nodes_of;
 use super::{Deployer, Inner, LIMIT_DEFAULT};
+use crate::letters::{LetterFolder, LetterLimits};
 use crate::registry::{AuditLine, ClassContent, Decided, Kind, Record, RegistryError, RegistryFolder, Verdict};
 use crate::runtime::{Builder, StartError};
 use crate::topology::{Node, Registry, Topology, Work};
@@ -48,6 +49,11 @@ impl Deployer {
         let facts = builder.topologies_mut().iter().map(known).collect();
         let ground = ground(builder.topologies_mut());
         let clock = builder.clock_of();
+        let place = folder.root().join("dead-letters");
+        let letters =
+            LetterFolder::open(&place, LetterLimits::default(), Arc::clone(&clock), builder.dead_letters_of());
+        let letters = Arc::new(letters.map_err(RegistryError::write(&place))?);
+        builder = builder.dead_letters(Arc::clone(&letters));
         let in_force = folder.in_force().cloned();
         if let Some(record) = &in_force {
             for topology in builder.topologies_mut() {
@@ -93,7 +99,9 @@ impl Deployer {
             folder.write(&record)?;
         }
         let (limit, turn, folder) = (Mutex::new(LIMIT_DEFAULT), tokio::sync::Mutex::new(()), Mutex::new(folder));
-        Ok(Self(Arc::new(Inner { handle, operators, clock, limit, host, facts, ground, turn, folder })))
+        let replays = tokio::sync::Mutex::new(());
+        let inner = Inner { handle, operators, clock, limit, host, facts, ground, turn, folder, letters, replays };
+        Ok(Self(Arc::new(inner)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The handle: the only way to the running system.
 
 mod deploy;
+mod replay;
 mod report;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +26,8 @@ use crate::words::{Binding, Class, Key, NodeId, Revision};
 
 pub use deploy::Preview;
 pub(crate) use deploy::ended;
-pub use report::{NodeReport, Report};
+pub use replay::ReplayedRow;
+pub use report::{ActorReport, NodeReport, Report};
 
 /// Talks to a running system; clones are cheap and all the same.
 ///

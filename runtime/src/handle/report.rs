@@ -12,7 +12,7 @@ use crate::topology::declared::Declared;
 use crate::topology::diff::{declared_wiring, wiring};
 use crate::topology::node::NodeKind;
 use crate::topology::plan::{ClassPlan, PlanNode};
-use crate::words::{Class, NodeId, Revision};
+use crate::words::{Class, NodeId, Revision, ShardIndex};
 
 /// What a node has done so far, over all shards.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,25 @@ pub struct NodeReport {
     pub counts: Counts,
     /// Keys it is quarantined for.
     pub quarantined_keys: usize,
+    /// About how many bytes its artifacts, parameters and the states of its keys take, if that was asked for.
+    pub memory_bytes: Option<usize>,
+}
+
+/// A node's actor on a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActorReport {
+    /// The class of its node.
+    pub class: Class,
+    /// Its node.
+    pub node: NodeId,
+    /// The revision in which the node began to run.
+    pub born: Revision,
+    /// Its shard.
+    pub shard: ShardIndex,
+    /// Frames that it is to compute and has not: in its mailbox, parked before their turn, or not ready yet.
+    pub waiting: u64,
+    /// Messages that its mailbox takes.
+    pub mailbox: usize,
 }
 
 /// What a class has done so far, over all shards.
@@ -58,6 +77,18 @@ impl Handle {
     /// # Errors
     /// When there is no such class, or the runtime has stopped.
     pub async fn report(&self, class: Option<Class>) -> Result<Report, DeployError> {
+        self.inspect(class, false).await
+    }
+
+    /// The same with the memory of each node, which takes the shards a microsecond or more a node.
+    ///
+    /// # Errors
+    /// As [`Handle::report`].
+    pub async fn report_with_memory(&self, class: Option<Class>) -> Result<Report, DeployError> {
+        self.inspect(class, true).await
+    }
+
+    async fn inspect(&self, class: Option<Class>, memory: bool) -> Result<Report, DeployError> {
         let (stand, doors) = {
             let state = self.0.state();
             let class = state.class(&Deployment { class, ..Deployment::default() })?;
@@ -69,23 +100,57 @@ impl Handle {
         let mut report = Report { revision, keys: 0, actors: 0, intake: IntakeCounts::default(), nodes, in_transit };
         let mut counted = Counted::new();
         for shard in &doors.shards {
-            let inspected = shard.send(Inspect).await.map_err(|_| DeployError::Stopped)?;
+            let inspected = shard.send(Inspect { memory, waiting: false }).await.map_err(|_| DeployError::Stopped)?;
             report.keys += inspected.keys;
             report.actors += inspected.actors;
             report.intake.add(&inspected.intake);
-            for (name, born, counts, quarantined) in inspected.nodes {
-                let sum = counted.entry((name, born)).or_default();
-                sum.0.add(&counts);
-                sum.1 += quarantined;
+            for node in inspected.nodes {
+                let sum = counted.entry((node.name, node.born)).or_default();
+                sum.counts.add(&node.counts);
+                sum.quarantined += node.quarantined;
+                sum.bytes += node.bytes;
             }
         }
-        (report.nodes, report.in_transit) = stand.nodes(&counted);
+        (report.nodes, report.in_transit) = stand.nodes(&counted, memory);
         Ok(report)
+    }
+
+    /// The actors of a class, with what waits for them.
+    ///
+    /// # Errors
+    /// As [`Handle::report`].
+    pub async fn actors(&self, class: Option<Class>) -> Result<Vec<ActorReport>, DeployError> {
+        let (class, doors) = {
+            let state = self.0.state();
+            let class = state.class(&Deployment { class, ..Deployment::default() })?;
+            let doors = Arc::clone(&state.classes[&class].doors);
+            (class, doors)
+        };
+        let mut actors = Vec::new();
+        for (shard, door) in (0..).map(ShardIndex).zip(&doors.shards) {
+            let inspected =
+                door.send(Inspect { memory: false, waiting: true }).await.map_err(|_| DeployError::Stopped)?;
+            let mailbox = inspected.mailbox;
+            actors.extend(inspected.nodes.into_iter().map(|node| {
+                let (class, waiting) = (class.clone(), node.waiting);
+                ActorReport { class, node: node.name, born: node.born, shard, waiting, mailbox }
+            }));
+        }
+        Ok(actors)
     }
 }
 
-/// What nodes counted, and for how many keys they are quarantined.
-type Counted = HashMap<(NodeId, Revision), (Counts, usize)>;
+/// What nodes did and hold, over all shards.
+type Counted = HashMap<(NodeId, Revision), Sum>;
+
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    counts: Counts,
+    /// Keys that it is quarantined for.
+    quarantined: usize,
+    /// Of states and artifacts by key.
+    bytes: usize,
+}
 
 /// How the nodes of a class stand at one moment.
 struct Stand {
@@ -101,9 +166,13 @@ impl Stand {
     }
 
     /// Those that run first, in the order of the plan.
-    fn nodes(&self, counted: &Counted) -> (Vec<NodeReport>, Vec<NodeReport>) {
+    fn nodes(&self, counted: &Counted, memory: bool) -> (Vec<NodeReport>, Vec<NodeReport>) {
         let of = |node: &PlanNode, state| {
-            let (counts, quarantined_keys) = counted.get(&(node.name.clone(), node.born)).copied().unwrap_or_default();
+            let sum = counted.get(&(node.name.clone(), node.born)).copied().unwrap_or_default();
+            let bytes = || {
+                let shared = node.model.as_ref().map_or(0, |model| model.bytes());
+                sum.bytes + shared + node.operator.as_ref().map_or(0, |operator| operator.bytes())
+            };
             NodeReport {
                 class: self.plan.class.clone(),
                 node: node.name.clone(),
@@ -111,8 +180,9 @@ impl Stand {
                 state,
                 born: Some(node.born),
                 wiring: wiring(node),
-                counts,
-                quarantined_keys,
+                counts: sum.counts,
+                quarantined_keys: sum.quarantined,
+                memory_bytes: memory.then(bytes),
             }
         };
         let mut nodes: Vec<NodeReport> = Vec::new();
@@ -151,6 +221,7 @@ impl Stand {
                 wiring: declared_wiring(node),
                 counts: Counts::default(),
                 quarantined_keys: 0,
+                memory_bytes: None,
                 node: name,
             }
         })

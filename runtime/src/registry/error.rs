@@ -69,7 +69,7 @@ impl RegistryError {
         move |error| Self::File { path, what: "read", error }
     }
 
-    pub(super) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn write(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self::File { path, what: "written", error }
     }

@@ -180,6 +180,11 @@ impl ClassContent {
         self.tidy();
     }
 
+    /// Puts a node of the host's back that was removed.
+    pub fn give_back(&mut self, node: &NodeId) {
+        self.removed.remove(node);
+    }
+
     /// Pauses and resumes.
     pub fn decide(&mut self, decided: &Decided) {
         self.paused.retain(|node| !decided.resume.contains(node));

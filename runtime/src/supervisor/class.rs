@@ -14,7 +14,7 @@ use crate::actor::shard::Shard;
 use crate::metrics::ClassMetrics;
 use crate::topology::declared::Declared;
 use crate::topology::plan::{ClassPlan, PlanNode};
-use crate::traits::Clock;
+use crate::traits::{Clock, Decode};
 use crate::words::Revision;
 
 /// A class that runs.
@@ -45,6 +45,8 @@ pub(crate) struct Ground {
 pub(crate) struct Doors {
     pub(crate) shards: Vec<Addr<Shard>>,
     pub(crate) driver: SyncSender<Control>,
+    /// What turns the source's bytes into rows, if it hands over bytes.
+    pub(crate) decoder: Option<Arc<dyn Decode>>,
     pub(crate) metrics: Arc<ClassMetrics>,
     pub(crate) clock: Arc<dyn Clock>,
 }

@@ -1,14 +1,13 @@
 //! What is deployed is tried out before it is staged.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::DeployError;
 use crate::topology::node::{Node, TrialRow, Work};
 use crate::topology::scorer;
-use crate::traits::{Model, Outputs, Rows};
-use crate::words::{Column, ColumnRef, ElementType, StreamName, Time, Value};
+use crate::traits::Model;
+use crate::words::{Column, ElementType, StreamName, Value};
 
 /// What is tried out before it is staged.
 pub(super) enum Trial {
@@ -80,33 +79,16 @@ fn try_model(node: &Node, model: &Arc<dyn Model>) -> Result<(), String> {
         ElementType::Bool => Column::Bool(vec![Some(false)]),
         element => Column::missing(element, 1),
     });
-    score(node, model, &zeros.collect::<Vec<_>>()).map(drop)
-}
-
-/// What a model makes of one row.
-fn score(node: &Node, model: &Arc<dyn Model>, row: &[Column]) -> Result<Vec<Column>, String> {
-    let columns: Vec<ColumnRef<'_>> = row.iter().map(Column::as_ref).collect();
-    let mut out: Vec<Column> = node.provides.iter().map(|(_, element)| Column::missing(*element, 1)).collect();
-    let row = Rows::new(&[Time(0)], &columns);
-    let trial = || scorer::score(model.as_ref(), &row, &mut Outputs::new(&mut out, 0..1));
-    match catch_unwind(AssertUnwindSafe(trial)) {
-        Ok(Ok(())) => Ok(out),
-        Ok(Err(error)) => Err(error.0),
-        Err(_) => Err("it panicked".to_owned()),
-    }
+    let zeros: Vec<Column> = zeros.collect();
+    scorer::score_apart(node, model.as_ref(), &zeros).map(drop).map_err(|error| error.0)
 }
 
 /// Whether a row that travels with a node is scored as is written there.
 fn try_row(node: &Node, trial: &TrialRow) -> Result<(), String> {
-    let model = match (&node.work, &trial.key) {
-        (Work::Model(model), None) => model,
-        (Work::Model(_), Some(key)) => return Err(format!("it names key `{key}`, but all keys have one model")),
-        (Work::Family(family), Some(key)) => family.model(key).ok_or_else(|| format!("`{key}` has no model"))?,
-        (Work::Family(family), None) => {
-            family.default.as_ref().ok_or("the family has no default; name the key that is asked")?
-        }
-        _ => return Err("only models have trial rows".to_owned()),
-    };
+    if !matches!(node.work, Work::Model(_) | Work::Family(_)) {
+        return Err("only models have trial rows".to_owned());
+    }
+    let model = scorer::model_of(node, trial.key.as_ref()).map_err(|error| error.0)?;
     let known = |name: &StreamName| node.needs.iter().any(|need| need.name == *name);
     if let Some(name) = trial.given.keys().find(|name| !known(name)) {
         return Err(format!("it gives `{name}`, which the node does not need"));
@@ -122,7 +104,7 @@ fn try_row(node: &Node, trial: &TrialRow) -> Result<(), String> {
         column.push(cast.transpose()?.as_ref());
         row.push(column);
     }
-    let out = score(node, model, &row)?;
+    let out = scorer::score_apart(node, model.as_ref(), &row).map_err(|error| error.0)?;
     for (name, expected) in &trial.gives {
         let place = node.provides.iter().position(|(provided, _)| provided == name);
         let place = place.ok_or_else(|| format!("it expects `{name}`, which the node does not provide"))?;

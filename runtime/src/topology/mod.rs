@@ -20,6 +20,7 @@ pub mod plan;
 mod print;
 pub mod problem;
 pub mod registry;
+pub mod replay;
 pub mod resolve;
 mod resolve_base;
 mod resolve_key;

@@ -39,6 +39,15 @@ impl Need {
     pub fn is_direct(&self) -> bool {
         self.kind.is_direct()
     }
+
+    /// What it is called where a node's inputs are listed: `wear`, `previous(wear)`, `@site`.
+    pub fn label(&self) -> String {
+        match self.kind {
+            NeedKind::Required | NeedKind::Optional => self.name.to_string(),
+            NeedKind::Previous { .. } => format!("previous({})", self.name),
+            NeedKind::Attribute => format!("@{}", self.name),
+        }
+    }
 }
 
 impl NeedKind {

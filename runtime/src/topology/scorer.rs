@@ -1,7 +1,11 @@
 //! Models in nodes: whether they fit, and the way from a node's rows to a model's columns and back.
 
-use crate::traits::{Model, Outputs, Port, RowError, Rows};
-use crate::words::{Column, ColumnMut, ColumnRef, ElementType};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::node::{Node, Work};
+use crate::traits::{Model, Outputs, Port, RowError, Rows, ScoreError};
+use crate::words::{Column, ColumnMut, ColumnRef, ElementType, Key, Time};
 
 /// Whether a model can stand in a node with these needs and provides.
 ///
@@ -54,11 +58,43 @@ pub fn score(model: &dyn Model, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Resul
     result.map_err(|error| RowError::new(error.0))
 }
 
-fn score_columns(
-    model: &dyn Model,
-    columns: &[ColumnRef<'_>],
-    out: &mut Outputs<'_>,
-) -> Result<(), crate::traits::ScoreError> {
+/// The model of a node that scores a key's rows; of a family without a key, its default.
+///
+/// # Errors
+/// When there is none, with the reason.
+pub fn model_of<'n>(node: &'n Node, key: Option<&Key>) -> Result<&'n Arc<dyn Model>, ScoreError> {
+    let model = match (&node.work, key) {
+        (Work::Model(model), None) => Ok(model),
+        (Work::Model(_), Some(key)) => Err(format!("key `{key}` is named, but all keys have one model")),
+        (Work::Family(family), Some(key)) => family.model(key).ok_or_else(|| format!("key `{key}` has no model")),
+        (Work::Family(family), None) => {
+            family.default.as_ref().ok_or_else(|| "the family has no default; name the key that is asked".to_owned())
+        }
+        _ => Err("it is no node with a model".to_owned()),
+    };
+    model.map_err(ScoreError)
+}
+
+/// Scores rows outside of the flow, exactly as the node would: `columns` has one for each need, all of the same length,
+/// and the answer one for each of its provides. What is missing is handed to the model; a panic is an error.
+///
+/// # Errors
+/// The model's.
+pub fn score_apart(node: &Node, model: &dyn Model, columns: &[Column]) -> Result<Vec<Column>, ScoreError> {
+    let count = columns.first().map_or(0, Column::len);
+    let columns: Vec<ColumnRef<'_>> = columns.iter().map(Column::as_ref).collect();
+    let mut out: Vec<Column> = node.provides.iter().map(|(_, element)| Column::missing(*element, count)).collect();
+    let times = vec![Time(0); count];
+    let rows = Rows::new(&times, &columns);
+    let scoring = || score(model, &rows, &mut Outputs::new(&mut out, 0..count));
+    match catch_unwind(AssertUnwindSafe(scoring)) {
+        Ok(Ok(())) => Ok(out),
+        Ok(Err(error)) => Err(ScoreError(error.0)),
+        Err(_) => Err(ScoreError("it panicked".to_owned())),
+    }
+}
+
+fn score_columns(model: &dyn Model, columns: &[ColumnRef<'_>], out: &mut Outputs<'_>) -> Result<(), ScoreError> {
     if out.provides() == 1 {
         return model.score(columns, &mut [out.column(0)]);
     }

@@ -145,6 +145,9 @@ pub trait AnyTable: Any {
     fn restore(&mut self, key: KeyIndex, saved: Option<Box<dyn Any>>);
     /// Whether there is nothing to remember: the state type has no size.
     fn is_stateless(&self) -> bool;
+    /// About how many bytes the states of all keys take: their slots, and what [`AnyTable::encode`] makes of a few of
+    /// them for what they point to.
+    fn bytes(&self) -> usize;
     /// The state of a key as bytes (bincode, standard configuration); `None` when it has none.
     fn encode(&self, key: KeyIndex) -> Option<Vec<u8>>;
     /// Reads what [`AnyTable::encode`] wrote.
@@ -238,6 +241,17 @@ impl<S: Clone + Serialize + DeserializeOwned + 'static> AnyTable for Table<S> {
         matches!(self, Self::Nothing(_))
     }
 
+    fn bytes(&self) -> usize {
+        let (slots, states) = match self {
+            Self::Nothing(_) => return 0,
+            Self::Many(states) => (states.capacity(), states.iter().flatten().count()),
+            Self::One(state) => (1, usize::from(state.is_some())),
+        };
+        let known = (0..u32::try_from(slots).unwrap_or(u32::MAX)).map(KeyIndex).filter_map(|key| self.encode(key));
+        let (sampled, bytes) = known.take(STATES_SAMPLED).fold((0, 0), |sum, state| (sum.0 + 1, sum.1 + state.len()));
+        slots * size_of::<Option<S>>() + states * bytes.checked_div(sampled).unwrap_or(0)
+    }
+
     fn encode(&self, key: KeyIndex) -> Option<Vec<u8>> {
         let state = self.slot(key)?;
         // A state that cannot be written is a defect of the operator, found by its first graceful stop.
@@ -255,6 +269,9 @@ impl<S: Clone + Serialize + DeserializeOwned + 'static> AnyTable for Table<S> {
         Ok(())
     }
 }
+
+/// States that are written to estimate the memory of all.
+const STATES_SAMPLED: usize = 16;
 
 /// The largest state of one key of one node that is read back.
 pub const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::model::{Digest, Model};
+use super::source::RawRecord;
 use crate::words::{Cause, ColumnRef, Key, NodeId, PartitionIndex, Revision, ShardIndex, StreamName, Time, Value};
 
 /// Where predictions go.
@@ -211,8 +212,11 @@ pub struct DeadLetter {
     pub time: Option<Time>,
     /// Why.
     pub reason: String,
-    /// The record's bytes, where there were any.
-    pub record: Option<Box<[u8]>>,
+    /// The record, when it could not be decoded.
+    pub record: Option<Box<RawRecord>>,
+    /// What the node was given, by how it is read ([`Need::label`](crate::topology::need::Need::label)), then what
+    /// else is known of the row, by stream. What is missing is not there.
+    pub values: Vec<(String, Value)>,
 }
 
 /// Where dead letters go: one writer for all shards.

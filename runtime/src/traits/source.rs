@@ -36,7 +36,7 @@ pub struct AxisStreams {
 }
 
 /// A record as it came from outside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
     /// Its place in the partition.
     pub offset: Offset,
