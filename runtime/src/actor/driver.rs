@@ -1,26 +1,26 @@
 //! The driver of a source: the thread that polls it and does nothing else. It cuts what comes into micro-batches, puts
 //! the running plan on them, hands them to the shards as far as credits go, and commits what is done.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use actix::Addr;
-use rustc_hash::FxHasher;
 use tokio::sync::oneshot;
 
 use super::frame::Flush;
 use super::ledger::{BatchToken, InFlight, Part};
+use super::pace::{LOOK, Pace};
 use super::shard::{Delivered, Delivery, Shard};
+use super::split::{rows_bytes, shard_of, split};
 use super::tally::TallyReader;
 use crate::defect::{self, Defect};
 use crate::metrics::ClassMetrics;
 use crate::topology::plan::ClassPlan;
 use crate::traits::sink::DeadLetters;
-use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, RowsRecord, Source, SourceError};
+use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, Source, SourceError};
 use crate::traits::{Clock, Decode};
 use crate::words::{Cause, Offset, PartitionIndex, Revision};
 
@@ -31,7 +31,7 @@ pub struct DriveOptions {
     pub batch_records: usize,
     /// Most bytes of a micro-batch; one record may exceed it.
     pub batch_bytes: usize,
-    /// How long records are gathered.
+    /// How long a poll waits, and how long records gather at the source while shards are behind.
     pub batch_age: Duration,
     /// Most records in flight; the source pauses there.
     pub in_flight_records: usize,
@@ -120,6 +120,7 @@ struct Running {
     waiting: Vec<(Revision, oneshot::Sender<()>)>,
     committed_at: Duration,
     paused: bool,
+    pace: Pace,
     /// A plan that takes over one record too late, by a defect.
     late: Option<Arc<ClassPlan>>,
 }
@@ -132,8 +133,10 @@ impl Driver {
     pub(crate) fn run(self) -> Ended {
         // One message a micro-batch in flight, and each has at least one record: never full.
         let done = std::sync::mpsc::sync_channel(self.options.in_flight_records + self.options.batch_records + 1024);
+        let pace = Pace::new(self.shards.len());
         let running = Running {
             driver: self,
+            pace,
             partitions: Vec::new(),
             by_local: HashMap::new(),
             by_index: HashMap::new(),
@@ -167,17 +170,7 @@ impl Running {
                 self.paused = full;
                 self.driver.source.pause(full);
             }
-            if full {
-                self.take_done(options.batch_age);
-                continue;
-            }
-            let room = options.in_flight_records - self.records;
-            let limits = PollLimits {
-                records: options.batch_records.min(room),
-                bytes: options.batch_bytes.min(options.in_flight_bytes - self.bytes),
-                wait: options.batch_age,
-            };
-            match self.driver.source.poll(limits) {
+            match self.poll(full) {
                 Ok(Polled::Batches(batches)) => {
                     if std::mem::take(&mut failures) > 0 {
                         tracing::info!(source = %self.driver.name, "the source works again");
@@ -200,6 +193,31 @@ impl Running {
             }
         }
         self.finish()
+    }
+
+    /// Polls the source; when too much is in flight, lets it keep its place instead, and waits for what is.
+    fn poll(&mut self, full: bool) -> Result<Polled, SourceError> {
+        let options = self.driver.options;
+        if full {
+            self.take_done(options.batch_age);
+            self.idle()?;
+            return Ok(Polled::Batches(Vec::new()));
+        }
+        while self.pace.is_behind(&self.driver.tallies, self.driver.clock.monotonic(), options.batch_age) {
+            self.take_done(LOOK);
+        }
+        let room = options.in_flight_records - self.records;
+        let polled = self.driver.source.poll(PollLimits {
+            records: options.batch_records.min(room),
+            bytes: options.batch_bytes.min(options.in_flight_bytes - self.bytes),
+            wait: options.batch_age,
+        });
+        self.pace.polled(self.driver.clock.monotonic());
+        polled
+    }
+
+    fn idle(&mut self) -> Result<(), SourceError> {
+        if defect::is_chosen(Defect::Idle) { Ok(()) } else { self.driver.source.idle() }
     }
 
     /// Whether to stop.
@@ -407,13 +425,14 @@ impl Running {
         (0..shards).for_each(|shard| self.send(shard, place, &token, what(shard)));
     }
 
-    fn send(&self, shard: usize, place: usize, token: &Arc<BatchToken>, what: Delivered) {
+    fn send(&mut self, shard: usize, place: usize, token: &Arc<BatchToken>, what: Delivered) {
         let delivery = Delivery {
             part: Part::counted(Arc::clone(token)),
             plan: Arc::clone(&self.driver.plan),
             chain: u32::try_from(place).expect("few partitions"),
             what,
         };
+        self.pace.sent(shard);
         if let Err(error) = self.driver.shards[shard].try_send(delivery) {
             tracing::error!(shard, %error, "a shard did not take a micro-batch; aborting so that it is read again");
             std::process::abort();
@@ -422,10 +441,14 @@ impl Running {
 
     /// Waits for what is in flight, commits it, and closes the source.
     fn finish(mut self) -> Ended {
+        self.driver.source.pause(true);
         while self.partitions.iter().any(|partition| !partition.in_flight.is_empty()) {
             (self.driver.flush_sinks)();
             self.take_done(Duration::from_millis(1));
             self.answer_late();
+            if let Err(error) = self.idle() {
+                tracing::debug!(source = %self.driver.name, %error, "the source cannot keep its place until the end");
+            }
         }
         self.tell_drained();
         let committed = self.commit(true);
@@ -457,33 +480,6 @@ impl Partition {
     fn next_committed(&mut self, next: Option<Offset>) {
         self.committed = next.or(self.committed);
     }
-}
-
-/// The shard of a key: by a hash that is the same in every run.
-pub(crate) fn shard_of(key: &str, shards: usize) -> usize {
-    if shards == 1 {
-        return 0;
-    }
-    let hash = BuildHasherDefault::<FxHasher>::default().hash_one(key);
-    // The upper bits: the lower ones place keys in the shard's own tables.
-    ((hash >> 32) as usize) % shards
-}
-
-fn split<R>(records: Vec<R>, shards: usize, shard: impl Fn(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
-    if shards == 1 {
-        return vec![Some(records.into())];
-    }
-    let mut parts: Vec<VecDeque<R>> =
-        (0..shards).map(|_| VecDeque::with_capacity(records.len() / shards + 1)).collect();
-    for record in records {
-        parts[shard(&record)].push_back(record);
-    }
-    parts.into_iter().map(|part| (!part.is_empty()).then_some(part)).collect()
-}
-
-/// About how much memory a decoded record holds.
-fn rows_bytes(record: &RowsRecord) -> usize {
-    record.times.len() * (8 + record.columns.len() * 8)
 }
 
 /// Doubles from 100 ms, with jitter from the count itself: drivers of several sources do not fail in step for long.

@@ -17,9 +17,11 @@ mod loops;
 mod missing;
 mod node;
 mod output;
+mod pace;
 mod rows_in;
 pub(crate) mod shard;
 mod sink;
+mod split;
 pub(crate) mod tally;
 mod whole;
 
