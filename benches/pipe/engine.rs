@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use gristmill::topology::{Topology, provide, sensor, sink};
 use gristmill::traits::source::{PollLimits, Polled};
 use gristmill::traits::{
-    Axes, Decode, Done, LoadError, Model, Records, Sink, SinkError, SinkFrame, SinkWriter, Source, SourceError,
+    Axes, Batch, Decode, Done, LoadError, Model, RawRecord, Records, Sink, SinkError, SinkFrame, SinkWriter, Source,
+    SourceError,
 };
 use gristmill::words::{Offset, ShardIndex};
 use gristmill::{Handle, Runtime, StartError, Stream};
@@ -18,6 +19,7 @@ use gristmill_operators::kafka::{self, KafkaSink, KafkaSource};
 use gristmill_operators::model::Linear;
 
 use super::rows::{BIAS, SENSORS, WEIGHTS};
+use super::stages::{Place, Stages, produced_at};
 use super::{Options, Run, processor_seconds};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -27,6 +29,28 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 pub(super) struct Watch {
     began: OnceLock<(Instant, f64)>,
     delivered: AtomicU64,
+    /// Where ages of rows are counted, if they are.
+    stages: Option<Arc<Stages>>,
+}
+
+impl Watch {
+    fn polled(&self, batches: &[Batch]) {
+        let raw = || {
+            batches.iter().filter_map(|batch| match &batch.records {
+                Records::Raw(records) => Some(records.as_slice()),
+                _ => None,
+            })
+        };
+        if raw().any(|records| !records.is_empty()) {
+            self.began.get_or_init(|| (Instant::now(), processor_seconds()));
+        }
+        if let Some(stages) = &self.stages {
+            let rows = || raw().flatten();
+            stages.now(Place::Polled, rows().filter_map(|record| produced_at(&record.payload, b"\"ts\":")));
+            let appended = |record: &RawRecord| Some((produced_at(&record.payload, b"\"ts\":")?, record.log_time?.0));
+            stages.at(Place::Appended, rows().filter_map(appended));
+        }
+    }
 }
 
 struct Watched<T>(T, Arc<Watch>);
@@ -42,10 +66,8 @@ impl Source for Watched<KafkaSource> {
 
     fn poll(&mut self, limits: PollLimits) -> Result<Polled, SourceError> {
         let polled = self.0.poll(limits)?;
-        if let Polled::Batches(batches) = &polled
-            && batches.iter().any(|batch| matches!(&batch.records, Records::Raw(records) if !records.is_empty()))
-        {
-            self.1.began.get_or_init(|| (Instant::now(), processor_seconds()));
+        if let Polled::Batches(batches) = &polled {
+            self.1.polled(batches);
         }
         Ok(polled)
     }
@@ -56,6 +78,10 @@ impl Source for Watched<KafkaSource> {
 
     fn pause(&mut self, paused: bool) {
         self.0.pause(paused);
+    }
+
+    fn idle(&mut self) -> Result<(), SourceError> {
+        self.0.idle()
     }
 
     fn close(&mut self) -> Result<(), SourceError> {
@@ -77,11 +103,19 @@ impl SinkWriter for Watched<Box<dyn SinkWriter>> {
     fn write(&mut self, frame: &SinkFrame<'_>, done: Done) {
         let rows: usize = frame.columns.iter().map(|column| column.times.len()).sum();
         let watch = self.1.clone();
-        let counted = Done::new(move || {
+        let times = || frame.columns.iter().flat_map(|column| column.times).map(|time| time.0);
+        let counted: Vec<i64> = if watch.stages.is_some() { times().collect() } else { Vec::new() };
+        let said = Done::new(move || {
             watch.delivered.fetch_add(rows as u64, Ordering::AcqRel);
+            if let Some(stages) = &watch.stages {
+                stages.now(Place::Delivered, counted);
+            }
             done.done();
         });
-        self.0.write(frame, counted);
+        self.0.write(frame, said);
+        if let Some(stages) = &self.1.stages {
+            stages.now(Place::Written, times());
+        }
     }
 }
 
@@ -101,21 +135,28 @@ pub(super) async fn start(
     brokers: &str,
     (from, to): (&str, &str),
     group: &str,
-    shards: u16,
+    options: &Options,
+    stages: Option<Arc<Stages>>,
 ) -> Result<(Handle, Arc<Watch>), Box<dyn std::error::Error>> {
-    let watch = Arc::new(Watch::default());
-    let source = kafka::source(from).brokers(brokers).group(group);
+    let watch = Arc::new(Watch { stages, ..Watch::default() });
+    let mut source = kafka::source(from).brokers(brokers).group(group);
+    for (name, value) in &options.consumer {
+        source = source.set(name, value);
+    }
     let source = source.json(|r| r.key("device").time("ts").unit(TimeUnit::Micros));
-    let sink = kafka::sink(to).brokers(brokers).times(TimeStyle::Micros);
+    let mut sink = kafka::sink(to).brokers(brokers).times(TimeStyle::Micros);
+    for (name, value) in &options.producer {
+        sink = sink.set(name, value);
+    }
     let builder = Runtime::builder().topology(topology()?).source(Watched(source, watch.clone()));
     let started: Result<Handle, StartError> =
-        builder.sink("predictions", Watched(sink, watch.clone())).shards(shards).start().await;
+        builder.sink("predictions", Watched(sink, watch.clone())).shards(options.shards).start().await;
     Ok((started?, watch))
 }
 
 pub(super) async fn run(brokers: &str, options: &Options, round: usize) -> Result<Run, Box<dyn std::error::Error>> {
     let group = format!("engine-{round}");
-    let (handle, watch) = start(brokers, ("rows", "by-engine"), &group, options.shards).await?;
+    let (handle, watch) = start(brokers, ("rows", "by-engine"), &group, options, None).await?;
     let deadline = Instant::now() + TIMEOUT;
     while watch.delivered.load(Ordering::Acquire) < options.rows as u64 {
         assert!(Instant::now() < deadline, "the engine has not written all rows within {TIMEOUT:?}");

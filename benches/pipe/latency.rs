@@ -1,82 +1,100 @@
-//! How long a row takes from a client that produces it to one that consumes its prediction.
+//! How long a row takes from a client that produces it to one that consumes its prediction, and where that time goes.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use gristmill_tests::support::kafka::Broker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use serde::Serialize;
 
-use super::rows::{Prediction, json, key};
+use super::plain::Plain;
+use super::rows::{json, key};
+use super::stages::{Age, Place, Stages, micros, produced_at};
 use super::{Options, engine};
 
 /// Before this, caches and connections are cold.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// The engine or the loop, and the consumer, join first.
+const JOIN: Duration = Duration::from_secs(4);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Milliseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Latency {
-    /// Half of all rows take less.
-    pub(crate) p50: f64,
-    /// 90 of 100 rows take less.
-    pub(crate) p90: f64,
-    /// 99 of 100 rows take less.
-    pub(crate) p99: f64,
-    /// 999 of 1,000 rows take less.
-    pub(crate) p999: f64,
-    /// The slowest row.
-    pub(crate) max: f64,
-    /// Rows measured.
-    pub(crate) rows: usize,
+/// Whose rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Engine,
+    Plain,
 }
 
-fn micros() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
-}
+type Failure = Box<dyn std::error::Error>;
 
-pub(super) async fn run(brokers: &str, options: &Options, rate: f64) -> Result<Latency, Box<dyn std::error::Error>> {
-    let (handle, _) = engine::start(brokers, ("live", "live-predictions"), "live", options.shards).await?;
+/// Rows at a rate, on topics of their own: how old they are at each place.
+pub(super) fn run(broker: &Broker, options: &Options, by: By, round: usize, rate: f64) -> Result<Vec<Age>, Failure> {
+    let brokers = broker.bootstrap();
+    let topics = [format!("live-{by:?}-{round}"), format!("live-predictions-{by:?}-{round}")];
+    for topic in &topics {
+        broker.create_topic_with(topic, options.partitions, &["message.timestamp.type=LogAppendTime"]);
+    }
+    let stages = Arc::new(Stages::new());
     let rows = ((WARM_UP + options.latency).as_secs_f64() * rate) as usize;
-    let (there, devices, partitions) = (brokers.to_owned(), options.devices, options.partitions);
-    let consuming = std::thread::spawn(move || consume(&there, partitions, rows).map_err(|error| error.to_string()));
-    let there = brokers.to_owned();
-    let producing = std::thread::spawn(move || produce(&there, rows, devices, rate).map_err(|error| error.to_string()));
-    let produced = tokio::task::spawn_blocking(move || producing.join()).await?;
-    produced.map_err(|_| "the producer failed")??;
-    let consumed = tokio::task::spawn_blocking(move || consuming.join()).await?;
-    let intake = handle.report(None).await?.intake;
-    let consumed = consumed.map_err(|_| "the consumer failed")?;
-    let mut took: Vec<i64> = consumed.map_err(|error| format!("{error}; the engine's intake: {intake:?}"))?;
-    handle.stop().await?;
-    took.sort_unstable();
-    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize] as f64 / 1e3;
-    Ok(Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0), rows: took.len() })
+    let [from, to] = [topics[0].as_str(), topics[1].as_str()];
+    std::thread::scope(|scope| {
+        let said = |error: Failure| error.to_string();
+        let (brokers, stages) = (&brokers, &stages);
+        let consuming = scope.spawn(move || consume(brokers, to, options.partitions, rows, stages).map_err(said));
+        let producing = scope.spawn(move || produce(brokers, from, rows, options, rate, stages).map_err(said));
+        let result = match by {
+            By::Engine => {
+                let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+                let started = engine::start(brokers, (from, to), from, options, Some(stages.clone()));
+                let (handle, _) = tokio.block_on(started)?;
+                producing.join().map_err(|_| "the producer failed")??;
+                let consumed = consuming.join().map_err(|_| "the consumer failed")?;
+                let intake = tokio.block_on(handle.report(None))?.intake;
+                tokio.block_on(handle.stop())?;
+                consumed.map_err(|error| format!("{error}; the engine's intake: {intake:?}"))
+            }
+            By::Plain => {
+                Plain::new(brokers, (from, to), from, options, Some(stages.clone()))?.pump(rows)?;
+                producing.join().map_err(|_| "the producer failed")??;
+                consuming.join().map_err(|_| "the consumer failed")?
+            }
+        };
+        Ok(result.map(|()| stages.ages())?)
+    })
 }
 
 /// Sends each row when it is due; its event time is when it is handed to the client.
-fn produce(brokers: &str, rows: usize, devices: usize, rate: f64) -> Result<(), Box<dyn std::error::Error>> {
+fn produce(brokers: &str, to: &str, rows: usize, options: &Options, rate: f64, stages: &Stages) -> Result<(), Failure> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("partitioner", "murmur2_random")
-        .set("linger.ms", "1")
+        .set("linger.ms", options.rows_linger_ms.to_string())
         // Five requests in flight: when the broker is slow, batches grow instead of requests piling up before it.
         .set("enable.idempotence", "true")
         .create()?;
-    // The engine and the consumer join first.
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(JOIN);
     let (began, mut last) = (Instant::now(), 0);
+    stages.begin(micros() + WARM_UP.as_micros() as i64);
     let mut sent = 0;
     while sent < rows {
         let due = ((began.elapsed().as_secs_f64() * rate) as usize).min(rows);
         for number in sent..due {
             // Times of a device rise.
             last = micros().max(last + 1);
-            let (key, value) = (key(number % devices), json(number, devices, last));
-            producer.send(BaseRecord::to("live").key(&key).payload(&value)).map_err(|(error, _)| error)?;
+            let (key, value) = (key(number % options.devices), json(number, options.devices, last));
+            let mut record = BaseRecord::to(to).key(&key).payload(&value);
+            while let Err((error, back)) = producer.send(record) {
+                if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
+                    return Err(error.into());
+                }
+                producer.poll(Duration::from_millis(1));
+                record = back;
+            }
         }
         sent = due;
         producer.poll(Duration::ZERO);
@@ -85,8 +103,8 @@ fn produce(brokers: &str, rows: usize, devices: usize, rate: f64) -> Result<(), 
     Ok(producer.flush(TIMEOUT)?)
 }
 
-/// How long each row took that came after the warm-up, in microseconds.
-fn consume(brokers: &str, partitions: u32, rows: usize) -> Result<Vec<i64>, Box<dyn std::error::Error>> {
+/// Takes a prediction for each row.
+fn consume(brokers: &str, from: &str, partitions: u32, rows: usize, stages: &Stages) -> Result<(), Failure> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "nobody")
@@ -94,10 +112,9 @@ fn consume(brokers: &str, partitions: u32, rows: usize) -> Result<Vec<i64>, Box<
         .create()?;
     let mut all = TopicPartitionList::new();
     for partition in 0..i32::try_from(partitions)? {
-        all.add_partition_offset("live-predictions", partition, Offset::Beginning)?;
+        all.add_partition_offset(from, partition, Offset::Beginning)?;
     }
     consumer.assign(&all)?;
-    let (mut took, mut first) = (Vec::with_capacity(rows), None);
     for came in 0..rows {
         let late = || format!("{came} of {rows} predictions came, and no other within {TIMEOUT:?}");
         // A poll may end early without a record.
@@ -109,11 +126,10 @@ fn consume(brokers: &str, partitions: u32, rows: usize) -> Result<Vec<i64>, Box<
                 None => {}
             }
         };
-        let now = micros();
-        let said: Prediction<'_> = serde_json::from_slice(message.payload().unwrap_or_default())?;
-        if said.time - *first.get_or_insert(said.time) >= WARM_UP.as_micros() as i64 {
-            took.push(now - said.time);
-        }
+        let time =
+            produced_at(message.payload().unwrap_or_default(), b"\"time\":").ok_or("a prediction without a time")?;
+        stages.now(Place::Received, [time]);
+        stages.at(Place::AppendedOut, message.timestamp().to_millis().map(|millis| (time, millis * 1000)));
     }
-    if took.is_empty() { Err("no row came after the warm-up".into()) } else { Ok(took) }
+    Ok(())
 }

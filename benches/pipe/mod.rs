@@ -5,17 +5,25 @@ mod engine;
 mod latency;
 mod plain;
 mod rows;
+mod stages;
 
 use std::time::Duration;
 
 use gristmill_tests::support::kafka::Broker;
 use serde::Serialize;
 
-pub(crate) use latency::Latency;
+use latency::By;
+pub(crate) use stages::Age;
 
 /// What to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
+    /// Properties of the consumers of the engine and of the loop.
+    pub(crate) consumer: Vec<(String, String)>,
+    /// Properties of their producers.
+    pub(crate) producer: Vec<(String, String)>,
+    /// How long the client that produces rows lingers.
+    pub(crate) rows_linger_ms: u32,
     /// Rows of a round.
     pub(crate) rows: usize,
     /// Devices.
@@ -26,8 +34,10 @@ pub(crate) struct Options {
     pub(crate) shards: u16,
     /// Timed rounds; one more runs before them.
     pub(crate) rounds: usize,
-    /// How long latency is measured.
+    /// How long latency is measured in a round.
     pub(crate) latency: Duration,
+    /// Rounds of it.
+    pub(crate) latency_rounds: usize,
     /// Rows a second for latency; half of what the engine did unless said.
     pub(crate) latency_rate: Option<f64>,
 }
@@ -63,8 +73,13 @@ pub(crate) struct Report {
     pub(crate) plain_micros_per_row: f64,
     /// Rows a second while latency was measured.
     pub(crate) latency_rate: f64,
-    /// From before a row is produced until after its prediction has been consumed.
-    pub(crate) latency: Latency,
+    /// How old rows are at each place, by the engine: medians over the rounds. The last is the latency, from before a row
+    /// is produced until after its prediction has been consumed.
+    pub(crate) engine_ages: Vec<Age>,
+    /// As `engine_ages`, by the plain loop.
+    pub(crate) plain_ages: Vec<Age>,
+    /// The p99 of the latency in each round, in milliseconds: engine, plain loop.
+    pub(crate) p99_of_rounds: Vec<(f64, f64)>,
 }
 
 /// Runs the workload on a broker of its own.
@@ -77,7 +92,7 @@ pub(crate) struct Report {
 pub(crate) fn run(options: &Options) -> Result<Report, Box<dyn std::error::Error>> {
     let broker = Broker::start();
     let brokers = broker.bootstrap();
-    for topic in ["rows", "by-engine", "by-plain-loop", "live", "live-predictions"] {
+    for topic in ["rows", "by-engine", "by-plain-loop"] {
         broker.create_topic(topic, options.partitions);
     }
     rows::produce_all(&brokers, options);
@@ -101,7 +116,14 @@ pub(crate) fn run(options: &Options) -> Result<Report, Box<dyn std::error::Error
     let rows = options.rows as f64;
     let engine_rows_per_second = rows / of(&|(engine, _)| engine.seconds);
     let latency_rate = options.latency_rate.unwrap_or(engine_rows_per_second / 2.0);
-    let latency = tokio.block_on(latency::run(&brokers, options, latency_rate))?;
+    let (mut by_engine, mut by_plain) = (Vec::new(), Vec::new());
+    for round in 0..options.latency_rounds {
+        for by in if round.is_multiple_of(2) { [By::Engine, By::Plain] } else { [By::Plain, By::Engine] } {
+            let ages = latency::run(&broker, options, by, round, latency_rate)?;
+            if by == By::Engine { by_engine.push(ages) } else { by_plain.push(ages) }
+        }
+    }
+    let p99 = |ages: &Vec<Age>| ages.last().map_or(f64::NAN, |age| age.p99);
     Ok(Report {
         rows: options.rows,
         rounds: timed.len(),
@@ -113,7 +135,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Box<dyn std::error::Error
         engine_micros_per_row: of(&|(engine, _)| engine.processor_seconds) * 1e6 / rows,
         plain_micros_per_row: of(&|(_, plain)| plain.processor_seconds) * 1e6 / rows,
         latency_rate,
-        latency,
+        engine_ages: stages::medians(&by_engine),
+        plain_ages: stages::medians(&by_plain),
+        p99_of_rounds: by_engine.iter().map(p99).zip(by_plain.iter().map(p99)).collect(),
     })
 }
 

@@ -18,10 +18,12 @@ pub enum Defect {
     Pause,
     /// A node that is resumed stays in quarantine.
     Resume,
+    /// A source that is paused is not called until it may go on.
+    Idle,
 }
 
 impl Defect {
-    /// Every one.
+    /// Those that change what comes out.
     pub const ALL: [Self; 6] =
         [Self::TicketOrder, Self::SwitchPosition, Self::StateRestore, Self::Alignment, Self::Pause, Self::Resume];
 }

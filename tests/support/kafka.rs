@@ -83,8 +83,15 @@ impl Broker {
 
     /// Creates a topic whose records never expire.
     pub fn create_topic(&self, name: &str, partitions: u32) {
+        self.create_topic_with(name, partitions, &[]);
+    }
+
+    /// As `create_topic`, with settings such as `message.timestamp.type=LogAppendTime`.
+    pub fn create_topic_with(&self, name: &str, partitions: u32, settings: &[&str]) {
         let count = partitions.to_string();
-        self.tool(kafka_tools::TOPICS, &["--create", "--topic", name, "--partitions", &count], "");
+        let mut arguments = vec!["--create", "--topic", name, "--partitions", &count];
+        settings.iter().for_each(|setting| arguments.extend(["--config", setting]));
+        self.tool(kafka_tools::TOPICS, &arguments, "");
     }
 
     /// The names of all topics, internal ones too, sorted.

@@ -82,6 +82,10 @@ impl Source for Observed {
         self.source.pause(paused);
     }
 
+    fn idle(&mut self) -> Result<(), SourceError> {
+        self.source.idle()
+    }
+
     fn close(&mut self) -> Result<(), SourceError> {
         self.source.close()
     }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gristmill::clock::SystemClock;
 use gristmill::traits::source::{PollLimits, Polled};
-use gristmill::traits::{Axes, Batch, Decode, RawRecord, Records, Source, SourceError};
+use gristmill::traits::{Axes, Batch, Clock, Decode, RawRecord, Records, Source, SourceError};
 use gristmill::words::{Offset, Time};
 use rdkafka::Timestamp;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -58,9 +59,20 @@ pub struct KafkaSource {
     decoder: Option<Arc<dyn Decode>>,
     decoder_problem: Option<String>,
     consumer: Option<BaseConsumer<Context>>,
-    paused: bool,
-    /// How long polls have been held back without telling the client; `None` when it was told.
-    unsaid: Option<Duration>,
+    pause: Pause,
+    /// What came nevertheless, for the next poll.
+    held: Vec<Batch>,
+    clock: SystemClock,
+}
+
+/// Whether records are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    No,
+    /// Not polled since then; the client fetches what it has room for.
+    Unsaid(Duration),
+    /// The client has been told to fetch nothing, and is polled for the sake of the group.
+    Said,
 }
 
 /// Topics that a source reads: one, or several.
@@ -102,8 +114,9 @@ pub fn source(topics: impl Topics) -> KafkaSource {
         decoder: None,
         decoder_problem: None,
         consumer: None,
-        paused: false,
-        unsaid: None,
+        pause: Pause::No,
+        held: Vec::new(),
+        clock: SystemClock::default(),
     }
 }
 
@@ -220,7 +233,7 @@ impl KafkaSource {
             ("allow.auto.create.topics", "false"),
         ];
         let context = Context::new(&self.group, self.start_at == StartAt::Committed);
-        context.pause(self.paused && self.unsaid.is_none());
+        context.pause(self.pause == Pause::Said);
         let config = self.properties.config(&defaults, &owned);
         let consumer: BaseConsumer<Context> =
             config.create_with_context(context).map_err(|error| self.stop(&creation_reason(&error)))?;
@@ -240,11 +253,11 @@ impl KafkaSource {
     }
 
     /// Waits for records on a connected consumer, and gathers what is there already.
-    fn gather(&self, consumer: &BaseConsumer<Context>, limits: PollLimits) -> Result<Vec<Batch>, SourceError> {
+    fn gather(&mut self, consumer: &BaseConsumer<Context>, limits: PollLimits) -> Result<Vec<Batch>, SourceError> {
         let context = consumer.context();
         let rebalances = context.rebalances();
-        let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0);
-        let mut wait = limits.wait;
+        let (mut batches, mut count, mut bytes) = (std::mem::take(&mut self.held), 0, 0);
+        let mut wait = if batches.is_empty() { limits.wait } else { Duration::ZERO };
         while count < limits.records && bytes < limits.bytes {
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
@@ -320,7 +333,34 @@ impl KafkaSource {
         said
     }
 
-    fn poll_connected(&mut self, consumer: &BaseConsumer<Context>, limits: PollLimits) -> Result<Polled, SourceError> {
+    /// Keeps the place in the group of a consumer whose records are not wanted.
+    fn idle_connected(&mut self, consumer: &BaseConsumer<Context>) -> Result<(), SourceError> {
+        self.settle(consumer)?;
+        match self.pause {
+            Pause::Unsaid(since) if self.clock.monotonic() < since + PAUSE_UNSAID_MAX => return Ok(()),
+            Pause::Unsaid(_) => {
+                self.pause = Pause::Said;
+                consumer.context().pause(true);
+                let assigned = consumer.assignment().map_err(|error| self.error(&error))?;
+                consumer.pause(&assigned).map_err(|error| self.error(&error))?;
+            }
+            Pause::Said | Pause::No => {}
+        }
+        match consumer.poll(Duration::ZERO) {
+            // Whatever the client was about to hand over when it was told.
+            Some(Ok(message)) => {
+                let mut held = std::mem::take(&mut self.held);
+                self.put(&message, &mut held);
+                self.held = held;
+                Ok(())
+            }
+            Some(Err(error)) => Err(self.diagnosed(consumer, &error)),
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be said to the group with every call: partitions that may go, positions that are done.
+    fn settle(&self, consumer: &BaseConsumer<Context>) -> Result<(), SourceError> {
         consumer.context().hand_over(consumer);
         self.send_done(consumer, CommitMode::Async)?;
         if let Some(error) = consumer.context().take_commit_error() {
@@ -329,21 +369,30 @@ impl KafkaSource {
                 return Err(said);
             }
         }
-        if self.paused {
-            if let Some(unsaid) = self.unsaid
-                && unsaid < PAUSE_UNSAID_MAX
-            {
-                std::thread::sleep(limits.wait);
-                self.unsaid = Some(unsaid + limits.wait.max(Duration::from_micros(1)));
-                return Ok(Polled::Batches(Vec::new()));
-            }
-            if self.unsaid.take().is_some() {
-                consumer.context().pause(true);
-                let assigned = consumer.assignment().map_err(|error| self.error(&error))?;
-                consumer.pause(&assigned).map_err(|error| self.error(&error))?;
-            }
+        Ok(())
+    }
+
+    /// Does something with the connected consumer. After an error that does not pass the next call begins anew.
+    fn connected<R>(
+        &mut self,
+        what: impl FnOnce(&mut Self, &BaseConsumer<Context>) -> Result<R, SourceError>,
+    ) -> Result<R, SourceError> {
+        let consumer = match self.consumer.take() {
+            Some(consumer) => consumer,
+            None => self.connect()?,
+        };
+        let done = what(self, &consumer);
+        if let Some(error) = consumer.context().take_assign_error() {
+            // Where the new partitions go on is not known: the group is left and joined again.
+            consumer.context().close(&consumer);
+            return Err(SourceError { retry: true, ..self.error(&error) });
         }
-        self.gather(consumer, limits).map(Polled::Batches)
+        if done.as_ref().map_or_else(|error| error.retry, |_| true) {
+            self.consumer = Some(consumer);
+        } else {
+            consumer.context().close(&consumer);
+        }
+        done
     }
 
     fn send_done(&self, consumer: &BaseConsumer<Context>, mode: CommitMode) -> Result<(), SourceError> {
@@ -365,23 +414,10 @@ impl Source for KafkaSource {
     }
 
     fn poll(&mut self, limits: PollLimits) -> Result<Polled, SourceError> {
-        let consumer = match self.consumer.take() {
-            Some(consumer) => consumer,
-            None => self.connect()?,
-        };
-        let polled = self.poll_connected(&consumer, limits);
-        if let Some(error) = consumer.context().take_assign_error() {
-            // Where the new partitions go on is not known: the group is left and joined again.
-            consumer.context().close(&consumer);
-            return Err(SourceError { retry: true, ..self.error(&error) });
-        }
-        // After an error that does not pass the next poll, if there is one, begins anew.
-        if polled.as_ref().map_or_else(|error| error.retry, |_| true) {
-            self.consumer = Some(consumer);
-        } else {
-            consumer.context().close(&consumer);
-        }
-        polled
+        self.connected(|source, consumer| {
+            source.settle(consumer)?;
+            source.gather(consumer, limits).map(Polled::Batches)
+        })
     }
 
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
@@ -393,12 +429,11 @@ impl Source for KafkaSource {
     }
 
     fn pause(&mut self, paused: bool) {
-        if paused == self.paused {
+        if paused == (self.pause != Pause::No) {
             return;
         }
-        let said = self.paused && self.unsaid.is_none();
-        self.paused = paused;
-        self.unsaid = paused.then_some(Duration::ZERO);
+        let said = self.pause == Pause::Said;
+        self.pause = if paused { Pause::Unsaid(self.clock.monotonic()) } else { Pause::No };
         if said && let Some(consumer) = &self.consumer {
             consumer.context().pause(false);
             let resumed = consumer.assignment().and_then(|assigned| consumer.resume(&assigned));
@@ -406,6 +441,11 @@ impl Source for KafkaSource {
                 tracing::warn!(%error, "partitions cannot be resumed");
             }
         }
+    }
+
+    fn idle(&mut self) -> Result<(), SourceError> {
+        // A source that has not been polled is not in the group yet.
+        if self.consumer.is_none() { Ok(()) } else { self.connected(Self::idle_connected) }
     }
 
     fn close(&mut self) -> Result<(), SourceError> {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::frame::Flush;
 use super::ledger::{BatchToken, InFlight, Part};
+use super::pace::{LOOK, Pace};
 use super::shard::{Delivered, Delivery, Shard};
 use super::split::{rows_bytes, shard_of, split};
 use super::tally::TallyReader;
@@ -30,7 +31,7 @@ pub struct DriveOptions {
     pub batch_records: usize,
     /// Most bytes of a micro-batch; one record may exceed it.
     pub batch_bytes: usize,
-    /// How long records are gathered.
+    /// How long a poll waits, and how long records gather at the source while shards are behind.
     pub batch_age: Duration,
     /// Most records in flight; the source pauses there.
     pub in_flight_records: usize,
@@ -132,6 +133,7 @@ struct Running {
     replaying: Vec<(Finished, oneshot::Sender<Result<(), String>>)>,
     committed_at: Duration,
     paused: bool,
+    pace: Pace,
     /// A plan that takes over one record too late, by a defect.
     late: Option<Arc<ClassPlan>>,
 }
@@ -144,8 +146,10 @@ impl Driver {
     pub(crate) fn run(self) -> Ended {
         // One message a micro-batch in flight, and each has at least one record: never full.
         let done = std::sync::mpsc::sync_channel(self.options.in_flight_records + self.options.batch_records + 1024);
+        let pace = Pace::new(self.shards.len());
         let running = Running {
             driver: self,
+            pace,
             partitions: Vec::new(),
             by_local: HashMap::new(),
             by_index: HashMap::new(),
@@ -180,17 +184,7 @@ impl Running {
                 self.paused = full;
                 self.driver.source.pause(full);
             }
-            if full {
-                self.take_done(options.batch_age);
-                continue;
-            }
-            let room = options.in_flight_records - self.records;
-            let limits = PollLimits {
-                records: options.batch_records.min(room),
-                bytes: options.batch_bytes.min(options.in_flight_bytes - self.bytes),
-                wait: options.batch_age,
-            };
-            match self.driver.source.poll(limits) {
+            match self.poll(full) {
                 Ok(Polled::Batches(batches)) => {
                     if std::mem::take(&mut failures) > 0 {
                         tracing::info!(source = %self.driver.name, "the source works again");
@@ -213,6 +207,31 @@ impl Running {
             }
         }
         self.finish()
+    }
+
+    /// Polls the source; when too much is in flight, lets it keep its place instead, and waits for what is.
+    fn poll(&mut self, full: bool) -> Result<Polled, SourceError> {
+        let options = self.driver.options;
+        if full {
+            self.take_done(options.batch_age);
+            self.idle()?;
+            return Ok(Polled::Batches(Vec::new()));
+        }
+        while self.pace.is_behind(&self.driver.tallies, self.driver.clock.monotonic(), options.batch_age) {
+            self.take_done(LOOK);
+        }
+        let room = options.in_flight_records - self.records;
+        let polled = self.driver.source.poll(PollLimits {
+            records: options.batch_records.min(room),
+            bytes: options.batch_bytes.min(options.in_flight_bytes - self.bytes),
+            wait: options.batch_age,
+        });
+        self.pace.polled(self.driver.clock.monotonic());
+        polled
+    }
+
+    fn idle(&mut self) -> Result<(), SourceError> {
+        if defect::is_chosen(Defect::Idle) { Ok(()) } else { self.driver.source.idle() }
     }
 
     /// Whether to stop.
@@ -448,13 +467,14 @@ impl Running {
         (0..shards).for_each(|shard| self.send(shard, place, &token, what(shard)));
     }
 
-    fn send(&self, shard: usize, place: usize, token: &Arc<BatchToken>, what: Delivered) {
+    fn send(&mut self, shard: usize, place: usize, token: &Arc<BatchToken>, what: Delivered) {
         let delivery = Delivery {
             part: Part::counted(Arc::clone(token)),
             plan: Arc::clone(&self.driver.plan),
             chain: u32::try_from(place).expect("few partitions"),
             what,
         };
+        self.pace.sent(shard);
         if let Err(error) = self.driver.shards[shard].try_send(delivery) {
             tracing::error!(shard, %error, "a shard did not take a micro-batch; aborting so that it is read again");
             std::process::abort();
@@ -463,10 +483,14 @@ impl Running {
 
     /// Waits for what is in flight, commits it, and closes the source.
     fn finish(mut self) -> Ended {
+        self.driver.source.pause(true);
         while self.partitions.iter().any(|partition| !partition.in_flight.is_empty()) {
             (self.driver.flush_sinks)();
             self.take_done(Duration::from_millis(1));
             self.answer_late();
+            if let Err(error) = self.idle() {
+                tracing::debug!(source = %self.driver.name, %error, "the source cannot keep its place until the end");
+            }
         }
         self.tell_drained();
         let committed = self.commit(true);

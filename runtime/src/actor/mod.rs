@@ -17,6 +17,7 @@ mod loops;
 mod missing;
 mod node;
 mod output;
+mod pace;
 mod rows_in;
 pub(crate) mod shard;
 mod sink;

@@ -172,6 +172,7 @@ impl Shard {
         if more {
             self.queue.push_front(delivery);
         } else {
+            self.options.tally.taken_one();
             delivery.part.finish(Vec::new());
         }
         !self.queue.is_empty()

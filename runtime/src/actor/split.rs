@@ -1,4 +1,4 @@
-//! Which shard gets which records of a micro-batch.
+//! Which shard takes a record.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -17,7 +17,7 @@ pub(super) fn shard_of(key: &str, shards: usize) -> usize {
     ((hash >> 32) as usize) % shards
 }
 
-/// Records by shard; `None` for a shard that gets none.
+/// Records by shard, each with its own in order; `None` where a shard has none.
 pub(super) fn split<R>(records: Vec<R>, shards: usize, shard: impl Fn(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
     if shards == 1 {
         return vec![Some(records.into())];

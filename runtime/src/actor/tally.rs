@@ -32,6 +32,8 @@ pub(crate) struct Tally {
     keys: AtomicU64,
     /// Frames end on any thread.
     frames_done: AtomicU64,
+    /// Parts of micro-batches of which the shard has made frames.
+    taken: AtomicU64,
 }
 
 impl Tally {
@@ -63,6 +65,11 @@ impl Tally {
         self.keys.store(keys as u64, Ordering::Relaxed);
     }
 
+    /// Another part of a micro-batch has become frames; only the shard's thread says so.
+    pub(crate) fn taken_one(&self) {
+        self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
     pub(crate) fn frame_done(&self) {
         self.frames_done.fetch_add(1, Ordering::Relaxed);
     }
@@ -77,6 +84,11 @@ pub(crate) struct TallyReader {
 impl TallyReader {
     pub(crate) fn new(tallies: Vec<Arc<Tally>>) -> Self {
         Self { tallies, told: [0; COUNTS] }
+    }
+
+    /// Parts of micro-batches of which a shard has made frames.
+    pub(crate) fn taken(&self, shard: usize) -> u64 {
+        self.tallies[shard].taken.load(Ordering::Acquire)
     }
 
     /// Tells the recorder what came since the last time.

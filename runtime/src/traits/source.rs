@@ -142,8 +142,17 @@ pub trait Source: Send + 'static {
     /// [`SourceError`] says whether to try again.
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError>;
 
-    /// Stops or goes on reading; polls go on either way, so that the source can keep its place in a group.
+    /// Stops or goes on reading. A source that is paused is not polled.
     fn pause(&mut self, _paused: bool) {}
+
+    /// Called every few milliseconds while the source is paused, in the place of a poll, and until all is done when the
+    /// runtime ends: a member of a group keeps its place by it. It does not block, and brings nothing.
+    ///
+    /// # Errors
+    /// [`SourceError`] says whether to try again.
+    fn idle(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
 
     /// Called once after the last commit.
     ///
