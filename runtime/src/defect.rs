@@ -18,12 +18,21 @@ pub enum Defect {
     Pause,
     /// A node that is resumed stays in quarantine.
     Resume,
+    /// Of what was saved, what nodes remember to align their needs is not restored.
+    SavedState,
 }
 
 impl Defect {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::TicketOrder, Self::SwitchPosition, Self::StateRestore, Self::Alignment, Self::Pause, Self::Resume];
+    pub const ALL: [Self; 7] = [
+        Self::TicketOrder,
+        Self::SwitchPosition,
+        Self::StateRestore,
+        Self::Alignment,
+        Self::Pause,
+        Self::Resume,
+        Self::SavedState,
+    ];
 }
 
 thread_local! {

@@ -1,26 +1,31 @@
 //! The driver of a source: the thread that polls it and does nothing else. It cuts what comes into micro-batches, puts
 //! the running plan on them, hands them to the shards as far as credits go, and commits what is done.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault};
+mod keeping;
+mod split;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use actix::Addr;
-use rustc_hash::FxHasher;
 use tokio::sync::oneshot;
 
+pub(crate) use self::split::shard_of;
+use self::split::{rows_bytes, split};
 use super::frame::Flush;
+use super::keeper::Keeper;
 use super::ledger::{BatchToken, InFlight, Part};
 use super::shard::{Delivered, Delivery, Shard};
 use super::tally::TallyReader;
 use crate::defect::{self, Defect};
 use crate::metrics::ClassMetrics;
+use crate::state::StateError;
 use crate::topology::plan::ClassPlan;
 use crate::traits::sink::DeadLetters;
-use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, RowsRecord, Source, SourceError};
+use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, Source, SourceError};
 use crate::traits::{Clock, Decode};
 use crate::words::{Cause, Offset, PartitionIndex, Revision};
 
@@ -74,6 +79,8 @@ pub(crate) enum Ended {
     Finished,
     /// The source cannot go on.
     Failed(SourceError),
+    /// As finished, but the states of keys are lost.
+    Unsaved(StateError),
 }
 
 /// See the module.
@@ -94,6 +101,8 @@ pub(crate) struct Driver {
     pub(crate) metrics: Arc<ClassMetrics>,
     /// What the shards count.
     pub(crate) tallies: TallyReader,
+    /// Keeps states from one process to the next.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 struct Partition {
@@ -152,6 +161,9 @@ impl Driver {
 impl Running {
     fn run(mut self) -> Ended {
         let mut failures = 0;
+        if let Err(error) = self.go_on() {
+            return self.fail(error);
+        }
         loop {
             if self.take_control() {
                 break;
@@ -182,7 +194,9 @@ impl Running {
                     if std::mem::take(&mut failures) > 0 {
                         tracing::info!(source = %self.driver.name, "the source works again");
                     }
-                    batches.into_iter().for_each(|batch| self.hand_over(batch));
+                    if let Err(error) = self.hand_over_all(batches) {
+                        return self.fail(error);
+                    }
                 }
                 Ok(Polled::End) => break,
                 Err(error) if error.retry => {
@@ -194,8 +208,7 @@ impl Running {
                 }
                 Err(error) => {
                     self.driver.metrics.poll_errors.increment(1);
-                    self.finish();
-                    return Ended::Failed(error);
+                    return self.fail(error);
                 }
             }
         }
@@ -401,7 +414,7 @@ impl Running {
         }
     }
 
-    fn tell_all_shards(&mut self, place: usize, what: impl Fn(usize) -> Delivered) {
+    fn tell_all_shards(&mut self, place: usize, mut what: impl FnMut(usize) -> Delivered) {
         let shards = self.driver.shards.len();
         let token = self.token(place, shards, 1, 0, None);
         (0..shards).for_each(|shard| self.send(shard, place, &token, what(shard)));
@@ -420,7 +433,16 @@ impl Running {
         }
     }
 
-    /// Waits for what is in flight, commits it, and closes the source.
+    /// The source cannot go on: what it brought has its effect all the same.
+    fn fail(self, error: SourceError) -> Ended {
+        let name = Arc::clone(&self.driver.name);
+        if let Ended::Unsaved(unsaved) = self.finish() {
+            tracing::error!(source = %name, error = %unsaved, "the states of keys are lost");
+        }
+        Ended::Failed(error)
+    }
+
+    /// Waits for what is in flight, saves the states, commits, and closes the source.
     fn finish(mut self) -> Ended {
         while self.partitions.iter().any(|partition| !partition.in_flight.is_empty()) {
             (self.driver.flush_sinks)();
@@ -428,11 +450,14 @@ impl Running {
             self.answer_late();
         }
         self.tell_drained();
+        let saved = self.save();
         let committed = self.commit(true);
         let closed = self.driver.source.close();
-        match committed.and(closed) {
-            Ok(()) => Ended::Finished,
-            Err(error) => Ended::Failed(error),
+        let told = committed.and(closed);
+        match (saved.and_then(|saved| if saved && told.is_ok() { self.told() } else { Ok(()) }), told) {
+            (Ok(()), Ok(())) => Ended::Finished,
+            (Ok(()), Err(error)) => Ended::Failed(error),
+            (Err(error), _) => Ended::Unsaved(error),
         }
     }
 
@@ -457,33 +482,6 @@ impl Partition {
     fn next_committed(&mut self, next: Option<Offset>) {
         self.committed = next.or(self.committed);
     }
-}
-
-/// The shard of a key: by a hash that is the same in every run.
-pub(crate) fn shard_of(key: &str, shards: usize) -> usize {
-    if shards == 1 {
-        return 0;
-    }
-    let hash = BuildHasherDefault::<FxHasher>::default().hash_one(key);
-    // The upper bits: the lower ones place keys in the shard's own tables.
-    ((hash >> 32) as usize) % shards
-}
-
-fn split<R>(records: Vec<R>, shards: usize, shard: impl Fn(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
-    if shards == 1 {
-        return vec![Some(records.into())];
-    }
-    let mut parts: Vec<VecDeque<R>> =
-        (0..shards).map(|_| VecDeque::with_capacity(records.len() / shards + 1)).collect();
-    for record in records {
-        parts[shard(&record)].push_back(record);
-    }
-    parts.into_iter().map(|part| (!part.is_empty()).then_some(part)).collect()
-}
-
-/// About how much memory a decoded record holds.
-fn rows_bytes(record: &RowsRecord) -> usize {
-    record.times.len() * (8 + record.columns.len() * 8)
 }
 
 /// Doubles from 100 ms, with jitter from the count itself: drivers of several sources do not fail in step for long.
