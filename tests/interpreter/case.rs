@@ -164,13 +164,18 @@ impl Case {
         self.deploy_before.iter().map(switch).collect()
     }
 
-    /// Deployments and stops, in order, with the entry of the log that each comes before.
-    pub fn breaks(&self) -> Vec<(usize, Break)> {
-        let offset = |place: usize| match self.log.get(place) {
+    /// Whether an entry of the log is a further piece of the record before it.
+    pub fn is_within_record(&self, place: usize) -> bool {
+        let record = |place: usize| match self.log.get(place) {
             Some(Entry { partition, what: Happening::Record(record) }) => Some((*partition, record.offset)),
             _ => None,
         };
-        let whole = |place: &&usize| offset(**place).is_none_or(|at| **place == 0 || offset(**place - 1) != Some(at));
+        place > 0 && record(place).is_some() && record(place - 1) == record(place)
+    }
+
+    /// Deployments and stops, in order, with the entry of the log that each comes before.
+    pub fn breaks(&self) -> Vec<(usize, Break)> {
+        let whole = |place: &&usize| !self.is_within_record(**place);
         let deployed = self.deploy_before.iter().map(|place| (*place, Break::Deploy));
         let stopped = self.engine.stops.iter().filter(whole).map(|place| (*place, Break::Stop));
         let mut breaks: Vec<(usize, Break)> = deployed.chain(stopped).collect();

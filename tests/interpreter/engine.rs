@@ -53,7 +53,8 @@ pub fn run_with(case: &Case, defect: Option<Defect>) -> Ran {
 
 async fn run_case(case: &Case, defect: Option<Defect>) -> Ran {
     let (feed, source) = Feed::new(case);
-    let mut runs = Runs { case, defect, store: MemoryStore::default(), same_as: vec![0], outcome: Outcome::default() };
+    let mut runs =
+        Runs { case, defect, store: MemoryStore::default(), same_as: vec![0], ended: 0, outcome: Outcome::default() };
     let mut run = runs.start(0, source).await;
     let mut switches = Vec::new();
     let mut number = 0;
@@ -93,7 +94,8 @@ struct Runs<'c> {
     store: MemoryStore,
     /// As in [`Ran`].
     same_as: Vec<usize>,
-    /// What the runs that have ended wrote.
+    /// How many runs have ended, and what they wrote.
+    ended: u16,
     outcome: Outcome,
 }
 
@@ -122,7 +124,8 @@ impl Runs<'_> {
             builder = builder.sink(binding.as_str(), gather.sink(&binding));
         }
         let options = builder.options_mut();
-        options.shards = case.engine.shards;
+        // Keys go to other shards after a stop.
+        options.shards = (case.engine.shards - 1 + self.ended) % 4 + 1;
         options.frame_keys = case.engine.frame_keys;
         options.drive.commit_interval = std::time::Duration::ZERO;
         options.drive.batch_age = std::time::Duration::from_micros(200);
@@ -133,6 +136,7 @@ impl Runs<'_> {
 
     /// Takes what a run wrote behind what those before it did.
     fn end(&mut self, run: Run) {
+        self.ended += 1;
         let (revisions, plans): (Vec<Revision>, Vec<usize>) = run.plans.into_iter().unzip();
         let mut outcome = run.gather.outcome(&revisions);
         for written in outcome.written.values_mut().flatten() {
@@ -186,7 +190,7 @@ fn deployment(before: &PlanVersion, after: &PlanVersion) -> Deployment {
     for (name, node) in new {
         let was = old.get(&name).map_or_else(Held::default, |node| before.held(node));
         let is = after.held(&node);
-        if is.paused && !was.paused {
+        if is.paused && (!was.paused || is.resumed != was.resumed) {
             deployment = deployment.pause(name.clone());
         }
         if is.resumed != was.resumed {

@@ -3,6 +3,7 @@
 
 mod keeping;
 mod split;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::split::shard_of;
 use self::split::{rows_bytes, split};
+use self::waiting::backoff;
 use super::frame::Flush;
 use super::keeper::Keeper;
 use super::ledger::{BatchToken, InFlight, Part};
@@ -113,6 +115,8 @@ struct Partition {
     last: Option<Offset>,
     next: Option<Offset>,
     committed: Option<Offset>,
+    /// Whether its keys live on its own shard, as their records do not tell them.
+    home: bool,
 }
 
 /// A micro-batch that is done: its partition, and its number there.
@@ -132,9 +136,6 @@ struct Running {
     /// A plan that takes over one record too late, by a defect.
     late: Option<Arc<ClassPlan>>,
 }
-
-/// Longest pause after a source failed.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 impl Driver {
     /// Drives the source to its end.
@@ -204,7 +205,9 @@ impl Running {
                     failures += 1;
                     let pause = backoff(failures);
                     tracing::warn!(source = %self.driver.name, %error, ?pause, "the source failed; trying again");
-                    self.take_done(pause);
+                    if self.waits(pause) {
+                        break;
+                    }
                 }
                 Err(error) => {
                     self.driver.metrics.poll_errors.increment(1);
@@ -319,7 +322,15 @@ impl Running {
         let number = self.driver.partition_numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let index = PartitionIndex(number);
         let in_flight = InFlight::default();
-        self.partitions.push(Partition { local, index, in_flight, last: None, next: None, committed: None });
+        self.partitions.push(Partition {
+            local,
+            index,
+            in_flight,
+            last: None,
+            next: None,
+            committed: None,
+            home: false,
+        });
         let place = self.partitions.len() - 1;
         self.by_local.insert(local, place);
         self.by_index.insert(index, place);
@@ -353,11 +364,13 @@ impl Running {
                 let count = records.len();
                 let shards = self.driver.shards.len();
                 let decoder = self.driver.decoder.clone();
-                let home = place % shards;
+                let (home, mut untold) = (place % shards, false);
                 let parts = split(records, shards, |record: &RawRecord| {
                     let key = decoder.as_ref().and_then(|decoder| decoder.key(record));
+                    untold |= key.is_none();
                     key.map_or(home, |key| shard_of(key, shards))
                 });
+                self.partitions[place].home |= untold;
                 let parts = parts.into_iter().map(|records| records.map(Delivered::Raw)).collect();
                 self.deliver(place, parts, count, bytes, last);
             }
@@ -482,11 +495,4 @@ impl Partition {
     fn next_committed(&mut self, next: Option<Offset>) {
         self.committed = next.or(self.committed);
     }
-}
-
-/// Doubles from 100 ms, with jitter from the count itself: drivers of several sources do not fail in step for long.
-fn backoff(failures: u32) -> Duration {
-    let base = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10).saturating_sub(1));
-    let jitter = Duration::from_millis(u64::from(failures.wrapping_mul(37) % 50));
-    (base + jitter).min(BACKOFF_MAX)
 }

@@ -74,6 +74,7 @@ impl Keeper {
             tracing::warn!(%class, %node, keys, why, "the saved state of a node is dropped");
         }
         report.waiting = pending.keys().copied().collect();
+        report.found = pending.values().map(|(_, keys)| keys.len()).sum();
         let (skipping, unproven, report) = (HashMap::new(), HashMap::new(), Arc::new(Mutex::new(report)));
         Ok(Self { class, store, refused, pending, told, untaken, skipping, unproven, report })
     }
@@ -220,7 +221,10 @@ fn versions(bytes: &[u8]) -> String {
 /// Takes the states away if they have more keys than a shard may have, and says so.
 fn too_many(pending: &mut BTreeMap<u32, Restored>, shards: usize, keys_max: usize) -> Option<String> {
     let mut counts = vec![0_usize; shards];
-    pending.values().flat_map(|(_, keys)| keys).for_each(|record| counts[shard_of(&record.key, shards)] += 1);
+    for record in pending.values().flat_map(|(_, keys)| keys) {
+        let shard = if record.home { record.partition as usize % shards } else { shard_of(&record.key, shards) };
+        counts[shard] += 1;
+    }
     let most = counts.into_iter().max().filter(|most| *most > keys_max)?;
     pending.clear();
     Some(format!("{most} of its keys are of one shard; the limit is {keys_max}: raise `keys_max`, or use more shards"))

@@ -27,11 +27,21 @@ const PIECE_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) struct Save {
     /// What runs.
     pub(crate) plan: Arc<ClassPlan>,
-    /// For each partition whose keys are saved, by its number on shards: the source's own number, and how far it is.
-    pub(crate) partitions: Arc<BTreeMap<u32, (u32, Offset)>>,
+    /// The partitions whose keys are saved, by their numbers on shards.
+    pub(crate) partitions: Arc<BTreeMap<u32, Place>>,
     /// The first key.
     pub(crate) from: usize,
     pub(crate) answer: SyncSender<Result<Piece, StateError>>,
+}
+
+/// How far a partition is.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The source's own number of it.
+    pub(crate) partition: u32,
+    pub(crate) next: Offset,
+    /// Whether its keys live on its own shard.
+    pub(crate) home: bool,
 }
 
 /// Records of keys.
@@ -72,7 +82,9 @@ impl Shard {
                 piece.next = Some(index);
                 break;
             }
-            let Some(&(partition, next)) = save.partitions.get(&self.keys[index].partition) else { continue };
+            let Some(&Place { partition, next, home }) = save.partitions.get(&self.keys[index].partition) else {
+                continue;
+            };
             let name = self.shared.keys.borrow()[index].clone();
             let key = KeyIndex(u32::try_from(index).expect("fewer than 2^32 keys"));
             let own = save.plan.keys.get(&name).into_iter().flat_map(|own| &own.nodes);
@@ -81,6 +93,7 @@ impl Shard {
             let record = KeyRecord {
                 partition,
                 next,
+                home,
                 revision: save.plan.revision,
                 intake: intake_of(&self.keys[index], &save.plan.base.axes),
                 nodes: nodes.filter(|node| !node.is_empty()).collect(),

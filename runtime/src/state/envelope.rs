@@ -31,7 +31,7 @@ pub const CONTENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What the contents are made of. It is changed with the structs that are written, and a test holds it to their bytes.
 const SCHEMA: &str = "\
 head { class, revision, saved, by, partitions [ (number, next) ] } \
-key { key, partition, next, revision, \
+key { key, partition, next, home, revision, \
 intake { ticked, like ( offset, log_time )?, axes [ streams [ (name, type) ], clock { released, newest, \
 waiting { times, rows [ [ column ] ] }? } ] }, \
 nodes [ name, identity, born, artifact?, operator { version, bytes }?, \

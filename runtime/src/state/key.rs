@@ -15,6 +15,8 @@ pub struct KeyRecord {
     pub partition: u32,
     /// Every row of the key before this place of the partition is in the state, and none after.
     pub next: Offset,
+    /// Whether it lives on the shard of its partition, as its records do not tell the key before they are decoded.
+    pub home: bool,
     /// The plan that ran.
     pub revision: Revision,
     /// How its rows came in.

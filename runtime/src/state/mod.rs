@@ -28,6 +28,6 @@ pub use folder::StateFolder;
 pub use key::{IntakeRecord, KeyRecord, NodeRecord, OperatorRecord};
 pub(crate) use part::{AxisClock, History, KeyAlign, KeyHealth, Waiting};
 pub use report::{RefusedState, RestoreReport};
-pub use snapshot::{Checked, Head, Snapshot, check};
-pub(crate) use snapshot::{SnapshotWriter, read};
+pub(crate) use snapshot::SnapshotWriter;
+pub use snapshot::{Checked, Damage, Head, Snapshot, check, read};
 pub use store::{Kept, StateStore, Stored};

@@ -13,7 +13,9 @@ pub struct RestoreReport {
     pub saved: Option<(Time, Revision)>,
     /// Whether the process before did not stop in order, so that its state is gone.
     pub interrupted: bool,
-    /// Keys that were restored.
+    /// Keys in what was saved that can be gone on with.
+    pub found: usize,
+    /// Keys that were restored so far.
     pub keys: usize,
     /// How far each partition was that was restored: the next offset.
     pub partitions: Vec<(u32, Offset)>,
@@ -41,6 +43,7 @@ impl RestoreReport {
             class,
             saved: None,
             interrupted: false,
+            found: 0,
             keys: 0,
             partitions: Vec::new(),
             waiting: Vec::new(),
@@ -59,12 +62,9 @@ impl std::fmt::Display for RestoreReport {
             }
             None => f.write_str("begins without: none was saved")?,
             Some((_, revision)) => {
-                write!(f, "{} keys of {} partitions restored", self.keys, self.partitions.len())?;
-                write!(f, ", saved at revision {revision}")?;
+                let partitions = self.partitions.len() + self.waiting.len();
+                write!(f, "{} keys of {partitions} partitions, saved at revision {revision}", self.found)?;
             }
-        }
-        if !self.waiting.is_empty() {
-            write!(f, "; {} partitions are not read yet", self.waiting.len())?;
         }
         for (node, keys, why) in &self.dropped {
             write!(f, "\n  dropped: `{node}` of {keys} keys: {why}")?;

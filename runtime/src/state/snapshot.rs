@@ -89,7 +89,7 @@ impl SnapshotWriter {
 ///
 /// # Errors
 /// The first damage.
-pub(crate) fn read(bytes: &[u8]) -> Result<Snapshot, Damage> {
+pub fn read(bytes: &[u8]) -> Result<Snapshot, Damage> {
     let mut keys = Vec::new();
     let mut checked = Checked::default();
     walk(bytes, &mut checked, true, |key, size| keys.push((key, size)));
@@ -187,5 +187,97 @@ impl Snapshot {
     /// The keys, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &Key> {
         self.keys.iter().map(|(record, _)| &record.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{AxisClock, History, IntakeRecord, KeyAlign, KeyHealth, NodeRecord, OperatorRecord, Waiting};
+    use crate::traits::Digest;
+    use crate::words::{Cause, Column, ElementType};
+
+    fn align() -> KeyAlign {
+        let history = History {
+            times: vec![Time(5)],
+            causes: vec![Cause { offset: Offset(6), row: 7 }],
+            values: Column::F32(vec![1.5]),
+            rising: true,
+        };
+        KeyAlign {
+            histories: vec![Some(history), None],
+            newest: vec![Some(Time(8)), None],
+            waiting: [Time(9)].into(),
+            clock: Some(Time(10)),
+            last_row: Some(Time(11)),
+            passed: Some(Time(12)),
+        }
+    }
+
+    /// A record with something in each of its parts.
+    fn full() -> KeyRecord {
+        let waiting = Waiting { times: vec![Time(2)], rows: vec![vec![Column::I64(vec![3])]] };
+        let clock = AxisClock { released: Time(1), newest: Time(2), waiting: Some(Box::new(waiting)) };
+        let health = KeyHealth {
+            artifact: Some(Digest([4; 32])),
+            resumed: Some(Revision(13)),
+            rows: 14,
+            failed: [15].into(),
+            quarantined: true,
+            reason: "why".to_owned(),
+        };
+        let node = NodeRecord {
+            name: "node".into(),
+            identity: [16; 8],
+            born: Revision(17),
+            artifact: Some(Digest([18; 32])),
+            operator: Some(OperatorRecord { version: 19, bytes: vec![20, 21] }),
+            align: Some(align()),
+            last: vec![None, Some(Column::Str(vec![Some("text".into())]))],
+            health: Some(health),
+        };
+        KeyRecord {
+            key: "key".into(),
+            partition: 22,
+            next: Offset(23),
+            home: true,
+            revision: Revision(24),
+            intake: IntakeRecord {
+                ticked: Time(25),
+                like: Some((Offset(26), Some(Time(27)))),
+                axes: vec![(vec![("x".into(), ElementType::Vector(3))], clock)],
+            },
+            nodes: vec![node],
+        }
+    }
+
+    fn head() -> Head {
+        let (class, by) = ("class".into(), "0.0.0".to_owned());
+        Head { class, revision: Revision(1), saved: Time(2), by, partitions: vec![(22, Offset(23))] }
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written() {
+        let mut bytes = Vec::new();
+        let mut writer = SnapshotWriter::new(&head(), &mut bytes).expect("it is small");
+        writer.count(envelope::seal(Kind::Key, &full(), &mut bytes).expect("it is small"));
+        writer.end(&mut bytes).expect("it is small");
+        let snapshot = read(&bytes).expect("it is whole");
+        assert_eq!(snapshot.head, head());
+        assert_eq!(format!("{:?}", snapshot.keys[0].0), format!("{:?}", full()));
+    }
+
+    #[test]
+    fn the_bytes_that_are_written_are_those_of_the_schema() {
+        let mut bytes = Vec::new();
+        envelope::seal(Kind::Head, &head(), &mut bytes).expect("it is small");
+        let head = envelope::hex(&sum_of(&[&bytes[envelope::HEADER_BYTES..]]));
+        bytes.clear();
+        envelope::seal(Kind::Key, &full(), &mut bytes).expect("it is small");
+        let key = envelope::hex(&sum_of(&[&bytes[envelope::HEADER_BYTES..]]));
+        let schema = envelope::hex(&envelope::schema());
+        // Who changes what is written changes SCHEMA in envelope.rs too, and then these.
+        let written = ("HEAD", "KEY", "SCHEMA");
+        assert_eq!((&*head, &*key, &*schema), written);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 
 use super::split::shard_of;
 use super::{Running, SourceError};
-use crate::actor::saving::{Piece, Save};
+use crate::actor::saving::{Piece, Place, Save};
 use crate::actor::shard::Delivered;
 use crate::state::envelope::{self, Kind, Sum};
 use crate::state::{Head, KeyRecord, SnapshotWriter, StateError};
@@ -93,7 +93,11 @@ impl Running {
         self.partitions[place].committed = tell.then_some(next);
         let shards = self.driver.shards.len();
         let mut parts: Vec<Vec<KeyRecord>> = (0..shards).map(|_| Vec::new()).collect();
-        keys.into_iter().for_each(|record| parts[shard_of(&record.key, shards)].push(record));
+        for record in keys {
+            self.partitions[place].home |= record.home;
+            let shard = if record.home { place % shards } else { shard_of(&record.key, shards) };
+            parts[shard].push(record);
+        }
         self.tell_all_shards(place, |shard| Delivered::Restore(std::mem::take(&mut parts[shard])));
         Ok(())
     }
@@ -103,11 +107,15 @@ impl Running {
         let driver = &self.driver;
         let Some(keeper) = driver.keeper.as_ref().filter(|keeper| keeper.has_taken()) else { return Ok(false) };
         let read = self.partitions.iter().enumerate().filter(|(_, partition)| driver.source.holds(partition.local));
-        let read: BTreeMap<u32, (u32, Offset)> = read
-            .filter_map(|(place, partition)| Some((u32::try_from(place).ok()?, (partition.local, partition.next?))))
+        let read: BTreeMap<u32, Place> = read
+            .filter_map(|(place, partition)| {
+                let (partition, next, home) = (partition.local, partition.next?, partition.home);
+                Some((u32::try_from(place).ok()?, Place { partition, next, home }))
+            })
             .collect();
         let waiting = keeper.pending().iter().map(|(partition, (next, _))| (*partition, *next));
-        let mut partitions: Vec<(u32, Offset)> = read.values().copied().chain(waiting).collect();
+        let mut partitions: Vec<(u32, Offset)> =
+            read.values().map(|place| (place.partition, place.next)).chain(waiting).collect();
         partitions.sort_unstable();
         if partitions.is_empty() {
             return Ok(false);
@@ -119,6 +127,8 @@ impl Running {
             by: env!("CARGO_PKG_VERSION").to_owned(),
             partitions,
         };
+        // What is in the states is nowhere else than where sinks have put it.
+        (driver.flush_sinks)();
         let mut pieces = Pieces { running: self, read: Arc::new(read), writer: None, at: At::Head };
         keeper.store.save(keeper.class(), &mut || pieces.next(&head))?;
         Ok(true)
@@ -132,7 +142,7 @@ impl Running {
         }
     }
 
-    fn ask(&self, shard: usize, from: usize, read: &Arc<BTreeMap<u32, (u32, Offset)>>) -> Result<Piece, StateError> {
+    fn ask(&self, shard: usize, from: usize, read: &Arc<BTreeMap<u32, Place>>) -> Result<Piece, StateError> {
         let (answer, answered) = sync_channel(1);
         let save = Save { plan: Arc::clone(&self.driver.plan), partitions: Arc::clone(read), from, answer };
         self.driver.shards[shard].try_send(save).map_err(|_| StateError::Shard)?;
@@ -152,7 +162,7 @@ fn ends(batch: &Batch) -> Option<(Offset, Offset)> {
 /// A file in the making, piece by piece.
 struct Pieces<'r> {
     running: &'r Running,
-    read: Arc<BTreeMap<u32, (u32, Offset)>>,
+    read: Arc<BTreeMap<u32, Place>>,
     writer: Option<SnapshotWriter>,
     at: At,
 }

@@ -17,8 +17,10 @@ pub(crate) fn shard_of(key: &str, shards: usize) -> usize {
     ((hash >> 32) as usize) % shards
 }
 
-pub(super) fn split<R>(records: Vec<R>, shards: usize, shard: impl Fn(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
+pub(super) fn split<R>(records: Vec<R>, shards: usize, mut shard: impl FnMut(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
     if shards == 1 {
+        // All go to one; the first tells what kind they are.
+        records.first().into_iter().for_each(|record| _ = shard(record));
         return vec![Some(records.into())];
     }
     let mut parts: Vec<VecDeque<R>> =
