@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Score(crate::score::ScoreArgs),
     /// Measures the engine against a plain loop over the same models
     Bench(crate::bench::BenchArgs),
+    /// Looks at the saved states of keys
+    State(crate::state::StateArgs),
     /// Makes, lists and ends tokens of the admin API
     #[cfg(feature = "admin")]
     Token(crate::token::TokenArgs),

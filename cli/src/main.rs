@@ -16,6 +16,7 @@ mod remote;
 mod report;
 mod run;
 mod score;
+mod state;
 mod stop;
 #[cfg(feature = "admin")]
 mod token;
@@ -56,6 +57,7 @@ fn carry_out(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(&args, output),
         Command::Score(args) => threads.block_on(score::run(&args, output)),
         Command::Bench(args) => bench::run(&args, output),
+        Command::State(args) => state::run(&args, output),
         #[cfg(feature = "admin")]
         Command::Token(args) => token::run(&args, output),
         #[cfg(feature = "remote")]

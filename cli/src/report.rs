@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use gristmill::state::RestoreReport;
 use gristmill::topology::NodeKind;
 use gristmill::{IntakeCounts, Report};
 use serde::Serialize;
@@ -77,6 +78,9 @@ pub(crate) struct RunReport {
     refused: u64,
     dead_letters: u64,
     nodes: Vec<NodeLine>,
+    /// What became of saved states, where they are kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    state: Vec<RestoreReport>,
     /// What the sensors read.
     #[serde(skip)]
     columns: Vec<String>,
@@ -100,8 +104,15 @@ impl RunReport {
             refused,
             dead_letters: traffic.letters(),
             nodes: nodes(report),
+            state: Vec::new(),
             columns,
         }
+    }
+
+    /// With what became of saved states.
+    pub(crate) fn with(mut self, state: Vec<RestoreReport>) -> Self {
+        self.state = state;
+        self
     }
 }
 
@@ -145,6 +156,8 @@ impl fmt::Display for RunReport {
         if let Some(nothing) = self.nothing() {
             write!(f, "\n{nothing}")?;
         }
+        // What was refused while it ran was not known when the start said what it found.
+        self.state.iter().filter(|state| !state.refused.is_empty()).try_for_each(|state| write!(f, "\n{state}"))?;
         let quarantined = self.nodes.iter().filter(|line| line.quarantined_keys > 0);
         for line in quarantined {
             write!(f, "\n`{}` is quarantined for {}", line.node, count(line.quarantined_keys, "key"))?;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 use gristmill::clock::SystemClock;
+use gristmill::state::{RefusedState, StateFolder};
 use gristmill::traits::Clock;
 use gristmill::{Builder, Handle};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::binding::Traffic;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::load::{Purpose, load};
 use crate::output::{Output, grouped};
 use crate::report::RunReport;
@@ -19,8 +20,11 @@ use crate::stop;
 
 const EXAMPLE: &str = "\
 The file has a table [source] and a table [sink.NAME] for every sink of its nodes; docs/cli.md has all their fields.
-Ctrl-C and SIGTERM stop it in order: the source first, then what is in flight, then the last commit. A second Ctrl-C
-ends it at once. Then a report is printed: to standard error when a console sink prints to standard output.
+Ctrl-C and SIGTERM stop it in order: the source first, then what is in flight, then the states of keys, then the last
+commit. A second one ends it at once. Then a report is printed: to standard error when a console sink prints to standard output.
+
+With --state a stop in order saves what the nodes know of their keys, and how far the source was; the next start goes on
+with it. A saved state that is damaged, of another version, or not where the source begins is refused (docs/OPERATIONS.md).
 
 With --registry what was deployed on the topology is kept in a folder and runs again after a restart; --admin switches the
 admin API on, over which it is deployed (docs/admin.md). `grist token create` makes the token that it asks for.
@@ -28,6 +32,7 @@ admin API on, over which it is deployed (docs/admin.md). `grist token create` ma
 Examples:
   grist run examples/topologies/plant.toml
   grist run plant.toml --registry plant.registry --admin 127.0.0.1:8080
+  grist run plant.toml --state plant.state
   grist run plant.toml --shards 4 --log info";
 
 /// What runs.
@@ -39,6 +44,15 @@ pub(crate) struct RunArgs {
     /// Threads that compute; one for each core unless said
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     shards: Option<u16>,
+    /// A folder in which the states of keys are kept from a stop to the next start; it is made if need be
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// What happens when a saved state is refused: stop, or begin-anew without what is refused
+    #[arg(long, value_name = "WHAT", default_value = "stop", requires = "state")]
+    state_refused: OnRefused,
+    /// How many seconds a stop may take; then it ends at once, and what was in flight is read again
+    #[arg(long, value_name = "SECONDS", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    stop_within: u32,
     /// A folder in which deployments are kept, and run again after a restart; it is made if need be
     #[cfg(feature = "admin")]
     #[arg(long, value_name = "DIR")]
@@ -47,6 +61,13 @@ pub(crate) struct RunArgs {
     #[cfg(feature = "admin")]
     #[arg(long, value_name = "ADDRESS", requires = "registry")]
     admin: Option<std::net::SocketAddr>,
+}
+
+/// What happens when a saved state is refused.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum OnRefused {
+    Stop,
+    BeginAnew,
 }
 
 /// Runs it.
@@ -58,8 +79,17 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
     if let Some(shards) = args.shards {
         builder = builder.shards(shards);
     }
+    if let Some(folder) = &args.state {
+        let store = StateFolder::open(folder).map_err(|error| Failure::failed(error.to_string()))?;
+        let refused = match args.state_refused {
+            OnRefused::Stop => RefusedState::Stop,
+            OnRefused::BeginAnew => RefusedState::BeginAnew,
+        };
+        builder = builder.state(store).refused_state(refused);
+    }
     let clock = SystemClock::default();
     let (mill, _beside) = start(builder, args, output).await?;
+    mill.restored().iter().for_each(|restored| output.note(restored));
     let spinner = if console { ProgressBar::hidden() } else { spinner() };
     let watched = Arc::clone(&traffic);
     let looked = spinner.clone();
@@ -73,12 +103,12 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
             before = records;
         }
     });
-    let ended = until_stopped(&mill, output).await;
+    let ended = until_stopped(&mill, args.stop_within, output).await;
     looking.abort();
     spinner.finish_and_clear();
     let ran = clock.monotonic();
     let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
-    let report = RunReport::of(&report, &traffic, columns, ran);
+    let report = RunReport::of(&report, &traffic, columns, ran).with(mill.restored());
     if output.is_json() {
         output.answer(&report)?;
     } else if console {
@@ -112,17 +142,24 @@ async fn plainly(builder: Builder, args: &RunArgs) -> Result<Handle, Failure> {
 }
 
 /// Until the source ends, or somebody asks to stop.
-async fn until_stopped(mill: &Handle, output: &Output) -> Result<(), Failure> {
+async fn until_stopped(mill: &Handle, within: u32, output: &mut Output) -> Result<(), Failure> {
     let failed = |error: gristmill::RunError| Failure::failed(error.to_string());
     tokio::select! {
         ended = mill.finished() => return ended.map_err(failed),
         () = stop::asked() => {}
     }
     output.note("stopping: what is in flight is finished first");
-    tokio::select! {
-        ended = mill.stop() => ended.map_err(failed),
-        () = stop::asked() => Err(Failure::failed("stopped at once: what was in flight is not committed")),
-    }
+    let at_once = tokio::select! {
+        ended = mill.stop() => return ended.map_err(failed),
+        () = stop::asked() => "stopped at once".to_owned(),
+        () = tokio::time::sleep(Duration::from_secs(within.into())) => {
+            format!("not stopped within {within} s: a sink or the source does not answer (--stop-within)")
+        }
+    };
+    // What is in flight is left as it is: taken down, it would be one failure more.
+    let what = "what was in flight is not committed and is read again; states are not saved unless they were already";
+    output.failed(&Failure::failed(format!("{at_once}; {what}")));
+    std::process::exit(i32::from(Exit::Failed as u8));
 }
 
 fn spinner() -> ProgressBar {

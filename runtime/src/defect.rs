@@ -20,12 +20,21 @@ pub enum Defect {
     Resume,
     /// A source that is paused is not called until it may go on.
     Idle,
+    /// Of what was saved, what nodes remember to align their needs is not restored.
+    SavedState,
 }
 
 impl Defect {
     /// Those that change what comes out.
-    pub const ALL: [Self; 6] =
-        [Self::TicketOrder, Self::SwitchPosition, Self::StateRestore, Self::Alignment, Self::Pause, Self::Resume];
+    pub const ALL: [Self; 7] = [
+        Self::TicketOrder,
+        Self::SwitchPosition,
+        Self::StateRestore,
+        Self::Alignment,
+        Self::Pause,
+        Self::Resume,
+        Self::SavedState,
+    ];
 }
 
 thread_local! {

@@ -14,6 +14,7 @@ mod metrics;
 pub mod prefetch;
 pub mod registry;
 mod runtime;
+pub mod state;
 mod supervisor;
 pub mod topology;
 pub mod traits;

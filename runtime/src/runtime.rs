@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::actor::control::Stage;
 use crate::actor::driver::{DriveOptions, Driver, Ended};
 use crate::actor::intake::IntakePolicy;
+use crate::actor::keeper::Keeper;
 use crate::actor::shard::{Shard, ShardOptions};
 use crate::actor::tally::{Tally, TallyReader};
 use crate::clock::SystemClock;
@@ -18,6 +19,7 @@ use crate::defect::{self, Defect};
 use crate::handle::{Handle, Inner, State};
 use crate::in_process::LoggedLetters;
 use crate::metrics::ClassMetrics;
+use crate::state::{RefusedState, StateError, StateStore};
 use crate::supervisor::{ClassState, Doors};
 use crate::topology::declared::Declared;
 use crate::topology::plan::ClassPlan;
@@ -43,6 +45,8 @@ pub struct Builder {
     defect: Option<Defect>,
     revision: Revision,
     highest: Revision,
+    state: Option<Arc<dyn StateStore>>,
+    refused_state: RefusedState,
 }
 
 /// How a runtime runs; every number is a bound.
@@ -97,6 +101,9 @@ pub enum StartError {
     /// The machine refused a thread.
     #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
+    /// A saved state cannot be used, or none can be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A shard ended while it was started.
     #[error("a shard ended while it was started")]
     Shard,
@@ -115,6 +122,8 @@ impl Runtime {
             defect: None,
             revision: Revision(1),
             highest: Revision(1),
+            state: None,
+            refused_state: RefusedState::default(),
         }
     }
 }
@@ -147,6 +156,19 @@ impl Builder {
     /// Where records and rows go that cannot be used; they are logged unless said.
     pub fn dead_letters(mut self, dead_letters: impl DeadLetters) -> Self {
         self.dead_letters = Arc::new(dead_letters);
+        self
+    }
+
+    /// Keeps the states of keys: a stop in order saves them, with how far the source is, and the next start goes on with
+    /// them. Without, a process that starts begins without states.
+    pub fn state(mut self, store: impl StateStore) -> Self {
+        self.state = Some(Arc::new(store));
+        self
+    }
+
+    /// What happens when a saved state cannot be used; it does not start, unless said.
+    pub fn refused_state(mut self, refused: RefusedState) -> Self {
+        self.refused_state = refused;
         self
     }
 
@@ -208,7 +230,8 @@ impl Builder {
     /// [`StartError`]; nothing runs then.
     pub async fn start(self) -> Result<Handle, StartError> {
         self.check()?;
-        let Self { topologies, sources, sinks, dead_letters, clock, options, defect, revision, highest } = self;
+        let Self { topologies, sources, sinks, dead_letters, clock, options, defect, .. } = self;
+        let (revision, highest) = (self.revision, self.highest);
         let mut by_class: BTreeMap<Class, Box<dyn Source>> = BTreeMap::new();
         for (class, source) in sources {
             let class = class.unwrap_or_else(|| topologies[0].class().clone());
@@ -227,6 +250,8 @@ impl Builder {
             options,
             defect,
             revision,
+            state: self.state,
+            refused_state: self.refused_state,
             partitions: Arc::default(),
         };
         for topology in topologies {
@@ -295,6 +320,8 @@ struct Shared {
     options: Options,
     defect: Option<Defect>,
     revision: Revision,
+    state: Option<Arc<dyn StateStore>>,
+    refused_state: RefusedState,
     partitions: Arc<AtomicU32>,
 }
 
@@ -315,6 +342,11 @@ impl Shared {
         drop(topology);
         let nothing = ClassPlan::nothing(class.clone());
         let plan = Arc::new(resolve(&declared, &nothing, self.revision, None).map_err(failed)?);
+        let limits = (arbiters.len(), self.options.keys_max);
+        let keeper =
+            self.state.as_ref().map(|store| Keeper::open(Arc::clone(store), self.refused_state, &plan, limits));
+        let keeper = keeper.transpose()?;
+        let restored = keeper.as_ref().map(Keeper::report);
         let decoder = source.decoder();
         let metrics = Arc::new(ClassMetrics::new(&class));
         let tallies: Vec<Arc<Tally>> = arbiters.iter().map(|_| Arc::default()).collect();
@@ -370,6 +402,7 @@ impl Shared {
             flush_sinks: Box::new(flush_sinks),
             metrics: Arc::clone(&metrics),
             tallies: TallyReader::new(tallies),
+            keeper,
         };
         let (ended, defect) = (Arc::clone(ended), self.defect);
         let thread = std::thread::Builder::new().name(format!("source-{class}")).spawn(move || {
@@ -379,7 +412,7 @@ impl Shared {
             end
         })?;
         let clock = Arc::clone(&self.clock);
-        let doors = Doors { shards, driver: control, decoder, metrics, clock };
+        let doors = Doors { shards, driver: control, decoder, metrics, clock, restored };
         Ok((ClassState::new(declared, plan, doors), thread))
     }
 }

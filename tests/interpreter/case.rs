@@ -115,6 +115,15 @@ pub enum Happening {
     Tick(Time),
 }
 
+/// What happens between two entries of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Break {
+    /// The next plan is deployed.
+    Deploy,
+    /// The engine is stopped in order and started again.
+    Stop,
+}
+
 /// From which offset of each partition a plan computes.
 pub type Switch = BTreeMap<u32, Offset>;
 
@@ -129,11 +138,13 @@ pub struct EngineOptions {
     pub frame_rows: usize,
     /// Before which entries of the log a new micro-batch begins, beside those of another partition or kind.
     pub cuts: Vec<usize>,
+    /// Before which entries of the log it is stopped in order and started again, where no record has come in part only.
+    pub stops: Vec<usize>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { shards: 1, frame_keys: 64, frame_rows: 1024, cuts: Vec::new() }
+        Self { shards: 1, frame_keys: 64, frame_rows: 1024, cuts: Vec::new(), stops: Vec::new() }
     }
 }
 
@@ -151,6 +162,25 @@ impl Case {
             switch
         };
         self.deploy_before.iter().map(switch).collect()
+    }
+
+    /// Whether an entry of the log is a further piece of the record before it.
+    pub fn is_within_record(&self, place: usize) -> bool {
+        let record = |place: usize| match self.log.get(place) {
+            Some(Entry { partition, what: Happening::Record(record) }) => Some((*partition, record.offset)),
+            _ => None,
+        };
+        place > 0 && record(place).is_some() && record(place - 1) == record(place)
+    }
+
+    /// Deployments and stops, in order, with the entry of the log that each comes before.
+    pub fn breaks(&self) -> Vec<(usize, Break)> {
+        let whole = |place: &&usize| !self.is_within_record(**place);
+        let deployed = self.deploy_before.iter().map(|place| (*place, Break::Deploy));
+        let stopped = self.engine.stops.iter().filter(whole).map(|place| (*place, Break::Stop));
+        let mut breaks: Vec<(usize, Break)> = deployed.chain(stopped).collect();
+        breaks.sort_unstable();
+        breaks
     }
 
     /// Why the resolver would refuse one of the plans, or a law leaves its outcome open; empty for a good case.

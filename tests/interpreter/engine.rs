@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use gristmill::defect::Defect;
 use gristmill::topology::node::{Node, NodeKind};
 use gristmill::words::{NodeId, Revision};
-use gristmill::{BadRow, DeployError, Deployment, IntakePolicy, Runtime, Topology};
+use gristmill::{BadRow, DeployError, Deployment, Handle, IntakePolicy, Runtime, Topology};
 
-use super::case::{self, CLASS, Case, Held, PlanVersion, Switch};
-use super::feed::Feed;
+use super::case::{self, Break, CLASS, Case, Held, PlanVersion, Switch};
+use super::feed::{Feed, FeedSource};
 use super::gather::Gather;
 use super::outcome::Outcome;
 use super::run::interpret;
+use super::store::MemoryStore;
 
 /// What a run of the engine gave: what it wrote, and where in each partition each plan but the first began.
 #[derive(Debug)]
@@ -51,41 +52,101 @@ pub fn run_with(case: &Case, defect: Option<Defect>) -> Ran {
 }
 
 async fn run_case(case: &Case, defect: Option<Defect>) -> Ran {
-    let gather = Gather::default();
     let (feed, source) = Feed::new(case);
-    let first = &case.plans[0];
-    let paused = first.nodes.iter().filter(|node| first.held(node).paused).map(Node::name);
-    let topology = Topology::new(CLASS).with_all(first.nodes.iter().cloned()).paused(paused);
-    let topology = topology.attributes(first.attributes.clone());
-    let mut builder = Runtime::builder().topology(topology).source(source).defect(defect);
-    builder = builder.dead_letters(gather.dead_letters());
-    for binding in bindings(case) {
-        builder = builder.sink(binding.as_str(), gather.sink(&binding));
-    }
-    let options = builder.options_mut();
-    options.shards = case.engine.shards;
-    options.frame_keys = case.engine.frame_keys;
-    options.drive.commit_interval = std::time::Duration::ZERO;
-    options.drive.batch_age = std::time::Duration::from_micros(200);
-    options.intake = policy(&case.intake);
-    let handle = builder.start().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
-    let mut revisions = vec![Revision(1)];
-    let mut before = first;
+    let mut runs =
+        Runs { case, defect, store: MemoryStore::default(), same_as: vec![0], ended: 0, outcome: Outcome::default() };
+    let mut run = runs.start(0, source).await;
     let mut switches = Vec::new();
-    for (number, plan) in case.plans.iter().enumerate().skip(1) {
+    let mut number = 0;
+    for (_, what) in case.breaks() {
         let waiting = feed.clone();
         tokio::task::spawn_blocking(move || waiting.wait_until_taken()).await.expect("the feed is taken");
-        let applied = handle.apply(deployment(before, plan)).await;
-        let applied = applied.unwrap_or_else(|error: DeployError| panic!("seed {}, plan {number}: {error}", case.seed));
-        revisions.push(applied.revision);
-        switches.push(applied.positions.iter().copied().collect());
-        before = plan;
+        match what {
+            Break::Deploy => {
+                number += 1;
+                let (before, plan) = (&case.plans[number - 1], &case.plans[number]);
+                let applied = run.handle.apply(deployment(before, plan)).await;
+                let applied =
+                    applied.unwrap_or_else(|error: DeployError| panic!("seed {}, plan {number}: {error}", case.seed));
+                let known = run.plans.iter().find(|(revision, _)| *revision == applied.revision);
+                let same = known.map_or(number, |(_, plan)| *plan);
+                run.plans.push((applied.revision, same));
+                runs.same_as.push(same);
+                switches.push(applied.positions.iter().copied().collect());
+            }
+            Break::Stop => {
+                run.handle.stop().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
+                runs.end(run);
+                run = runs.start(number, feed.source(case)).await;
+            }
+        }
         feed.go_on();
     }
-    handle.finished().await.expect("the feed does not fail");
-    let first = |revision| revisions.iter().position(|other| other == revision).unwrap_or(usize::MAX);
-    let same_as = revisions.iter().map(first).collect();
-    Ran { outcome: gather.outcome(&revisions), switches, same_as }
+    run.handle.finished().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
+    runs.end(run);
+    Ran { outcome: runs.outcome, switches, same_as: runs.same_as }
+}
+
+/// All runs of the engine over a case: one, and one more for each stop.
+struct Runs<'c> {
+    case: &'c Case,
+    defect: Option<Defect>,
+    store: MemoryStore,
+    /// As in [`Ran`].
+    same_as: Vec<usize>,
+    /// How many runs have ended, and what they wrote.
+    ended: u16,
+    outcome: Outcome,
+}
+
+/// One of them.
+struct Run {
+    handle: Handle,
+    gather: Gather,
+    /// Which plan of the case each revision is.
+    plans: Vec<(Revision, usize)>,
+}
+
+impl Runs<'_> {
+    /// Starts the engine with a plan of the case.
+    async fn start(&self, number: usize, source: FeedSource) -> Run {
+        let (case, plan) = (self.case, &self.case.plans[number]);
+        let gather = Gather::default();
+        let paused = plan.nodes.iter().filter(|node| plan.held(node).paused).map(Node::name);
+        let topology = Topology::new(CLASS).with_all(plan.nodes.iter().cloned()).paused(paused);
+        let topology = topology.attributes(plan.attributes.clone());
+        let mut builder = Runtime::builder().topology(topology).source(source).defect(self.defect);
+        builder = builder.dead_letters(gather.dead_letters());
+        if !case.engine.stops.is_empty() {
+            builder = builder.state(self.store.clone());
+        }
+        for binding in bindings(case) {
+            builder = builder.sink(binding.as_str(), gather.sink(&binding));
+        }
+        let options = builder.options_mut();
+        // Keys go to other shards after a stop.
+        options.shards = (case.engine.shards - 1 + self.ended) % 4 + 1;
+        options.frame_keys = case.engine.frame_keys;
+        options.drive.commit_interval = std::time::Duration::ZERO;
+        options.drive.batch_age = std::time::Duration::from_micros(200);
+        options.intake = policy(&case.intake);
+        let handle = builder.start().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
+        Run { handle, gather, plans: vec![(Revision(1), self.same_as[number])] }
+    }
+
+    /// Takes what a run wrote behind what those before it did.
+    fn end(&mut self, run: Run) {
+        self.ended += 1;
+        let (revisions, plans): (Vec<Revision>, Vec<usize>) = run.plans.into_iter().unzip();
+        let mut outcome = run.gather.outcome(&revisions);
+        for written in outcome.written.values_mut().flatten() {
+            written.plan = plans.get(written.plan).copied().unwrap_or(usize::MAX);
+        }
+        for (place, written) in outcome.written {
+            self.outcome.written.entry(place).or_default().extend(written);
+        }
+        self.outcome.letters.extend(outcome.letters);
+    }
 }
 
 fn bindings(case: &Case) -> std::collections::BTreeSet<String> {
@@ -129,7 +190,7 @@ fn deployment(before: &PlanVersion, after: &PlanVersion) -> Deployment {
     for (name, node) in new {
         let was = old.get(&name).map_or_else(Held::default, |node| before.held(node));
         let is = after.held(&node);
-        if is.paused && !was.paused {
+        if is.paused && (!was.paused || is.resumed != was.resumed) {
             deployment = deployment.pause(name.clone());
         }
         if is.resumed != was.resumed {

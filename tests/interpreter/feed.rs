@@ -1,5 +1,5 @@
-//! Feeds a case to the engine: a source that hands over the log in the case's micro-batches, and stops where a plan is
-//! deployed until it is told to go on.
+//! Feeds a case to the engine: a source that hands over the log in the case's micro-batches, and waits where a plan is
+//! deployed or the engine is stopped until it is told to go on.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,11 +20,13 @@ pub struct Feed(Arc<(Mutex<State>, Condvar)>);
 pub struct FeedSource {
     feed: Feed,
     axes: Axes,
+    /// Where each partition goes on that was read before.
+    began: BTreeMap<u32, Offset>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Micro-batches between two deployments.
+    /// Micro-batches between two deployments or stops.
     legs: VecDeque<VecDeque<Batch>>,
     /// How many legs may be handed over.
     allowed: usize,
@@ -37,12 +39,13 @@ struct State {
 /// How long to wait for the engine before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The micro-batches before, between and after the deployments of a case.
+/// The micro-batches before, between and after the deployments and stops of a case.
 pub fn legs(case: &Case) -> VecDeque<VecDeque<Batch>> {
     let mut legs = VecDeque::from([VecDeque::<Batch>::new()]);
+    let breaks = case.breaks();
     for (number, entry) in case.log.iter().enumerate() {
-        let deployed = case.deploy_before.iter().filter(|before| **before == number).count();
-        (0..deployed).for_each(|_| legs.push_back(VecDeque::new()));
+        let broken = breaks.iter().filter(|(before, _)| *before == number).count();
+        (0..broken).for_each(|_| legs.push_back(VecDeque::new()));
         let leg = legs.back_mut().expect("there is at least one");
         let goes_on = !case.engine.cuts.contains(&number);
         match (&entry.what, leg.back_mut()) {
@@ -68,8 +71,13 @@ impl Feed {
         let (handed, committed) = (BTreeMap::new(), BTreeMap::new());
         let state = State { legs: legs(case), allowed: 1, handed_legs: 0, handed, committed };
         let feed = Self(Arc::new((Mutex::new(state), Condvar::new())));
+        (feed.clone(), feed.source(case))
+    }
+
+    /// A source for another run, which goes on where the one before ended.
+    pub fn source(&self, case: &Case) -> FeedSource {
         let axes = Axes::Declared(case.axes.iter().map(|axis| axis.streams.clone()).collect());
-        (feed.clone(), FeedSource { feed, axes })
+        FeedSource { feed: self.clone(), axes, began: self.state().handed.clone() }
     }
 
     /// Lets the source go on to the next deployment, or to the end.
@@ -127,6 +135,10 @@ impl Source for FeedSource {
         Ok(polled)
     }
 
+    fn began_at(&self, partition: u32) -> Option<Offset> {
+        self.began.get(&partition).copied()
+    }
+
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
         self.feed.state().committed.insert(partition, next);
         self.feed.0.1.notify_all();
@@ -169,6 +181,7 @@ mod tests {
         let case = (1..).map(generate::case).find(|case| case.plans.len() > 2).expect("some case has changes");
         let (feed, mut source) = Feed::new(&case);
         let limits = PollLimits { records: 3, bytes: 1 << 20, wait: Duration::from_millis(1) };
+        let breaks: Vec<usize> = case.breaks().into_iter().map(|(before, _)| before).collect();
         let (mut entries, mut stops) = (0, Vec::new());
         loop {
             match source.poll(limits).expect("a feed does not fail") {
@@ -177,7 +190,7 @@ mod tests {
                     let state = feed.state();
                     let waits = state.handed_legs >= state.allowed;
                     drop(state);
-                    if waits && stops.len() < case.deploy_before.len() {
+                    if waits && stops.len() < breaks.len() {
                         stops.push(entries);
                         feed.go_on();
                     }
@@ -193,6 +206,6 @@ mod tests {
             }
         }
         assert_eq!(entries, case.log.len());
-        assert_eq!(stops, case.deploy_before);
+        assert_eq!(stops, breaks);
     }
 }

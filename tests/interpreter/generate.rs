@@ -58,8 +58,12 @@ fn attempt_case(seed: u64, attempt: u64) -> Case {
         frame_keys: *random.pick(&[1, 2, 64]),
         frame_rows: *random.pick(&[1, 3, 16, 1024]),
         cuts: (0..random.below(40)).map(|_| random.below(case.log.len())).collect(),
+        stops: Vec::new(),
     };
     case.engine.cuts.sort_unstable();
+    let stops = random.weighted(&[50, 30, 15, 5]);
+    case.engine.stops = (0..stops).map(|_| random.below(case.log.len())).collect();
+    case.engine.stops.sort_unstable();
     case
 }
 

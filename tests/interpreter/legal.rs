@@ -26,6 +26,10 @@ pub(crate) fn problems(case: &Case) -> Vec<String> {
             }
         }
     }
+    if case.deploy_before.iter().any(|place| case.is_within_record(*place)) {
+        // A plan begins at an offset: before or after all rows of a record.
+        problems.push("a plan is deployed within a record".to_owned());
+    }
     if case.deploy_before.len() + 1 != case.plans.len() || !case.deploy_before.is_sorted() {
         problems.push("plans and deployments do not match".to_owned());
     }

@@ -25,6 +25,7 @@ mod rows;
 mod run;
 pub mod shrink;
 mod state;
+pub mod store;
 mod unit;
 
 pub use case::{Case, Entry, Happening, Intake, PlanVersion, Switch};

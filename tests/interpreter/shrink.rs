@@ -23,7 +23,7 @@ pub fn shrink(case: &Case, fails: impl Fn(&Case) -> bool) -> Case {
 fn size(case: &Case) -> usize {
     let nodes: usize = case.plans.iter().map(|plan| plan.nodes.len()).sum();
     let rows: usize = case.log.iter().map(|entry| rows(&entry.what)).sum();
-    nodes + rows + case.log.len() + case.plans.len() + case.engine.cuts.len()
+    nodes + rows + case.log.len() + case.plans.len() + case.engine.cuts.len() + case.engine.stops.len()
 }
 
 fn rows(what: &Happening) -> usize {
@@ -67,7 +67,8 @@ fn without_entries(small: &mut Case, still: &impl Fn(&Case) -> bool) {
             let last = (first + length).min(small.log.len());
             let removed = attempt(small, still, |case| {
                 case.log.drain(first..last);
-                for before in case.deploy_before.iter_mut().chain(&mut case.engine.cuts) {
+                let options = case.engine.cuts.iter_mut().chain(&mut case.engine.stops);
+                for before in case.deploy_before.iter_mut().chain(options) {
                     *before -= (*before).clamp(first, last) - first;
                 }
             });
@@ -108,5 +109,8 @@ fn without_rows(small: &mut Case, still: &impl Fn(&Case) -> bool) {
 fn without_options(small: &mut Case, still: &impl Fn(&Case) -> bool) {
     attempt(small, still, |case| case.engine.shards = 1);
     attempt(small, still, |case| case.engine.cuts.clear());
+    for number in (0..small.engine.stops.len()).rev() {
+        attempt(small, still, |case| _ = case.engine.stops.remove(number));
+    }
     attempt(small, still, |case| case.intake = super::case::Intake::default());
 }

@@ -111,6 +111,13 @@ impl Broker {
             .unwrap_or_else(|problem| panic!("group `{group}`: {problem}\n{}", output.stderr))
     }
 
+    /// Moves a group that nobody is in back to the beginning of a topic.
+    pub fn reset_group(&self, topic: &str, group: &str) {
+        let arguments = ["--reset-offsets", "--group", group, "--topic", topic, "--to-earliest", "--execute"];
+        let output = self.tool(kafka_tools::GROUPS, &arguments, "");
+        assert!(!output.stdout.contains("Error"), "resetting `{group}`: {} {}", output.stdout, output.stderr);
+    }
+
     /// Appends `(key, value)` records; neither may hold a tab or a line break.
     pub fn console_produce(&self, topic: &str, records: &[(&str, &str)]) {
         let lines: String = records.iter().map(|(key, value)| format!("{key}\t{value}\n")).collect();

@@ -78,6 +78,18 @@ impl Source for Observed {
         self.source.commit(partition, next)
     }
 
+    fn go_on_at(&mut self, partition: u32, next: Offset) -> Result<bool, SourceError> {
+        self.source.go_on_at(partition, next)
+    }
+
+    fn began_at(&self, partition: u32) -> Option<Offset> {
+        self.source.began_at(partition)
+    }
+
+    fn holds(&self, partition: u32) -> bool {
+        self.source.holds(partition)
+    }
+
     fn pause(&mut self, paused: bool) {
         self.source.pause(paused);
     }

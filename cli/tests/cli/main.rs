@@ -8,4 +8,7 @@ mod help;
 mod remote;
 mod run;
 mod score;
+mod state;
+#[cfg(feature = "kafka")]
+mod state_kafka;
 mod support;

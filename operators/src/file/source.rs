@@ -24,6 +24,8 @@ pub struct FileSource {
     decoder: Arc<dyn Decode>,
     from: i64,
     next: i64,
+    /// A saved state goes up to `from`: the file must have as many records.
+    goes_on: bool,
     paused: bool,
 }
 
@@ -70,7 +72,7 @@ fn stop(path: &Path, reason: &dyn std::fmt::Display) -> SourceError {
 
 impl FileSource {
     fn new(path: &Path, lines: Lines<BufReader<File>>, axes: Axes, decoder: Arc<dyn Decode>) -> Self {
-        Self { path: path.to_owned(), lines, axes, decoder, from: 0, next: 0, paused: false }
+        Self { path: path.to_owned(), lines, axes, decoder, from: 0, next: 0, goes_on: false, paused: false }
     }
 
     /// Begins with the record at `offset`: those before it are read and dropped.
@@ -100,6 +102,11 @@ impl Source for FileSource {
             let record = self.lines.next();
             let record = record.map_err(|error| stop(&self.path, &format!("record {}: {error}", self.next)))?;
             let Some(payload) = record else {
+                if self.goes_on && self.next < self.from {
+                    let (has, from) = (self.next, self.from);
+                    let reason = format!("it has {has} records, but {from} of it were read before: it is another file");
+                    return Err(stop(&self.path, &reason));
+                }
                 if records.is_empty() {
                     return Ok(Polled::End);
                 }
@@ -118,7 +125,20 @@ impl Source for FileSource {
         Ok(Polled::Batches(vec![Batch { partition: 0, records: Records::Raw(records) }]))
     }
 
-    /// A file keeps no position: whoever wants to go on says [`FileSource::from_offset`].
+    /// Unless its host said where to begin.
+    fn go_on_at(&mut self, partition: u32, next: Offset) -> Result<bool, SourceError> {
+        if partition != 0 || self.from != 0 {
+            return Ok(false);
+        }
+        (self.from, self.goes_on) = (next.0, true);
+        Ok(true)
+    }
+
+    fn began_at(&self, partition: u32) -> Option<Offset> {
+        (partition == 0).then_some(Offset(self.from))
+    }
+
+    /// A file keeps no position: whoever wants to go on says [`FileSource::from_offset`], or keeps states.
     fn commit(&mut self, _partition: u32, _next: Offset) -> Result<(), SourceError> {
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(super) type TopicPartition = (String, i32);
 /// A partition that this consumer owns.
 #[derive(Clone, Copy, Debug, Default)]
 struct Owned {
+    /// Where it was begun to be read, where that is asked.
+    begin: Option<i64>,
     /// The first offset that came since it is owned; commits below it are somebody else's past.
     first: Option<i64>,
     /// Everything before this is done.
@@ -94,6 +96,11 @@ impl Context {
 
     pub(super) fn owns(&self, topic: &str, partition: i32) -> bool {
         self.owned().keys().any(|(name, number)| name == topic && *number == partition)
+    }
+
+    /// Where reading of a partition that is owned began, as far as it was asked.
+    pub(super) fn began_at(&self, partition: &TopicPartition) -> Option<i64> {
+        self.owned().get(partition)?.begin
     }
 
     /// Whether records of the partition are wanted: it is owned, and no other member waits for it.
@@ -165,7 +172,8 @@ impl Context {
             let partition = (topic.to_owned(), partition);
             // Where the group has never committed, its beginning is: tools leave out partitions without a position,
             // and would call a group that has not come to them nearer to the end than it is.
-            let owned = Owned { done: begins.remove(&partition), ..Owned::default() };
+            let begin = if let Offset::Offset(begin) = element.offset() { Some(begin) } else { None };
+            let owned = Owned { begin, done: begins.remove(&partition), ..Owned::default() };
             self.owned().insert(partition, owned);
         }
         if let Err(error) = consumer.incremental_assign(&list) {

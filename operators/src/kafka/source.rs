@@ -428,6 +428,17 @@ impl Source for KafkaSource {
         Ok(())
     }
 
+    fn began_at(&self, partition: u32) -> Option<Offset> {
+        let began = self.consumer.as_ref()?.context().began_at(&self.partition(partition))?;
+        Some(Offset(began))
+    }
+
+    fn holds(&self, partition: u32) -> bool {
+        let (topic, partition) = self.partition(partition);
+        // Without a consumer nothing is known; whether somebody has read on is seen at the next start.
+        self.consumer.as_ref().is_none_or(|consumer| consumer.context().owns(&topic, partition))
+    }
+
     fn pause(&mut self, paused: bool) {
         if paused == (self.pause != Pause::No) {
             return;

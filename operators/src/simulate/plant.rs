@@ -1,5 +1,6 @@
 //! The source: rows of all machines, in order of event time, over some partitions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Plant {
     failing: f64,
     life: Span,
     clock: Arc<dyn Clock>,
+    /// Partitions that are gone on with, and where.
+    from: BTreeMap<u32, Offset>,
     running: Option<Running>,
 }
 
@@ -40,6 +43,8 @@ struct Running {
     /// The machine that speaks next.
     next: u32,
     began: Duration,
+    /// Event time that had passed before it began.
+    passed: f64,
     paused: bool,
 }
 
@@ -58,6 +63,7 @@ pub fn plant(machines: u32) -> Plant {
         failing: 10.0,
         life: Span::from_secs(86_400),
         clock: Arc::new(SystemClock::default()),
+        from: BTreeMap::new(),
         running: None,
     }
 }
@@ -182,7 +188,29 @@ impl Plant {
     fn begin(&self) -> Result<Running, SourceError> {
         self.check()?;
         let machines = (0..self.machines).map(|number| (self.key(number), self.machine(number))).collect();
-        Ok(Running { machines, round: 0, next: 0, began: self.clock.monotonic(), paused: false })
+        let began = self.clock.monotonic();
+        let mut running = Running { machines, round: 0, next: 0, began, passed: 0.0, paused: false };
+        if self.from.len() == self.partitions as usize {
+            // All partitions have got about as far; each passes over the rest by itself.
+            let rounds = (0..self.partitions).map(|partition| {
+                let in_partition = i64::from(self.in_partition(partition).max(1));
+                self.from[&partition].0.div_euclid(in_partition).max(0)
+            });
+            running.round = rounds.min().unwrap_or(0) as u64;
+            running.passed = self.event_seconds(&running);
+        }
+        Ok(running)
+    }
+
+    /// Machines of a partition.
+    fn in_partition(&self, partition: u32) -> u32 {
+        self.machines.saturating_sub(partition).div_ceil(self.partitions)
+    }
+
+    /// How much event time there is before the end of the next record.
+    fn event_seconds(&self, running: &Running) -> f64 {
+        let last = (running.round + 1) * u64::from(self.rows_per_record) - 1;
+        self.time(running.next, last).0.saturating_sub(self.start.0).max(0) as f64 / 1e6
     }
 
     /// The event time of a row; machines speak one after the other within a period.
@@ -199,10 +227,16 @@ impl Plant {
     /// How long until the record is due.
     fn due_in(&self, running: &Running) -> Duration {
         let Some(speed) = self.speed else { return Duration::ZERO };
-        let last = (running.round + 1) * u64::from(self.rows_per_record) - 1;
-        let event = self.time(running.next, last).0.saturating_sub(self.start.0).max(0) as f64;
-        let due = running.began + Duration::from_secs_f64((event / 1e6 / speed).min(1e9));
+        let event = self.event_seconds(running) - running.passed;
+        let due = running.began + Duration::from_secs_f64((event / speed).clamp(0.0, 1e9));
         due.saturating_sub(self.clock.monotonic())
+    }
+
+    /// The place of the next record.
+    fn offset(&self, running: &Running) -> Offset {
+        // Machines of this machine's partition, and its place among them.
+        let (partition, place) = (running.next % self.partitions, running.next / self.partitions);
+        Offset(running.round as i64 * i64::from(self.in_partition(partition)) + i64::from(place))
     }
 
     fn record(&self, running: &Running) -> RowsRecord {
@@ -220,12 +254,8 @@ impl Plant {
                 column.push(value);
             }
         }
-        // Machines of this machine's partition, and its place among them.
-        let (partition, place) = (running.next % self.partitions, running.next / self.partitions);
-        let in_partition = (self.machines - partition).div_ceil(self.partitions);
-        let offset = running.round as i64 * i64::from(in_partition) + i64::from(place);
         RowsRecord {
-            offset: Offset(offset),
+            offset: self.offset(running),
             log_time: times.last().copied(),
             key: key.clone(),
             axis: 0,
@@ -242,8 +272,11 @@ impl Plant {
             if self.end(running.round) || !self.due_in(running).is_zero() {
                 break;
             }
-            let record = self.record(running);
-            batches[(running.next % self.partitions) as usize].get_or_insert_default().push(record);
+            let partition = running.next % self.partitions;
+            if self.from.get(&partition).is_none_or(|from| self.offset(running) >= *from) {
+                let record = self.record(running);
+                batches[partition as usize].get_or_insert_default().push(record);
+            }
             running.next += 1;
             if running.next == self.machines {
                 (running.next, running.round) = (0, running.round + 1);
@@ -277,7 +310,19 @@ impl Source for Plant {
         Ok(polled)
     }
 
-    /// A plant keeps no position: it begins anew with the process, with the same rows.
+    fn go_on_at(&mut self, partition: u32, next: Offset) -> Result<bool, SourceError> {
+        let goes_on = partition < self.partitions && self.running.is_none();
+        if goes_on {
+            self.from.insert(partition, next);
+        }
+        Ok(goes_on)
+    }
+
+    fn began_at(&self, partition: u32) -> Option<Offset> {
+        Some(self.from.get(&partition).copied().unwrap_or(Offset(0)))
+    }
+
+    /// A plant keeps no position: without a saved state it begins anew with the process, with the same rows.
     fn commit(&mut self, _partition: u32, _next: Offset) -> Result<(), SourceError> {
         Ok(())
     }
@@ -307,7 +352,6 @@ mod tests {
     fn all(mut plant: Plant) -> Vec<(u32, RowsRecord)> {
         let mut all = Vec::new();
         while let Polled::Batches(batches) = plant.poll(LIMITS).expect("a poll") {
-            assert!(!batches.is_empty());
             for batch in batches {
                 let Records::Rows(rows) = batch.records else { panic!("rows") };
                 all.extend(rows.into_iter().map(|record| (batch.partition, record)));
@@ -343,6 +387,20 @@ mod tests {
         fn wall(&self) -> Time {
             Time(0)
         }
+    }
+
+    #[test]
+    fn it_goes_on_where_each_partition_had_got() {
+        let described = || plant(10).seed(3).rate(10.0).partitions(3).rows(25);
+        let whole = all(described());
+        let mut later = described();
+        let from = [31_i64, 40, 22];
+        for (partition, next) in (0u32..).zip(from) {
+            assert!(later.go_on_at(partition, Offset(next)).expect("it can"));
+        }
+        let rest: Vec<_> =
+            whole.into_iter().filter(|(partition, record)| record.offset.0 >= from[*partition as usize]).collect();
+        assert_eq!(format!("{:?}", all(later)), format!("{rest:?}"));
     }
 
     #[test]

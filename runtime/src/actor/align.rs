@@ -1,38 +1,13 @@
 //! Which rows a node has when its needs are on different axes, or when its rows are gated or thinned; and what the
 //! other needs are as of then.
 
-use std::collections::BTreeSet;
-
 use super::explain::AlignLook;
 use super::frame::View;
 use crate::defect::{self, Defect};
+use crate::state::{History, KeyAlign};
 use crate::topology::node::{Node, RowRule};
 use crate::topology::plan::PlanNeed;
 use crate::words::{Cause, Column, ColumnRef, ElementType, Span, Time};
-
-/// What a node remembers of a key to align its needs.
-#[derive(Debug, Default)]
-pub(crate) struct KeyAlign {
-    /// The last values of each need that is read as of a time; the gate's are behind the needs'.
-    histories: Vec<Option<History>>,
-    newest: Vec<Option<Time>>,
-    waiting: BTreeSet<Time>,
-    clock: Option<Time>,
-    /// For rows on all needs: the last that was let go.
-    last_row: Option<Time>,
-    /// The node's last row.
-    passed: Option<Time>,
-}
-
-/// The last values of a need, in order of arrival: causes never fall.
-#[derive(Debug)]
-struct History {
-    times: Vec<Time>,
-    causes: Vec<Cause>,
-    values: Column,
-    /// Whether times rise. They do but after a switch, when a provider that is born anew begins at an earlier time.
-    rising: bool,
-}
 
 impl History {
     fn new(element: ElementType) -> Self {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::align::KeyAlign;
 use super::explain::Watches;
 use super::guard::Health;
 use super::tally::Tally;
 use crate::prefetch::prefetch;
+use crate::state::KeyAlign;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};

@@ -1,6 +1,12 @@
 //! The driver of a source: the thread that polls it and does nothing else. It cuts what comes into micro-batches, puts
 //! the running plan on them, hands them to the shards as far as credits go, and commits what is done.
 
+mod hand_over;
+mod keeping;
+mod replay;
+mod split;
+mod waiting;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -10,17 +16,21 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::sync::oneshot;
 
+pub(crate) use self::replay::Replay;
+pub(crate) use self::split::shard_of;
+use self::waiting::backoff;
 use super::frame::Flush;
-use super::ledger::{BatchToken, InFlight, Part};
+use super::keeper::Keeper;
+use super::ledger::InFlight;
 use super::pace::{LOOK, Pace};
-use super::shard::{Delivered, Delivery, Shard};
-use super::split::{rows_bytes, shard_of, split};
+use super::shard::{Delivered, Shard};
 use super::tally::TallyReader;
 use crate::defect::{self, Defect};
 use crate::metrics::ClassMetrics;
+use crate::state::StateError;
 use crate::topology::plan::ClassPlan;
 use crate::traits::sink::DeadLetters;
-use crate::traits::source::{Batch, PollLimits, Polled, RawRecord, Records, Source, SourceError};
+use crate::traits::source::{PollLimits, Polled, Source, SourceError};
 use crate::traits::{Clock, Decode};
 use crate::words::{Cause, Offset, PartitionIndex, Revision};
 
@@ -69,15 +79,6 @@ pub(crate) enum Control {
     Stop,
 }
 
-/// A record to be taken again.
-pub(crate) struct Replay {
-    /// The source's own number of the partition.
-    pub(crate) partition: u32,
-    pub(crate) record: RawRecord,
-    /// Told when all of it has had its effect, or why it could not be taken.
-    pub(crate) done: oneshot::Sender<Result<(), String>>,
-}
-
 /// How a driver ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
@@ -85,6 +86,8 @@ pub(crate) enum Ended {
     Finished,
     /// The source cannot go on.
     Failed(SourceError),
+    /// As finished, but the states of keys are lost.
+    Unsaved(StateError),
 }
 
 /// See the module.
@@ -105,6 +108,8 @@ pub(crate) struct Driver {
     pub(crate) metrics: Arc<ClassMetrics>,
     /// What the shards count.
     pub(crate) tallies: TallyReader,
+    /// Keeps states from one process to the next.
+    pub(crate) keeper: Option<Keeper>,
 }
 
 struct Partition {
@@ -115,6 +120,8 @@ struct Partition {
     last: Option<Offset>,
     next: Option<Offset>,
     committed: Option<Offset>,
+    /// Whether its keys live on its own shard, as their records do not tell them.
+    home: bool,
 }
 
 /// A micro-batch that is done: its partition, and its number there.
@@ -137,9 +144,6 @@ struct Running {
     /// A plan that takes over one record too late, by a defect.
     late: Option<Arc<ClassPlan>>,
 }
-
-/// Longest pause after a source failed.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 impl Driver {
     /// Drives the source to its end.
@@ -169,6 +173,9 @@ impl Driver {
 impl Running {
     fn run(mut self) -> Ended {
         let mut failures = 0;
+        if let Err(error) = self.go_on() {
+            return self.fail(error);
+        }
         loop {
             if self.take_control() {
                 break;
@@ -189,7 +196,9 @@ impl Running {
                     if std::mem::take(&mut failures) > 0 {
                         tracing::info!(source = %self.driver.name, "the source works again");
                     }
-                    batches.into_iter().for_each(|batch| self.hand_over(batch));
+                    if let Err(error) = self.hand_over_all(batches) {
+                        return self.fail(error);
+                    }
                 }
                 Ok(Polled::End) => break,
                 Err(error) if error.retry => {
@@ -197,12 +206,13 @@ impl Running {
                     failures += 1;
                     let pause = backoff(failures);
                     tracing::warn!(source = %self.driver.name, %error, ?pause, "the source failed; trying again");
-                    self.take_done(pause);
+                    if self.waits(pause) {
+                        break;
+                    }
                 }
                 Err(error) => {
                     self.driver.metrics.poll_errors.increment(1);
-                    self.finish();
-                    return Ended::Failed(error);
+                    return self.fail(error);
                 }
             }
         }
@@ -268,16 +278,6 @@ impl Running {
         // Nobody waits for the answer when the caller has gone; the switch stands all the same.
         let _ = switched.send(positions.collect());
         self.tell_drained();
-    }
-
-    fn replay(&mut self, Replay { partition, record, done }: Replay) {
-        let Some(place) = self.by_local.get(&partition).copied() else {
-            let _ = done.send(Err(format!("partition {partition} is not read by this process")));
-            return;
-        };
-        let (bytes, parts) = (record.payload.len(), self.split_raw(place, vec![record]));
-        let token = self.deliver(place, parts, 1, bytes, None);
-        self.replaying.push(((token.partition, token.number), done));
     }
 
     fn tell_drained(&mut self) {
@@ -353,135 +353,31 @@ impl Running {
         let number = self.driver.partition_numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let index = PartitionIndex(number);
         let in_flight = InFlight::default();
-        self.partitions.push(Partition { local, index, in_flight, last: None, next: None, committed: None });
+        self.partitions.push(Partition {
+            local,
+            index,
+            in_flight,
+            last: None,
+            next: None,
+            committed: None,
+            home: false,
+        });
         let place = self.partitions.len() - 1;
         self.by_local.insert(local, place);
         self.by_index.insert(index, place);
         place
     }
 
-    fn hand_over(&mut self, batch: Batch) {
-        let place = self.partition(batch.partition);
-        match batch.records {
-            Records::Rows(mut records) if self.late.is_some() => {
-                let rest = records.split_off(1);
-                let plan = self.late.take();
-                self.hand_over(Batch { partition: batch.partition, records: Records::Rows(records) });
-                self.driver.plan = plan.expect("it was just there");
-                self.hand_over(Batch { partition: batch.partition, records: Records::Rows(rest) });
-            }
-            Records::Rows(records) => {
-                let Some(last) = records.last().map(|record| record.offset) else { return };
-                self.partitions[place].reached(last);
-                let bytes = records.iter().map(rows_bytes).sum();
-                let count = records.len();
-                let shards = self.driver.shards.len();
-                let parts = split(records, shards, |record| shard_of(&record.key, shards));
-                let parts = parts.into_iter().map(|records| records.map(Delivered::Rows)).collect();
-                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)));
-            }
-            Records::Raw(records) => {
-                let Some(last) = records.last().map(|record| record.offset) else { return };
-                self.partitions[place].reached(last);
-                let bytes = records.iter().map(|record| record.payload.len()).sum();
-                let count = records.len();
-                let parts = self.split_raw(place, records);
-                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)));
-            }
-            Records::Tick(now) => {
-                let last = self.partitions[place].last.unwrap_or(Offset(-1));
-                let cause = Cause { offset: last, row: u32::MAX };
-                self.tell_all_shards(place, |_| Delivered::Tick(now, cause));
-            }
+    /// The source cannot go on: what it brought has its effect all the same.
+    fn fail(self, error: SourceError) -> Ended {
+        let name = Arc::clone(&self.driver.name);
+        if let Ended::Unsaved(unsaved) = self.finish() {
+            tracing::error!(source = %name, error = %unsaved, "the states of keys are lost");
         }
+        Ended::Failed(error)
     }
 
-    fn token(
-        &mut self,
-        place: usize,
-        parts: usize,
-        records: usize,
-        bytes: usize,
-        then: Option<Offset>,
-    ) -> Arc<BatchToken> {
-        let revision = self.driver.plan.revision;
-        self.records += records;
-        self.bytes += bytes;
-        let partition = &mut self.partitions[place];
-        let now = self.driver.clock.monotonic();
-        let number = partition.in_flight.leave(revision, records, bytes, now, then);
-        let (source, local) = (&self.driver.name, partition.local);
-        let revision = revision.0;
-        let span =
-            tracing::debug_span!(parent: None, "batch", %source, partition = local, number, records, bytes, revision);
-        let done = self.done.0.clone();
-        Arc::new(BatchToken {
-            source: Arc::clone(&self.driver.name),
-            partition: partition.index,
-            source_partition: partition.local,
-            number,
-            parts: AtomicU32::new(u32::try_from(parts).expect("few shards")),
-            finished: Box::new(move |partition, number| {
-                // The driver has gone only after a failure; nobody counts then.
-                let _ = done.try_send((partition, number));
-            }),
-            dead_letters: Arc::clone(&self.driver.dead_letters),
-            metrics: Arc::clone(&self.driver.metrics),
-            span,
-        })
-    }
-
-    /// Records to decode, by shard: that of the key where the record tells it, else the partition's home.
-    fn split_raw(&self, place: usize, records: Vec<RawRecord>) -> Vec<Option<Delivered>> {
-        let shards = self.driver.shards.len();
-        let home = place % shards;
-        let parts = split(records, shards, |record: &RawRecord| {
-            let key = self.driver.decoder.as_ref().and_then(|decoder| decoder.key(record));
-            key.map_or(home, |key| shard_of(key, shards))
-        });
-        parts.into_iter().map(|records| records.map(Delivered::Raw)).collect()
-    }
-
-    /// Hands the parts of a micro-batch to the shards; `then` is the position that is reached with it.
-    fn deliver(
-        &mut self,
-        place: usize,
-        parts: Vec<Option<Delivered>>,
-        records: usize,
-        bytes: usize,
-        then: Option<Offset>,
-    ) -> Arc<BatchToken> {
-        let count = parts.iter().flatten().count();
-        let token = self.token(place, count, records, bytes, then);
-        for (shard, what) in parts.into_iter().enumerate() {
-            if let Some(what) = what {
-                self.send(shard, place, &token, what);
-            }
-        }
-        token
-    }
-
-    fn tell_all_shards(&mut self, place: usize, what: impl Fn(usize) -> Delivered) {
-        let shards = self.driver.shards.len();
-        let token = self.token(place, shards, 1, 0, None);
-        (0..shards).for_each(|shard| self.send(shard, place, &token, what(shard)));
-    }
-
-    fn send(&mut self, shard: usize, place: usize, token: &Arc<BatchToken>, what: Delivered) {
-        let delivery = Delivery {
-            part: Part::counted(Arc::clone(token)),
-            plan: Arc::clone(&self.driver.plan),
-            chain: u32::try_from(place).expect("few partitions"),
-            what,
-        };
-        self.pace.sent(shard);
-        if let Err(error) = self.driver.shards[shard].try_send(delivery) {
-            tracing::error!(shard, %error, "a shard did not take a micro-batch; aborting so that it is read again");
-            std::process::abort();
-        }
-    }
-
-    /// Waits for what is in flight, commits it, and closes the source.
+    /// Waits for what is in flight, saves the states, commits, and closes the source.
     fn finish(mut self) -> Ended {
         self.driver.source.pause(true);
         while self.partitions.iter().any(|partition| !partition.in_flight.is_empty()) {
@@ -493,11 +389,14 @@ impl Running {
             }
         }
         self.tell_drained();
+        let saved = self.save();
         let committed = self.commit(true);
         let closed = self.driver.source.close();
-        match committed.and(closed) {
-            Ok(()) => Ended::Finished,
-            Err(error) => Ended::Failed(error),
+        let told = committed.and(closed);
+        match (saved.and_then(|saved| if saved && told.is_ok() { self.told() } else { Ok(()) }), told) {
+            (Ok(()), Ok(())) => Ended::Finished,
+            (Ok(()), Err(error)) => Ended::Failed(error),
+            (Err(error), _) => Ended::Unsaved(error),
         }
     }
 
@@ -523,11 +422,4 @@ impl Partition {
     fn next_committed(&mut self, next: Option<Offset>) {
         self.committed = next.or(self.committed);
     }
-}
-
-/// Doubles from 100 ms, with jitter from the count itself: drivers of several sources do not fail in step for long.
-fn backoff(failures: u32) -> Duration {
-    let base = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10).saturating_sub(1));
-    let jitter = Duration::from_millis(u64::from(failures.wrapping_mul(37) % 50));
-    (base + jitter).min(BACKOFF_MAX)
 }

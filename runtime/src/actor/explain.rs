@@ -176,7 +176,7 @@ impl KeyLook {
         self.quarantined = cell.health.quarantined(key);
         self.last_failure = cell.health.last_failure(key).map(str::to_owned);
         self.has_artifact = cell.member(key, revision).is_some();
-        self.aligned = cell.align.get(&key).map(super::align::KeyAlign::look).unwrap_or_default();
+        self.aligned = cell.align.get(&key).map(crate::state::KeyAlign::look).unwrap_or_default();
         let slot = |from: From, element| PlanNeed { from, element, kind: NeedKind::Optional, in_row: true };
         let element = crate::words::ElementType::F64;
         let taken = node.takes.iter().map(|(_, number)| slot(From::Slot(*number), element));

@@ -1,12 +1,12 @@
 //! The panic rule: an error or panic ends a node's work on one row of one key; earlier rows stand, the state is as
 //! before the row, later rows go on. After too many, the node is quarantined for the key.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustc_hash::FxHashMap;
 
 use crate::defect::{self, Defect};
+use crate::state::KeyHealth;
 use crate::topology::scorer;
 use crate::traits::{AnyOperator, AnyTable, Digest, Model, Outputs, RowError, Rows};
 use crate::words::{KeyIndex, Revision, Time};
@@ -65,20 +65,6 @@ pub(crate) struct RowFailure {
 #[derive(Debug, Default)]
 pub(crate) struct Health(FxHashMap<KeyIndex, KeyHealth>);
 
-#[derive(Debug, Default)]
-struct KeyHealth {
-    /// The artifact that failed; another one begins with a clean record.
-    artifact: Option<Digest>,
-    /// The revision that had ended the node's quarantines last, when it failed.
-    resumed: Option<Revision>,
-    /// Rows since the first failure that is remembered.
-    rows: u64,
-    failed: VecDeque<u64>,
-    quarantined: bool,
-    /// Why it failed last.
-    reason: String,
-}
-
 impl Health {
     /// Whether the node is quarantined for the key.
     #[inline]
@@ -120,6 +106,17 @@ impl Health {
     /// Why the node failed for the key last, while its failures are remembered.
     pub(crate) fn last_failure(&self, key: KeyIndex) -> Option<&str> {
         self.0.get(&key).map(|health| health.reason.as_str())
+    }
+
+    /// What is remembered of a key, to be saved.
+    pub(crate) fn of(&self, key: KeyIndex) -> Option<&KeyHealth> {
+        self.0.get(&key)
+    }
+
+    /// Goes on with what was saved of a key. Revisions may be numbered anew since: the next `resume` ends its quarantine.
+    pub(crate) fn restore(&mut self, key: KeyIndex, health: KeyHealth, resumed: Revision) {
+        let resumed = health.resumed.map(|_| resumed);
+        self.0.insert(key, KeyHealth { resumed, ..health });
     }
 
     /// Keys that the node is quarantined for.

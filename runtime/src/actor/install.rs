@@ -224,6 +224,13 @@ impl Installer {
         Some(node.cell)
     }
 
+    /// The place of a running node's state.
+    pub(crate) fn place(&self, node: &PlanNode) -> Option<u32> {
+        let identity = (node.name.clone(), node.born);
+        let nodes = if node.node.only_key().is_some() { &self.key_nodes } else { &self.class_nodes };
+        nodes.get(&identity).map(|node| node.cell)
+    }
+
     /// How many actors there are.
     pub(crate) fn actors(&self) -> usize {
         self.class_nodes.len() + self.key_nodes.len()

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::state::{AxisClock, Waiting};
 use crate::traits::source::{RowsRecord, absent};
 use crate::words::{Cause, Column, Span, Time};
 
@@ -66,22 +67,6 @@ impl IntakeCounts {
         self.ahead += other.ahead;
         self.refused += other.refused;
     }
-}
-
-/// The clock of one axis of a key, and its rows that wait to be sorted in.
-#[derive(Debug)]
-pub(crate) struct AxisClock {
-    released: Time,
-    newest: Time,
-    waiting: Option<Box<Waiting>>,
-}
-
-/// Rows in order of time.
-#[derive(Debug)]
-struct Waiting {
-    times: Vec<Time>,
-    /// A column of one row for each stream, for each time.
-    rows: Vec<Vec<Column>>,
 }
 
 /// Rows that come in: of a record as they stand, or put together.

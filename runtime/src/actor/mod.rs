@@ -11,6 +11,7 @@ mod gather;
 mod guard;
 mod install;
 pub(crate) mod intake;
+pub(crate) mod keeper;
 mod launch;
 pub(crate) mod ledger;
 mod loops;
@@ -19,9 +20,9 @@ mod node;
 mod output;
 mod pace;
 mod rows_in;
+pub(crate) mod saving;
 pub(crate) mod shard;
 mod sink;
-mod split;
 pub(crate) mod tally;
 mod whole;
 

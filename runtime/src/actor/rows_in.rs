@@ -6,9 +6,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::gather::{Gathering, Record};
-use super::intake::{AxisClock, BadRow, Piece, Refused};
+use super::intake::{BadRow, Piece, Refused};
 use super::shard::{Delivery, Shard};
 use crate::prefetch::prefetch;
+use crate::state::AxisClock;
 use crate::topology::bits::Bits;
 use crate::traits::sink::DeadLetter;
 use crate::traits::source::{RawRecord, RowsRecord};
@@ -117,7 +118,7 @@ impl Shard {
             self.refuse_rows(delivery, record, reason);
             return None;
         }
-        Some(self.meet(delivery, &record.key))
+        Some(self.meet(&delivery.plan, delivery.chain, &record.key))
     }
 
     fn refuse_rows(&mut self, delivery: &Delivery, record: &RowsRecord, reason: String) {

@@ -12,10 +12,11 @@ use super::cell::Shared;
 use super::frame::{Flush, InstalledKey};
 use super::gather::Gathering;
 use super::install::Installer;
-use super::intake::{AxisClock, IntakeCounts, IntakePolicy};
+use super::intake::{IntakeCounts, IntakePolicy};
 use super::ledger::Part;
 use super::node::AbortOnPanic;
 use super::tally::Tally;
+use crate::state::{AxisClock, KeyRecord};
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
 use crate::topology::plan::ClassPlan;
@@ -99,6 +100,8 @@ pub(crate) enum Delivered {
     Tick(Time, Cause),
     /// A plan ends: what waits in nodes that do not continue is let go.
     Flush(Arc<Flush>),
+    /// What was saved of keys of the partition; the first that comes of it.
+    Restore(Vec<KeyRecord>),
 }
 
 impl Message for Delivery {
@@ -160,6 +163,11 @@ impl Shard {
             Delivered::Tick(now, cause) => {
                 let (now, cause) = (*now, *cause);
                 self.all_keys(&delivery, Some((now, cause)), None);
+                false
+            }
+            Delivered::Restore(records) => {
+                let records = std::mem::take(records);
+                self.restore(&delivery.plan, delivery.chain, records);
                 false
             }
             Delivered::Flush(flush) => {
@@ -238,17 +246,17 @@ impl Shard {
     }
 
     /// A key speaks for the first time.
-    pub(super) fn meet(&mut self, delivery: &Delivery, name: &Key) -> KeyIndex {
+    pub(super) fn meet(&mut self, plan: &ClassPlan, chain: u32, name: &Key) -> KeyIndex {
         let key = KeyIndex(u32::try_from(self.keys.len()).expect("fewer than 2^32 keys"));
         self.index.insert(name.clone(), key);
         self.shared.keys.borrow_mut().push(name.clone());
         self.keys.push(KeyEntry {
-            partition: delivery.chain,
+            partition: chain,
             axes: SmallVec::new(),
             ticked: Time::MIN,
             own: Vec::new(),
             own_tickets: SmallVec::new(),
-            attributes: (delivery.plan.base.revision, delivery.plan.base.attributes.of(name)),
+            attributes: (plan.base.revision, plan.base.attributes.of(name)),
             mask: None,
             like: None,
         });

@@ -18,6 +18,7 @@ use crate::actor::explain::{Look, Looked};
 use crate::explain::{Explanation, Question};
 use crate::in_process::{Subscription, subscription};
 use crate::runtime::SourceThread;
+use crate::state::{RestoreReport, StateError};
 use crate::supervisor::{Applied, ClassState, DeployError, Deployment};
 use crate::topology::build::IntoAsk;
 use crate::topology::plan::ClassPlan;
@@ -124,6 +125,9 @@ pub enum RunError {
     /// A source cannot go on.
     #[error("a source failed: {0}")]
     Source(#[from] SourceError),
+    /// Everything has had its effect, but the states of keys are lost: the next start begins without.
+    #[error("the states of keys were not saved, so that the next start begins without: {0}")]
+    State(#[from] StateError),
     /// A source's thread panicked.
     #[error("a source panicked")]
     Panic,
@@ -189,6 +193,14 @@ impl Handle {
     /// The classes whose topologies run.
     pub async fn classes(&self) -> Vec<Class> {
         self.0.state().classes.keys().cloned().collect()
+    }
+
+    /// What became of the saved state of each class, where states are kept. A partition's state waits until the source
+    /// has the partition.
+    pub fn restored(&self) -> Vec<RestoreReport> {
+        let state = self.0.state();
+        let reports = state.classes.values().filter_map(|class| class.doors.restored.as_ref());
+        reports.map(|report| report.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
     }
 
     /// The plan of a class, as a value.
@@ -267,6 +279,7 @@ impl Handle {
             match thread.join() {
                 Ok(Ended::Finished) => {}
                 Ok(Ended::Failed(error)) => return Err(error.into()),
+                Ok(Ended::Unsaved(error)) => return Err(error.into()),
                 Err(_) => return Err(RunError::Panic),
             }
         }

@@ -69,6 +69,14 @@ impl Disk for SystemDisk {
 /// Those of the system; the file is then the old one or the new one.
 pub fn put(disk: &dyn Disk, aside: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     disk.write(aside, bytes)?;
+    place(disk, aside, path)
+}
+
+/// Puts a file in place that is written already: made durable, renamed, and the name made durable.
+///
+/// # Errors
+/// As [`put`].
+pub fn place(disk: &dyn Disk, aside: &Path, path: &Path) -> io::Result<()> {
     disk.sync(aside)?;
     disk.rename(aside, path)?;
     match path.parent() {

@@ -1,8 +1,8 @@
 //! What the supervisor keeps of a class that runs.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
 
 use actix::Addr;
 
@@ -12,6 +12,7 @@ use super::node_state::NodeState;
 use crate::actor::driver::Control;
 use crate::actor::shard::Shard;
 use crate::metrics::ClassMetrics;
+use crate::state::RestoreReport;
 use crate::topology::declared::Declared;
 use crate::topology::plan::{ClassPlan, PlanNode};
 use crate::traits::{Clock, Decode};
@@ -49,6 +50,8 @@ pub(crate) struct Doors {
     pub(crate) decoder: Option<Arc<dyn Decode>>,
     pub(crate) metrics: Arc<ClassMetrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What became of the saved state, where one is kept.
+    pub(crate) restored: Option<Arc<Mutex<RestoreReport>>>,
 }
 
 impl ClassState {

@@ -237,10 +237,17 @@ impl Node {
     /// Everything that its state depends on, as text: operator, parameters, needs, provides, rows and keys, but not
     /// artifact, members, priority or pending.
     pub fn content(&self) -> String {
+        match &self.work {
+            Work::Operator(operator) => format!("{} of state v{}", self.identity(), operator.state_version()),
+            _ => self.identity(),
+        }
+    }
+
+    /// The same without the version of the operator's state: a node that is the same with another version cannot read
+    /// what it has saved.
+    pub fn identity(&self) -> String {
         let work = match &self.work {
-            Work::Operator(operator) => {
-                format!("{} {} v{}", operator.name(), operator.parameters(), operator.state_version())
-            }
+            Work::Operator(operator) => format!("{} {}", operator.name(), operator.parameters()),
             Work::Sensor { raw, clean } => format!("sensor of {raw} {}", clean.parameters()),
             Work::Model(_) => "model".to_owned(),
             Work::Family(_) => "family".to_owned(),

@@ -150,6 +150,8 @@ pub trait AnyTable: Any {
     fn bytes(&self) -> usize;
     /// The state of a key as bytes (bincode, standard configuration); `None` when it has none.
     fn encode(&self, key: KeyIndex) -> Option<Vec<u8>>;
+    /// The state of a key for people to look at; `None` when it has none, or cannot be shown so.
+    fn show(&self, key: KeyIndex) -> Option<serde_json::Value>;
     /// Reads what [`AnyTable::encode`] wrote.
     ///
     /// # Errors
@@ -256,6 +258,10 @@ impl<S: Clone + Serialize + DeserializeOwned + 'static> AnyTable for Table<S> {
         let state = self.slot(key)?;
         // A state that cannot be written is a defect of the operator, found by its first graceful stop.
         Some(bincode::serde::encode_to_vec(state, bincode::config::standard()).expect("a state can be serialised"))
+    }
+
+    fn show(&self, key: KeyIndex) -> Option<serde_json::Value> {
+        serde_json::to_value(self.slot(key)?).ok()
     }
 
     fn decode(&mut self, key: KeyIndex, bytes: &[u8]) -> Result<(), String> {

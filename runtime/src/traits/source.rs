@@ -142,6 +142,26 @@ pub trait Source: Send + 'static {
     /// [`SourceError`] says whether to try again.
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError>;
 
+    /// The state of a partition's keys has everything before `next`: the source begins there, if it can choose; said
+    /// before the first poll. Whether it will.
+    ///
+    /// # Errors
+    /// When that place cannot be.
+    fn go_on_at(&mut self, _partition: u32, _next: Offset) -> Result<bool, SourceError> {
+        Ok(false)
+    }
+
+    /// Where it began to read a partition, as soon as that is known. A source that does not say begins at the first record
+    /// that it brings.
+    fn began_at(&self, _partition: u32) -> Option<Offset> {
+        None
+    }
+
+    /// Whether a partition that it has read is still its own, so that nobody else has read on since.
+    fn holds(&self, _partition: u32) -> bool {
+        true
+    }
+
     /// Stops or goes on reading. A source that is paused is not polled.
     fn pause(&mut self, _paused: bool) {}
 

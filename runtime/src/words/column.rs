@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::column_mut::ColumnMut;
@@ -10,7 +11,7 @@ use super::element::{ElementType, Value};
 use crate::prefetch::prefetch;
 
 /// The values of one stream, a row each.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Column {
     /// Of `f32`.
     F32(Vec<f32>),

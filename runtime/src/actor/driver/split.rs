@@ -1,14 +1,14 @@
-//! Which shard takes a record.
+//! Micro-batches cut by shard.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, BuildHasherDefault};
 
 use rustc_hash::FxHasher;
 
-use crate::traits::source::RowsRecord;
+use crate::traits::RowsRecord;
 
 /// The shard of a key: by a hash that is the same in every run.
-pub(super) fn shard_of(key: &str, shards: usize) -> usize {
+pub(crate) fn shard_of(key: &str, shards: usize) -> usize {
     if shards == 1 {
         return 0;
     }
@@ -17,9 +17,10 @@ pub(super) fn shard_of(key: &str, shards: usize) -> usize {
     ((hash >> 32) as usize) % shards
 }
 
-/// Records by shard, each with its own in order; `None` where a shard has none.
-pub(super) fn split<R>(records: Vec<R>, shards: usize, shard: impl Fn(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
+pub(super) fn split<R>(records: Vec<R>, shards: usize, mut shard: impl FnMut(&R) -> usize) -> Vec<Option<VecDeque<R>>> {
     if shards == 1 {
+        // All go to one; the first tells what kind they are.
+        records.first().into_iter().for_each(|record| _ = shard(record));
         return vec![Some(records.into())];
     }
     let mut parts: Vec<VecDeque<R>> =
