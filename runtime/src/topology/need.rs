@@ -39,6 +39,15 @@ impl Need {
     pub fn is_direct(&self) -> bool {
         self.kind.is_direct()
     }
+
+    /// What an operator knows it by: see [`Operator::wire`](crate::traits::Operator::wire).
+    pub(crate) fn called(&self) -> String {
+        match &self.kind {
+            NeedKind::Required | NeedKind::Optional => self.name.to_string(),
+            NeedKind::Previous { .. } => format!("previous({})", self.name),
+            NeedKind::Attribute => format!("@{}", self.name),
+        }
+    }
 }
 
 impl NeedKind {
