@@ -19,6 +19,11 @@ mod scalar;
 mod tests;
 mod typed;
 
+/// The names of all functions.
+pub fn functions() -> impl Iterator<Item = &'static str> {
+    function::Function::names()
+}
+
 pub use error::ExprError;
 pub use lexer::LENGTH_MAX;
 pub use operator::{Expr, expr, from_parameters};
