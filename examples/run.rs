@@ -127,8 +127,9 @@ fn kafka() {
 fn serve() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("serve.registry");
     let _ = std::fs::remove_dir_all(&folder); // what an earlier run left
-    let mut child = example("serve").args(["127.0.0.1:0", &folder.to_string_lossy()]);
-    let mut child = child.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut command = example("serve");
+    command.args(["127.0.0.1:0", &folder.to_string_lossy()]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
     let token = lines.next().and_then(|line| line.strip_prefix("token ").map(str::to_owned)).expect("a token");
     let url = lines.next().and_then(|line| line.strip_prefix("serving on ").map(str::to_owned)).expect("an address");

@@ -375,7 +375,7 @@ fn with_field(field: &str) -> String {
         "operator = { rolling = { rows = 1 } }",
     ];
     let name = |field: &str| field.split(' ').next().map(str::to_owned);
-    let run = matches!(name(field).as_deref(), Some("sensor" | "model"));
+    let run = matches!(name(field).as_deref(), Some("sensor" | "model" | "expr"));
     let kept = defaults.into_iter().filter(|default| {
         let sensor_has_none = name(field).as_deref() == Some("sensor") && default.starts_with("needs");
         name(default) != name(field) && !(run && default.starts_with("operator")) && !sensor_has_none

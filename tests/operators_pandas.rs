@@ -1,5 +1,5 @@
 //! Operators compute what pandas computes, within 1e-9 relative: rolling and tumbling statistics, lags, differences,
-//! exponential means; alarms are as a plain loop says.
+//! exponential means, expressions; alarms are as a plain loop says.
 //!
 //! The streams and pandas' results are written by tests/operators/reference.py.
 
@@ -59,16 +59,26 @@ fn column(element: ElementType, values: &Json) -> Column {
     column
 }
 
-fn operator(name: &str, parameters: &Json, needs: &[ElementType], provides: &[ElementType]) -> Arc<dyn AnyOperator> {
+fn operator(
+    name: &str,
+    parameters: &Json,
+    needs: &[(String, ElementType)],
+    provides: &[ElementType],
+) -> Arc<dyn AnyOperator> {
     let (_, make) = OPERATORS.iter().find(|(known, _)| *known == name).expect("the script names known operators");
-    make(parameters, needs, provides).unwrap_or_else(|error| panic!("{name} {parameters}: {error}"))
+    let types: Vec<ElementType> = needs.iter().map(|(_, element)| *element).collect();
+    let mut made = make(parameters, &types, provides).unwrap_or_else(|error| panic!("{name} {parameters}: {error}"));
+    let named: Vec<_> = provides.iter().map(|element| ("out".to_owned(), *element)).collect();
+    Arc::get_mut(&mut made).expect("nobody else has it").wire(needs, &named);
+    made.check(&types, provides).unwrap_or_else(|error| panic!("{name} {parameters}: {error}"));
+    made
 }
 
 /// Runs an operator in calls of several sizes; a tick long after the last row closes what is open.
 fn run(
     operator: &dyn AnyOperator,
     at: &[Time],
-    stream: &Column,
+    streams: &[Column],
     provides: &[ElementType],
 ) -> (Option<Vec<Time>>, Vec<Column>) {
     let mut table = operator.table(true);
@@ -78,7 +88,7 @@ fn run(
     let (mut first, mut calls) = (0, CALLS.iter().cycle());
     while first < at.len() {
         let call = first..at.len().min(first + calls.next().expect("a cycle"));
-        let needs = [stream.rows(call.clone())];
+        let needs: Vec<_> = streams.iter().map(|stream| stream.rows(call.clone())).collect();
         let rows = Rows::new(&at[call.clone()], &needs);
         let mut out = match operator.own_rows() {
             true => Outputs::own(&mut columns, &mut own, 0),
@@ -118,14 +128,17 @@ fn close(got: &Column, expected: &Column) -> Result<(), String> {
 
 /// Compares one case, with these parameters instead of its own if any; every difference is one text.
 fn compare(recorded: &Json, case: &Json, parameters: Option<&Json>) -> Vec<String> {
-    let stream = &recorded["streams"][case["stream"].as_str().expect("a name")];
-    let needs = [element(&stream["element"])];
+    let of = |name: &str| &recorded["streams"][name];
+    let first = case["stream"].as_str().expect("a name");
+    let also = case["also"].as_array().into_iter().flatten().map(|name| name.as_str().expect("a name"));
+    let names: Vec<&str> = std::iter::once(first).chain(also).collect();
+    let needs: Vec<_> = names.iter().map(|name| ((*name).to_owned(), element(&of(name)["element"]))).collect();
     let provides: Vec<ElementType> = list(&case["provides"]).iter().map(element).collect();
     let parameters = parameters.unwrap_or(&case["parameters"]);
     let name = case["operator"].as_str().expect("a name");
     let operator = operator(name, parameters, &needs, &provides);
-    let values = column(needs[0], &stream["values"]);
-    let (own, columns) = run(&*operator, &times(&stream["times"]), &values, &provides);
+    let values: Vec<Column> = needs.iter().map(|(name, element)| column(*element, &of(name)["values"])).collect();
+    let (own, columns) = run(&*operator, &times(&of(first)["times"]), &values, &provides);
 
     let label = |what: &str| format!("{name} {parameters} of {}, {what}", case["stream"]);
     let mut wrong = Vec::new();
@@ -165,12 +178,19 @@ fn an_operator_that_is_slightly_wrong_is_caught() {
         ("diff", "rows", json!(2)),
         ("ewma", "alpha", json!(0.100_000_1)),
         ("threshold", "below", json!(46)),
+        ("expr", "", json!("steady / far * 100 - 3.500001")),
+        ("expr", "", json!("far / steady * 100 - 3.5")),
     ] {
+        let whole = parameter.is_empty();
         let cases = list(&recorded["cases"]).iter();
-        let case = cases.filter(|case| case["operator"] == name).find(|case| !case["parameters"][parameter].is_null());
-        let case = case.expect("a case has this parameter");
+        let has = |case: &&Json| whole || !case["parameters"][parameter].is_null();
+        let case = cases.filter(|case| case["operator"] == name).find(has).expect("a case has this parameter");
         let mut parameters = case["parameters"].clone();
-        parameters[parameter] = value;
+        if whole {
+            parameters = value;
+        } else {
+            parameters[parameter] = value;
+        }
         let wrong = compare(&recorded, case, Some(&parameters));
         assert!(!wrong.is_empty(), "{name} with {parameters} was not caught");
     }

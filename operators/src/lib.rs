@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod console;
 pub mod ewma;
+pub mod expr;
 mod failure;
 pub mod file;
 #[cfg(feature = "kafka")]

@@ -14,9 +14,10 @@ pub type FromParameters =
     fn(&serde_json::Value, &[ElementType], &[ElementType]) -> Result<Arc<dyn AnyOperator>, String>;
 
 /// By name, in alphabetical order.
-pub const OPERATORS: [(&str, FromParameters); 6] = [
+pub const OPERATORS: [(&str, FromParameters); 7] = [
     ("diff", crate::lag::diff_from_parameters),
     ("ewma", crate::ewma::from_parameters),
+    ("expr", crate::expr::from_parameters),
     ("lag", crate::lag::lag_from_parameters),
     ("rolling", crate::rolling::from_parameters),
     ("threshold", crate::threshold::from_parameters),

@@ -1,6 +1,7 @@
 //! Random cases, each a function of its seed.
 
 mod changes;
+mod expression;
 mod log;
 mod maker;
 mod nodes;

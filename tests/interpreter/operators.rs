@@ -84,6 +84,10 @@ impl Operator for Mix {
         false
     }
 
+    fn row_by_row(&self) -> bool {
+        true
+    }
+
     fn run(&self, _state: &mut (), rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
         for row in 0..rows.len() {
             let sum = mixed(rows, row, self.salt);

@@ -3,7 +3,7 @@
 Usage: python tests/operators/reference.py [FOLDER]    (default target/operators)
 
 The file operators.json has `streams` (times in µs, values, null for missing) and `cases`: an operator as a manifest
-names it, its parameters and types, the stream it reads, and for each provided stream the values that pandas gives.
+names it, its parameters and types, the streams it reads, and for each provided stream the values that pandas gives.
 Operators with rows of their own also have the `times` of these rows.
 """
 import json
@@ -113,6 +113,30 @@ def cases(recorded):
             yield "diff", {"rows": rows}, stream, [recorded[stream][1].diff(rows)], None
 
 
+# What it provides, the expression, and the same for pandas.eval where it is written otherwise there.
+EXPRESSIONS = [
+    ("f64", "steady / far * 100 - 3.5", None),
+    ("f64", "(steady - 20) * (steady + 0.25) / (far % 7 + 1)", None),
+    ("f64", "sqrt(abs(steady - 50)) + sin(steady) * cos(far / 1000) - tanh(steady / 100) + 3", None),
+    ("f64", "exp(-steady / 50) + log(far) + floor(steady) - ceil(steady / 7)", None),
+    ("f64", "pow(steady / 50, 1.5) * -2", "(steady / 50) ** 1.5 * -2"),
+    ("f64", "holes * 2 + steady - holes / 3", None),
+    ("f64", "f64(whole) / 3 + f64(narrow)", "whole / 3 + narrow"),
+    ("i64", "whole + 3 * whole - 7 % 4", None),
+    ("bool", "steady > 50 and far < 1000052 or not steady >= 45", None),
+    ("bool", "(whole > 5000) == (steady > 50)", None),
+    ("bool", "coalesce(labels, '-') == 'high' and steady != 50", "labels == 'high' and steady != 50"),
+]
+
+
+def evaluated(recorded):
+    values = {name: series for name, (_, series) in recorded.items()}
+    for element, text, other in EXPRESSIONS:
+        read = [name for name in recorded if name in text]
+        result = pd.eval(other or text, engine="python", local_dict=values)
+        yield element, text, read, result
+
+
 def plain(values):
     """As JSON: null for what is missing."""
     return [None if value is None or value != value else getattr(value, "item", lambda: value)() for value in values]
@@ -146,6 +170,18 @@ def main():
             for operator, parameters, stream, results, times in cases(recorded)
         ],
     }
+    written["cases"] += [
+        {
+            "operator": "expr",
+            "parameters": text,
+            "stream": read[0],
+            "also": read[1:],
+            "provides": [element],
+            "times": None,
+            "expected": [plain(result)],
+        }
+        for element, text, read, result in evaluated(recorded)
+    ]
     (folder / "operators.json").write_text(json.dumps(written, allow_nan=False))
     print(f"{len(written['cases'])} cases by pandas {pd.__version__} in {folder}")
 

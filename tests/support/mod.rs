@@ -1,6 +1,7 @@
 //! What tests share: worlds that a test owns and that end with it.
 
 pub mod constants;
+pub mod expression;
 pub mod kafka;
 pub mod kafka_clients;
 mod kafka_tools;

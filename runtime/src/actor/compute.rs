@@ -77,6 +77,9 @@ impl<'f> NodeRun<'f> {
         let mut cell = cell.borrow_mut();
         let mut out = self.buffer();
         let mut whole = Whole::of(self);
+        if whole.as_ref().is_some_and(|whole| self.run_all(whole, &mut cell, &mut out)) {
+            return out.finish();
+        }
         for run in self.runs() {
             if self.only_run.is_none() {
                 self.look_ahead(run, &cell);

@@ -66,6 +66,11 @@ pub(crate) struct RowFailure {
 pub(crate) struct Health(FxHashMap<KeyIndex, KeyHealth>);
 
 impl Health {
+    /// Whether no failure of any key is remembered.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the node is quarantined for the key.
     #[inline]
     pub(crate) fn quarantined(&self, key: KeyIndex) -> bool {
@@ -232,7 +237,7 @@ pub(crate) fn tick(
     result
 }
 
-fn attempt(work: impl FnOnce() -> Result<(), RowError>) -> Result<(), String> {
+pub(crate) fn attempt(work: impl FnOnce() -> Result<(), RowError>) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.0),

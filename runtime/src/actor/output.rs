@@ -41,6 +41,11 @@ impl Buffer {
         Self { columns, rows: Rows::Built { axis: Axis::default(), own: OwnRows::default() } }
     }
 
+    /// Whether the outputs have a row for each row of this axis, for all keys.
+    pub(crate) fn is_on(&self, of: &Axis) -> bool {
+        matches!(&self.rows, Rows::Shared { axis, only_run: None } if std::ptr::eq(&**axis, of))
+    }
+
     /// Begins the rows of a key, which the node ran on: where their outputs begin in the columns.
     pub(crate) fn begin(&mut self, run: usize, times: &[Time], causes: &[Cause], emits: bool) -> usize {
         match &mut self.rows {

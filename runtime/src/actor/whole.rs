@@ -6,12 +6,13 @@ use smallvec::SmallVec;
 use super::cell::Cell;
 use super::compute::{NEEDS_ON_STACK, NodeRun};
 use super::frame::Axis;
+use super::guard;
 use super::output::Buffer;
 use crate::topology::need::NeedKind;
 use crate::topology::node::Missing;
 use crate::topology::plan::From;
 use crate::traits::Rows;
-use crate::words::{Column, ColumnRef, Value};
+use crate::words::{Column, ColumnRef, KeyIndex, Value};
 
 /// The needs of a node over a frame.
 ///
@@ -70,6 +71,27 @@ impl<'f> Whole<'f> {
 }
 
 impl<'f> NodeRun<'f> {
+    /// Runs all keys in one call, where an operator makes of a row what it makes of that row alone; `false` when they
+    /// have to be run key by key: something sets a key apart, or a row failed.
+    pub(super) fn run_all(&self, whole: &Whole<'f>, cell: &mut Cell, out: &mut Buffer) -> bool {
+        let Some(operator) = self.plan.operator.as_ref().filter(|operator| operator.row_by_row()) else { return false };
+        let apart = self.only_run.is_some() || !self.frame.own.is_empty() || !whole.constants.is_empty();
+        if apart || self.plan.paused() || !cell.health.is_clear() || !out.is_on(whole.axis) {
+            return false;
+        }
+        let Some(table) = &mut cell.table else { return false };
+        let rows = whole.axis.times.len();
+        let input = Rows::new(&whole.axis.times, &whole.columns);
+        let mut outputs = out.outputs(0, rows, false);
+        if guard::attempt(|| operator.run(table.as_mut(), KeyIndex(0), &input, &mut outputs)).is_err() {
+            outputs.undo(0..rows, 0);
+            return false;
+        }
+        cell.counts.rows += rows as u64;
+        cell.counts.computed += rows as u64;
+        true
+    }
+
     /// Runs a key; `false` when it has to go the long way: a node of its own stands in, or it lacks rows or an
     /// attribute.
     pub(super) fn run_whole(&self, run: usize, whole: &mut Whole<'f>, cell: &mut Cell, out: &mut Buffer) -> bool {

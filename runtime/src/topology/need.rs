@@ -40,9 +40,10 @@ impl Need {
         self.kind.is_direct()
     }
 
-    /// What it is called where a node's inputs are listed: `wear`, `previous(wear)`, `@site`.
+    /// What it is called where a node's inputs are listed, and what an operator knows it by
+    /// ([`Operator::wire`](crate::traits::Operator::wire)): `wear`, `previous(wear)`, `@site`.
     pub fn label(&self) -> String {
-        match self.kind {
+        match &self.kind {
             NeedKind::Required | NeedKind::Optional => self.name.to_string(),
             NeedKind::Previous { .. } => format!("previous({})", self.name),
             NeedKind::Attribute => format!("@{}", self.name),

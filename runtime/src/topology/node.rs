@@ -110,6 +110,19 @@ pub enum Work {
     },
 }
 
+impl Work {
+    /// Tells an operator what the streams of its node are called. One that several nodes share is not told.
+    pub(crate) fn wire(&mut self, needs: &[Need], provides: &[(StreamName, ElementType)]) {
+        if let Self::Operator(operator) = self
+            && let Some(operator) = Arc::get_mut(operator)
+        {
+            let needs: Vec<_> = needs.iter().map(|need| (need.label(), need.element)).collect();
+            let provides: Vec<_> = provides.iter().map(|(name, element)| (name.to_string(), *element)).collect();
+            operator.wire(&needs, &provides);
+        }
+    }
+}
+
 /// Models by key.
 #[derive(Clone, Default)]
 pub struct Family {
@@ -196,8 +209,9 @@ impl Node {
         kind: NodeKind,
         needs: Vec<Need>,
         provides: Vec<(StreamName, ElementType)>,
-        work: Work,
+        mut work: Work,
     ) -> Self {
+        work.wire(&needs, &provides);
         Self {
             id: id.into(),
             kind,

@@ -115,7 +115,7 @@ pub(super) fn suggest(name: &str, known: &[&str], kind: &str) -> String {
 const COMPARED_BYTES_MAX: usize = 200;
 
 /// The name that `name` was probably meant to be: at most a third of it is different.
-pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     if name.len() > COMPARED_BYTES_MAX {
         return None;
     }

@@ -18,6 +18,8 @@ pub trait AnyOperator: fmt::Debug + Send + Sync + 'static {
     fn parameters(&self) -> String;
     /// [`Operator::state_version`].
     fn state_version(&self) -> u32;
+    /// [`Operator::wire`].
+    fn wire(&mut self, needs: &[(String, ElementType)], provides: &[(String, ElementType)]);
     /// [`Operator::check`].
     ///
     /// # Errors
@@ -27,6 +29,8 @@ pub trait AnyOperator: fmt::Debug + Send + Sync + 'static {
     fn can_fail(&self) -> bool;
     /// [`Operator::own_rows`].
     fn own_rows(&self) -> bool;
+    /// [`Operator::row_by_row`], for an operator without state.
+    fn row_by_row(&self) -> bool;
     /// [`Operator::bytes`].
     fn bytes(&self) -> usize;
     /// An empty table for the states of this operator: of many keys, or of one.
@@ -73,6 +77,10 @@ impl<O: Operator> AnyOperator for O {
         Operator::state_version(self)
     }
 
+    fn wire(&mut self, needs: &[(String, ElementType)], provides: &[(String, ElementType)]) {
+        Operator::wire(self, needs, provides);
+    }
+
     fn check(&self, needs: &[ElementType], provides: &[ElementType]) -> Result<(), String> {
         Operator::check(self, needs, provides)
     }
@@ -83,6 +91,10 @@ impl<O: Operator> AnyOperator for O {
 
     fn own_rows(&self) -> bool {
         Operator::own_rows(self)
+    }
+
+    fn row_by_row(&self) -> bool {
+        size_of::<O::State>() == 0 && !Operator::own_rows(self) && Operator::row_by_row(self)
     }
 
     fn bytes(&self) -> usize {

@@ -35,6 +35,10 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
         1
     }
 
+    /// Is told the names and types of the needs and the provided streams of the node that it stands in, before
+    /// [`Operator::check`]. An attribute is called `@name`, and an earlier value `previous(name)`. Most do not care.
+    fn wire(&mut self, _needs: &[(String, ElementType)], _provides: &[(String, ElementType)]) {}
+
     /// Refuses needs and provides that it cannot work with.
     ///
     /// # Errors
@@ -58,6 +62,12 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
 
     /// Whether it makes rows of its own ([`Outputs::emit`]), as windows do, instead of one for each row it gets.
     fn own_rows(&self) -> bool {
+        false
+    }
+
+    /// Whether what it writes into a row depends on that row alone: not on its time, nor on the rows before it. It can
+    /// then get the rows of many keys in one call. Only asked of operators without state and rows of their own.
+    fn row_by_row(&self) -> bool {
         false
     }
 

@@ -11,12 +11,13 @@ use gristmill::words::{ElementType, Key, Span, StreamName, Value};
 use super::super::model::{Linear, family_node, model_node};
 use super::super::operators::{Fails, Fragile, Lag, Mix, Sum, Tumble, operator_node};
 use super::super::plan::Axis;
+use super::expression;
 use super::maker::{Known, Maker};
 
 impl Maker {
     /// A node, or the nodes of a loop, that read what is known.
     pub(super) fn some_nodes(&mut self) -> Vec<Node> {
-        let mut node = match self.random.weighted(&[14, 12, 8, 14, 12, 18, 12, 10]) {
+        let mut node = match self.random.weighted(&[14, 12, 8, 14, 14, 18, 12, 10, 5]) {
             0 => self.operator(|maker| Arc::new(Mix { salt: maker.random.between(-3, 9) })),
             1 => self.operator(|maker| Arc::new(Sum { scale: maker.random.between(1, 4) })),
             2 => self.operator(|maker| Arc::new(Lag { rows: maker.random.below(4) })),
@@ -32,6 +33,13 @@ impl Maker {
             }
             5 => self.model(),
             6 => return self.circle(),
+            8 => {
+                let mut node = self.operator(|_| Arc::new(Mix { salt: 0 }));
+                node.provides.truncate(1);
+                self.decorate(&mut node);
+                expression::put(&mut self.random, &mut node);
+                return vec![node];
+            }
             _ => match self.closure() {
                 Some(node) => node,
                 None => self.operator(|_| Arc::new(Mix { salt: 7 })),

@@ -77,9 +77,14 @@ impl Maker<'_> {
                 .map_err(|reason| Refusal::new(format!("the operator `{}` is refused: {reason}", shorten(name)), "")),
             Err(error) => Err(Refusal::new(format!("there is no {} `{}`", error.kind, error.name), error.advice)),
         };
-        let made = made.and_then(|work| match check(&work, &needs, &provides) {
-            Ok(()) => Ok(work),
-            Err(reason) => Err(Refusal::new(format!("the operator `{}` does not fit: {reason}", shorten(name)), "")),
+        let made = made.and_then(|mut work| {
+            work.wire(&manifest.needs, &manifest.provides);
+            match check(&work, &needs, &provides) {
+                Ok(()) => Ok(work),
+                Err(reason) => {
+                    Err(Refusal::new(format!("the operator `{}` does not fit: {reason}", shorten(name)), ""))
+                }
+            }
         });
         made.map_err(|refusal| self.refuse(manifest, refusal)).ok()
     }

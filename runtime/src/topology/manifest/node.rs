@@ -88,6 +88,9 @@ impl NodeManifest {
     }
 }
 
+/// The field whose text is the parameter of the operator that is registered under the same name.
+pub(super) const EXPR: &str = "expr";
+
 /// What a node of a manifest runs.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -124,6 +127,7 @@ impl Run {
     pub(super) fn field(&self) -> &'static str {
         match self {
             Self::Sensor { .. } => "sensor",
+            Self::Operator { name, .. } if name == EXPR => EXPR,
             Self::Operator { .. } => "operator",
             Self::Model(_) => "model",
             Self::Sink { .. } => "sink",

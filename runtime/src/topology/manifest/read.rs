@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::{Problems, Refusal};
 use super::fields::{Fields, kept, number, span, text, wrong};
-use super::node::{Lines, ModelManifest, NodeManifest, OutputName, Run};
+use super::node::{EXPR, Lines, ModelManifest, NodeManifest, OutputName, Run};
 use super::tree::{Kind, Tree, shorten};
 use super::{trial, words};
 use crate::topology::check;
@@ -23,8 +23,8 @@ pub const AS_OF_ROWS_MAX: usize = check::AS_OF_ROWS_MAX;
 /// The longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 200;
 
-const RUNS: [&str; 4] = ["sensor", "operator", "model", "sink"];
-const RUN_ADVICE: &str = "write one of `sensor`, `operator`, `model` and `sink`";
+const RUNS: [&str; 5] = ["sensor", "operator", EXPR, "model", "sink"];
+const RUN_ADVICE: &str = "write one of `sensor`, `operator`, `expr`, `model` and `sink`";
 
 /// What of a node is read before it is known what it runs.
 struct Wires {
@@ -47,7 +47,7 @@ pub(super) fn node(fields: &mut Fields<'_>, partial: bool, problems: &mut Proble
     let given_id = fields.name("id", "node", problems);
     let mut lines = Lines::default();
     lines.node = fields.line;
-    for field in ["needs", "provides", "sensor", "operator", "model", "sink", "asks", "keys"] {
+    for field in ["needs", "provides", "sensor", "operator", EXPR, "model", "sink", "asks", "keys"] {
         if let Some(entry) = fields.entry(field) {
             lines.set(field, entry.line);
         }
@@ -117,6 +117,11 @@ fn run(fields: &mut Fields<'_>, wires: &Wires, partial: bool, problems: &mut Pro
     match entry.name.as_str() {
         "sensor" => sensor(tree, &place, wires, problems),
         "operator" => operator(fields, tree, &place, problems),
+        EXPR => {
+            let model = is_model(fields, problems)?;
+            let text = text(tree, &place, problems)?;
+            Some(Run::Operator { name: EXPR.to_owned(), parameters: text.into(), model })
+        }
         "model" => model(tree, &place, wires, problems).map(Run::Model),
         _ => {
             let binding = text(tree, &place, problems).map(|text| words::named("sink", text));
@@ -174,14 +179,7 @@ fn bad_reading(fields: &mut Fields<'_>, name: &'static str, problems: &mut Probl
 
 fn operator(fields: &mut Fields<'_>, tree: &Tree, place: &str, problems: &mut Problems) -> Option<Run> {
     const EXPECTED: &str = "the operator's name with its parameters: operator = { rolling = { rows = 10 } }";
-    let model = match fields.take("kind") {
-        None => false,
-        Some(kind) => match &kind.kind {
-            Kind::Text(text) if text == "model" => true,
-            Kind::Text(text) if text == "operator" => false,
-            _ => wrong(kind, &fields.at("kind"), "\"operator\" or \"model\"", problems)?,
-        },
-    };
+    let model = is_model(fields, problems)?;
     let (name, parameters) = match &tree.kind {
         Kind::Text(name) => (name, serde_json::Value::Object(serde_json::Map::new())),
         Kind::Table(entries) => match &entries[..] {
@@ -198,6 +196,16 @@ fn operator(fields: &mut Fields<'_>, tree: &Tree, place: &str, problems: &mut Pr
         _ => return wrong(tree, place, EXPECTED, problems),
     };
     Some(Run::Operator { name: name.clone(), parameters, model })
+}
+
+/// Whether an operator says that it is a model to the user.
+fn is_model(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<bool> {
+    let Some(kind) = fields.take("kind") else { return Some(false) };
+    match &kind.kind {
+        Kind::Text(text) if text == "model" => Some(true),
+        Kind::Text(text) if text == "operator" => Some(false),
+        _ => wrong(kind, &fields.at("kind"), "\"operator\" or \"model\"", problems),
+    }
 }
 
 fn model(tree: &Tree, place: &str, wires: &Wires, problems: &mut Problems) -> Option<ModelManifest> {
@@ -444,11 +452,11 @@ fn check_fields(fields: &mut Fields<'_>, partial: bool, problems: &mut Problems)
     const OF_ROWS: [&str; 7] = ["needs", "rows", "every", "when", "missing", "max_age", "as_of_rows"];
     let said: Vec<_> = RUNS.into_iter().filter(|name| fields.entry(name).is_some()).collect();
     let [what] = said[..] else { return };
-    let article = if what == "operator" { "an" } else { "a" };
+    let article = if matches!(what, "operator" | EXPR) { "an" } else { "a" };
     let (must, must_not): (&[&'static str], &[&[&'static str]]) = match what {
         "sensor" => (&["provides"], &[&OF_ROWS, &["asks", "kind"]]),
         "sink" => (&["asks"], &[&OF_ROWS, &["provides", "kind"]]),
-        "operator" => (&["needs", "provides"], &[&["asks"]]),
+        "operator" | EXPR => (&["needs", "provides"], &[&["asks"]]),
         _ => (&["needs", "provides"], &[&["asks", "kind"]]),
     };
     for field in must_not.iter().copied().flatten() {

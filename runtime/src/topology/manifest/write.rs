@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 
-use super::node::{Lines, ModelManifest, NodeManifest, OutputName, Run};
+use super::node::{EXPR, Lines, ModelManifest, NodeManifest, OutputName, Run};
 use super::trial;
 use super::words::{need_text, span_text};
 use crate::topology::node::{AS_OF_ROWS_DEFAULT, Ask, MAX_AGE_DEFAULT, Missing, Node, NodeKind, RowRule, Work};
@@ -111,7 +111,10 @@ impl NodeManifest {
                 put("sensor", sensor(from, cleaning));
             }
             Run::Operator { name, parameters, model } => {
-                put("operator", Json::Object([(name.clone(), parameters.clone())].into_iter().collect()));
+                match parameters {
+                    Json::String(_) if name == EXPR => put(EXPR, parameters.clone()),
+                    _ => put("operator", Json::Object([(name.clone(), parameters.clone())].into_iter().collect())),
+                };
                 if *model {
                     put("kind", json!("model"));
                 }
