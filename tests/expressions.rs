@@ -24,7 +24,7 @@ fn difference(seed: u64, twist: Option<Twist>) -> Option<String> {
     let types = [ElementType::F32, ElementType::F64, ElementType::I64, ElementType::Bool, ElementType::Str];
     let element = *maker.random.pick(&types);
     let made = maker.part(element, 4);
-    let count = if seed % 50 == 0 { 1500 } else { maker.random.between(1, 40) as usize };
+    let count = if seed.is_multiple_of(50) { 1500 } else { maker.random.between(1, 40) as usize };
     let rows: Vec<Row> = (0..count).map(|_| NEEDS.map(|(_, element)| maker.value(element)).to_vec()).collect();
     let needs: Vec<Column> = (0..NEEDS.len())
         .map(|need| {

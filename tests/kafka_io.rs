@@ -1,8 +1,9 @@
 //! Kafka in and out, without the runtime: what is committed is done, what is done is there, and errors have names.
+#![expect(clippy::disallowed_methods, reason = "waits for another process, whose time no Clock of ours can drive")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gristmill::traits::sink::{DeadLetter, DeadLetters, SinkColumn};
 use gristmill::traits::source::{AxisStreams, PollLimits, Polled, RawRecord};
@@ -209,15 +210,45 @@ fn a_paused_source_keeps_its_place_and_goes_on() {
     broker.console_produce("t", &[("k", "0")]);
     let mut source = source(&broker, "t", "g");
     read(&mut source, 1);
-    for polls in [2, 12] {
+    // A short pause is not told to the client, a longer one is.
+    for millis in [10, 1_500] {
         source.pause(true);
         broker.console_produce("t", &[("k", "more")]);
-        for _ in 0..polls {
-            assert!(matches!(source.poll(LIMITS), Ok(Polled::Batches(batches)) if batches.is_empty()));
-        }
+        idle(&mut source, Duration::from_millis(millis));
         source.pause(false);
         assert_eq!(read(&mut source, 1)[0].3, "more");
     }
+}
+
+/// What a driver does while its source is paused.
+fn idle(source: &mut KafkaSource, how_long: Duration) {
+    let until = Instant::now() + how_long;
+    while Instant::now() < until {
+        source.idle().expect("it keeps its place");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_jam_longer_than_the_poll_interval_costs_no_place_in_the_group() {
+    let broker = Broker::start();
+    broker.create_topic("t", 1);
+    broker.console_produce("t", &[("k", "0")]);
+    let within =
+        |group| source(&broker, "t", group).set("max.poll.interval.ms", "6000").set("session.timeout.ms", "6000");
+    let (mut kept, mut left) = (within("kept"), within("left"));
+    read(&mut kept, 1);
+    read(&mut left, 1);
+    kept.pause(true);
+    left.pause(true);
+    idle(&mut kept, Duration::from_secs(9));
+    broker.console_produce("t", &[("k", "1")]);
+    kept.pause(false);
+    left.pause(false);
+    assert_eq!(read(&mut kept, 1)[0].3, "1");
+    // One that nobody calls meanwhile has left.
+    let said = (0..50).find_map(|_| left.poll(LIMITS).err()).expect("it has lost its place");
+    assert!(said.retry && said.reason.contains("max.poll.interval.ms"), "{said}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Where the time of a row goes: how old it is at each place that it passes.
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -7,7 +7,10 @@ use gristmill::words::Class;
 
 /// The state of the one class of cases.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStore(Arc<Mutex<Option<(Vec<u8>, bool)>>>);
+pub struct MemoryStore(Arc<Mutex<Option<Saved>>>);
+
+/// What was saved, and whether the source knows of it.
+type Saved = (Vec<u8>, bool);
 
 impl MemoryStore {
     fn with<T>(&self, look: impl FnOnce(&mut Option<(Vec<u8>, bool)>) -> T) -> T {

@@ -326,7 +326,7 @@ impl Maker {
             }),
             (Value::F32(_) | Value::F64(_), _) => {
                 let value = values[0].as_f64().expect("a float").trunc();
-                match value.abs() < 9.223_372_036_854_775_8e18 {
+                match value.abs() < 9_223_372_036_854_775_808.0 {
                     true => Ok(Some(Value::I64(value as i64))),
                     false => Err(format!("the value is beyond i64 in `{whole}`")),
                 }

@@ -1,4 +1,5 @@
 //! `grist run --state`, stopped in order under load, and `grist state`. `GRISTMILL_STOPS` says how many stops (6).
+#![expect(clippy::disallowed_methods, reason = "waits for another process, whose time no Clock of ours can drive")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Records of topics, read as a member of a consumer group.
 
+mod idle;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +22,6 @@ use crate::codec::json::{Json, JsonRecord, json};
 
 /// How long a start waits for the brokers to say which topics there are.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
-/// A pause that is shorter costs nothing: what the client has fetched stays with it.
-const PAUSE_UNSAID_MAX: Duration = Duration::from_millis(500);
 const OFFSETS_TIMEOUT: Duration = Duration::from_secs(3);
 
 const OWNED: [(&str, &str); 9] = [
@@ -331,32 +331,6 @@ impl KafkaSource {
             }
         }
         said
-    }
-
-    /// Keeps the place in the group of a consumer whose records are not wanted.
-    fn idle_connected(&mut self, consumer: &BaseConsumer<Context>) -> Result<(), SourceError> {
-        self.settle(consumer)?;
-        match self.pause {
-            Pause::Unsaid(since) if self.clock.monotonic() < since + PAUSE_UNSAID_MAX => return Ok(()),
-            Pause::Unsaid(_) => {
-                self.pause = Pause::Said;
-                consumer.context().pause(true);
-                let assigned = consumer.assignment().map_err(|error| self.error(&error))?;
-                consumer.pause(&assigned).map_err(|error| self.error(&error))?;
-            }
-            Pause::Said | Pause::No => {}
-        }
-        match consumer.poll(Duration::ZERO) {
-            // Whatever the client was about to hand over when it was told.
-            Some(Ok(message)) => {
-                let mut held = std::mem::take(&mut self.held);
-                self.put(&message, &mut held);
-                self.held = held;
-                Ok(())
-            }
-            Some(Err(error)) => Err(self.diagnosed(consumer, &error)),
-            None => Ok(()),
-        }
     }
 
     /// What is to be said to the group with every call: partitions that may go, positions that are done.
