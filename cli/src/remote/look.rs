@@ -11,15 +11,19 @@ const LS_EXAMPLE: &str = "\
 Examples:
   grist ls
   grist ls --top errors
+  grist ls --actors
   grist ls --topology pump --json";
 
 /// Which nodes are listed.
 #[derive(Debug, Args)]
 #[command(after_help = LS_EXAMPLE)]
 pub(crate) struct LsArgs {
-    /// Only the 20 that computed most rows, or failed most
+    /// Only the 20 that computed most rows, hold most memory, or failed most
     #[arg(long, value_enum)]
     top: Option<Top>,
+    /// The actors of the nodes on each shard, with what waits for them
+    #[arg(long, conflicts_with = "top")]
+    actors: bool,
     #[command(flatten)]
     server: ServerOptions,
 }
@@ -27,6 +31,7 @@ pub(crate) struct LsArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Top {
     Cost,
+    Memory,
     Errors,
 }
 
@@ -99,8 +104,12 @@ pub(crate) struct RevisionsArgs {
 
 /// Lists nodes.
 pub(crate) fn ls(args: &LsArgs, output: &mut Output) -> Result<(), Failure> {
+    if args.actors {
+        return actors(args, output);
+    }
     let top = args.top.map(|top| match top {
         Top::Cost => "cost",
+        Top::Memory => "memory",
         Top::Errors => "errors",
     });
     let path = format!("/v1/nodes{}", args.server.query(&[("top", top)]));
@@ -116,13 +125,28 @@ pub(crate) fn ls(args: &LsArgs, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
+fn actors(args: &LsArgs, output: &mut Output) -> Result<(), Failure> {
+    let list = args.server.client()?.ask(&Request::get(format!("/v1/actors{}", args.server.query(&[]))))?;
+    if output.is_json() {
+        return output.answer(&list);
+    }
+    let rows = list["actors"].as_array().into_iter().flatten().map(|actor| {
+        let number = |name: &str| grouped(actor[name].as_u64().unwrap_or(0));
+        vec![text(&actor["node"]), number("shard"), number("waiting"), number("mailbox"), number("born")]
+    });
+    output.say(table(&["node", "shard", "frames waiting", "mailbox takes", "since"], &[], rows));
+    Ok(())
+}
+
 /// The nodes of a list as a table.
 pub(super) fn nodes(list: &Value) -> String {
-    let rows = list["nodes"].as_array().into_iter().flatten().map(|node| {
+    let nodes = list["nodes"].as_array().map_or(&[][..], |nodes| nodes);
+    let with_memory = nodes.iter().any(|node| node["memory_bytes"].is_u64());
+    let rows = nodes.iter().map(|node| {
         let counts = &node["counts"];
         let number = |name: &str| grouped(counts[name].as_u64().unwrap_or(0));
         let failed = counts["failed"].as_u64().unwrap_or(0) + counts["quarantined"].as_u64().unwrap_or(0);
-        vec![
+        let mut row = vec![
             text(&node["id"]),
             text(&node["kind"]),
             text(&node["state"]),
@@ -131,9 +155,15 @@ pub(super) fn nodes(list: &Value) -> String {
             number("skipped"),
             grouped(failed),
             node["born"].as_u64().map_or_else(String::new, |born| born.to_string()),
-        ]
+        ];
+        if with_memory {
+            row.push(node["memory_bytes"].as_u64().map_or_else(String::new, grouped));
+        }
+        row
     });
-    table(&["node", "kind", "state", "rows", "computed", "skipped", "failed", "since"], &[1, 2], rows)
+    let mut head = vec!["node", "kind", "state", "rows", "computed", "skipped", "failed", "since"];
+    head.extend(with_memory.then_some("bytes"));
+    table(&head, &[1, 2], rows)
 }
 
 fn text(value: &Value) -> String {

@@ -2,6 +2,7 @@
 
 mod change;
 mod client;
+mod dead_letters;
 mod form;
 mod look;
 mod servers;
@@ -25,6 +26,8 @@ pub(crate) enum RemoteCommand {
     Keys(look::KeysArgs),
     /// Lists what was deployed, or shows one revision
     Revisions(look::RevisionsArgs),
+    /// Lists what could not be used, and takes it once more after a fix
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Shows nodes at work, again and again
     Top(top::TopArgs),
     /// Says what a deployment would change
@@ -53,6 +56,7 @@ pub(crate) fn run(command: &RemoteCommand, output: &mut Output) -> Result<(), Fa
         RemoteCommand::Explain(args) => look::explain(args, output),
         RemoteCommand::Keys(args) => look::keys(args, output),
         RemoteCommand::Revisions(args) => look::revisions(args, output),
+        RemoteCommand::DeadLetters(args) => dead_letters::run(args, output),
         RemoteCommand::Top(args) => top::run(args, output),
         RemoteCommand::Preview(args) => change::preview(args, output),
         RemoteCommand::Deploy(args) => change::deploy(args, output),

@@ -231,3 +231,42 @@ fn shells_can_complete() {
         assert!(script.stdout.contains("rollback"), "{shell}: {script:?}");
     }
 }
+
+const RISKY: &str = r#"
+topology = "pump"
+[[node]]
+needs = ["temperature: f32"]
+provides = ["risk: f32"]
+expr = "EXPR"
+
+[[node]]
+id = "risks"
+sink = "out"
+asks = ["risk"]
+"#;
+
+#[test]
+fn dead_letters_are_listed_and_replayed_after_a_fix() {
+    let system = System::start("remote_letters");
+    let broken = RISKY.replace("EXPR", "f32(i64(f64(temperature) * 1e300))");
+    system.done(&["deploy", &file(&system.folder, "risky.toml", &broken)]);
+    let tries = std::iter::repeat_with(|| system.done(&["dead-letters", "ls", "--node", "risk"]).stdout).take(100);
+    let listed = tries.inspect(|_| std::thread::sleep(std::time::Duration::from_millis(100)));
+    let listed = listed.into_iter().find(|text| text.lines().count() > 3).expect("rows fail");
+    assert!(listed.starts_with("LETTER") && listed.contains("risk"), "{listed}");
+    let shown = system.done(&["dead-letters", "show", "1"]).stdout;
+    assert!(shown.contains("node: risk") && shown.contains("  temperature: "), "{shown}");
+    let still = system.ask(&["dead-letters", "replay", "1"]);
+    assert!(still.code == 1 && still.stdout.contains("1: not replayed"), "{still:?}");
+
+    let mended = RISKY.replace("EXPR", "temperature * 2");
+    system.done(&["deploy", &file(&system.folder, "risky.toml", &mended)]);
+    let done = system.done(&["dead-letters", "replay", "1"]).stdout;
+    assert_eq!(done, "1: replayed, 1 values under revision 3\n");
+    let again = system.ask(&["dead-letters", "replay", "1"]);
+    assert!(again.code == 1 && again.stdout.contains("it was replayed under revision 3"), "{again:?}");
+    assert_eq!(system.ask(&["dead-letters", "replay"]).code, 2);
+    let actors = system.done(&["ls", "--actors"]).stdout;
+    assert!(actors.contains("MAILBOX TAKES") && actors.contains("risk"), "{actors}");
+    assert!(system.done(&["ls", "--top", "memory"]).stdout.contains("BYTES"));
+}
