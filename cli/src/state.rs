@@ -124,7 +124,7 @@ fn list(files: &[Saved], output: &mut Output) -> Result<(), Failure> {
     } else if rows.is_empty() && damaged.is_empty() {
         output.say("nothing is saved");
     } else {
-        let heads = ["CLASS", "KEYS", "NODES", "BYTES", "SAVED", "REVISION", "POSITION", "TOLD"];
+        let heads = ["class", "keys", "nodes", "bytes", "saved", "revision", "position", "told"];
         output.say(table(&heads, &[6, 7], rows));
     }
     if damaged.is_empty() { Ok(()) } else { Err(Failure::refused(damaged.join("\n")).answered()) }

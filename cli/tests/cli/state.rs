@@ -215,7 +215,7 @@ fn look(folder: &Path, states: &str, topology: &str) {
     assert_eq!((&state["class"], &state["keys"], &state["told"]), (&"pump".into(), &3.into(), &true.into()));
     assert_eq!(state["positions"]["0"], 100);
     let table = run(&["state", "ls", states]).stdout;
-    assert!(table.contains("CLASS") && table.contains("0: 100"), "{table}");
+    assert!(table.contains("class") && table.contains("0: 100"), "{table}");
     let dumped = run(&["state", "dump", states, "--key", "P1"]).stdout;
     assert!(dumped.contains("`P1` of `pump`: partition 0 up to offset 100"), "{dumped}");
     assert!(dumped.contains("temperature.mean: identity") && dumped.contains("state of version 1"), "{dumped}");
