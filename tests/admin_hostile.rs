@@ -75,7 +75,7 @@ async fn slow_clients_are_let_go_and_keep_nobody_out() {
 async fn huge_bodies_are_refused_without_being_kept() {
     let site = Site::start(&folder("hostile_huge"), limits()).await;
     let before = resident();
-    for _ in 0..50 {
+    for _ in 0..5 {
         let mut claimed = connect(&site);
         claimed
             .write_all(head(&site, "PUT", "/v1/artifacts", "Content-Length: 10000000000\r\n").as_bytes())
@@ -87,8 +87,10 @@ async fn huge_bodies_are_refused_without_being_kept() {
     let mut endless = connect(&site);
     endless.write_all(head(&site, "PUT", "/v1/nodes", "Transfer-Encoding: chunked\r\n").as_bytes()).expect("sent");
     let chunks = "1\r\nx\r\n".repeat(10_000);
-    let sent = (0..1_000).take_while(|_| endless.write_all(chunks.as_bytes()).is_ok()).count();
-    assert!(sent < 1_000, "all of it was taken");
+    let since = Instant::now();
+    while endless.write_all(chunks.as_bytes()).is_ok() {
+        assert!(since.elapsed() < Duration::from_secs(8), "it is read without end");
+    }
     let two = head(&site, "PUT", "/v1/artifacts", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
     let mut smuggled = connect(&site);
     smuggled.write_all(format!("{two}0\r\n\r\nGET /v1/audit HTTP/1.1\r\n\r\n").as_bytes()).expect("sent");

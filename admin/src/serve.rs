@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::Payload;
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Scope};
+use futures_core::Stream;
 use gristmill::clock::SystemClock;
 use gristmill::deployer::Deployer;
 use gristmill::traits::Clock;
@@ -18,6 +24,8 @@ use crate::problem::Problem;
 use crate::routes::{Body, Found, Route, decode, find};
 use crate::tokens::{self, Known, Tokens};
 
+/// How long a client whose body is not read may take to go.
+const DISCONNECT: Duration = Duration::from_secs(1);
 /// Says how long the JSON before binary tensors is.
 const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
 
@@ -87,6 +95,7 @@ pub(crate) fn run(
             .workers(1)
             .max_connections(limits.connections)
             .client_request_timeout(limits.head_time)
+            .client_disconnect_timeout(DISCONNECT)
             .disable_signals()
             .shutdown_timeout(1)
             .listen(listener)?
@@ -129,32 +138,58 @@ fn path_of<'r>(request: &'r HttpRequest, site: &Site) -> &'r str {
 }
 
 async fn answer(request: HttpRequest, payload: web::Payload, site: web::Data<Site>) -> HttpResponse {
-    let site = site.into_inner();
+    let (site, mut payload) = (site.into_inner(), payload.into_inner());
     let answered = match let_in(&request, &site) {
-        Ok((route, open, who)) => match call(&request, payload, Arc::clone(&site), route, open, who).await {
+        Ok((route, open, who)) => match call(&request, &mut payload, Arc::clone(&site), route, open, who).await {
             Ok(call) => (route.answer)(call).await,
             Err(problem) => Err(problem),
         },
         Err(problem) => Err(problem),
     };
-    match answered {
-        Ok(Answer::Json(value)) => HttpResponse::Ok().content_type("application/json").body(value.to_string()),
-        Ok(Answer::Bytes(bytes)) => HttpResponse::Ok().content_type("application/octet-stream").body(bytes),
-        Ok(Answer::Page { kind, bytes }) => {
+    let response = match answered {
+        Ok(answer) => good(answer),
+        Err(problem) => problem.response(path_of(&request, &site)),
+    };
+    response.map_body(|_, body| Unread { body, _payload: payload }.boxed())
+}
+
+/// An answer that has what is left of the request's body until it is sent: whoever sends for ever is not read to an end
+/// that never comes, but let go.
+struct Unread {
+    body: BoxBody,
+    _payload: Payload,
+}
+
+impl MessageBody for Unread {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+}
+
+fn good(answer: Answer) -> HttpResponse {
+    match answer {
+        Answer::Json(value) => HttpResponse::Ok().content_type("application/json").body(value.to_string()),
+        Answer::Bytes(bytes) => HttpResponse::Ok().content_type("application/octet-stream").body(bytes),
+        Answer::Page { kind, bytes } => {
             let mut response = HttpResponse::Ok();
             PAGE_HEADERS.iter().for_each(|header| _ = response.insert_header(*header));
             response.content_type(kind).body(bytes)
         }
-        Ok(Answer::Moved(to)) => HttpResponse::TemporaryRedirect().insert_header(("Location", to)).finish(),
-        Ok(Answer::Text(text)) => HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text),
-        Ok(Answer::Tensors { json, binary: None }) => HttpResponse::Ok().content_type("application/json").body(json),
-        Ok(Answer::Tensors { json, binary: Some(binary) }) => {
+        Answer::Moved(to) => HttpResponse::TemporaryRedirect().insert_header(("Location", to)).finish(),
+        Answer::Text(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text),
+        Answer::Tensors { json, binary: None } => HttpResponse::Ok().content_type("application/json").body(json),
+        Answer::Tensors { json, binary: Some(binary) } => {
             let mut response = HttpResponse::Ok();
             response.content_type("application/octet-stream");
             response.insert_header((HEADER_LENGTH, json.len()));
             response.body([json, binary].concat())
         }
-        Err(problem) => problem.response(path_of(&request, &site)),
     }
 }
 
@@ -205,7 +240,7 @@ fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<Str
 
 async fn call(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     site: Arc<Site>,
     route: &Route,
     path: Vec<String>,
@@ -239,7 +274,7 @@ fn query(text: &str, route: &Route) -> Result<BTreeMap<String, String>, Problem>
     Ok(query)
 }
 
-async fn body(request: &HttpRequest, payload: web::Payload, site: &Site) -> Result<Bytes, Problem> {
+async fn body(request: &HttpRequest, payload: &mut Payload, site: &Site) -> Result<Bytes, Problem> {
     let limits = &site.limits;
     let most = limits.body_bytes;
     let too_large = || Problem::new("body-too-large", format!("a body has {most} bytes at most"));
@@ -255,13 +290,19 @@ async fn body(request: &HttpRequest, payload: web::Payload, site: &Site) -> Resu
         let reason = format!("{} bodies are being read, the limit; wait a second", limits.bodies);
         return Err(Problem::new("busy", reason));
     };
-    match tokio::time::timeout(limits.body_time, payload.to_bytes_limited(most)).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(error))) => Err(Problem::new("bad-body", format!("the body cannot be read: {error}"))),
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => {
-            let seconds = limits.body_time.as_secs();
-            Err(Problem::new("too-slow", format!("a body has {seconds} s to come")))
+    let reading = async {
+        let mut body = Vec::new();
+        while let Some(part) = std::future::poll_fn(|context| Pin::new(&mut *payload).poll_next(context)).await {
+            let part = part.map_err(|error| Problem::new("bad-body", format!("the body cannot be read: {error}")))?;
+            if body.len() + part.len() > most {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&part);
         }
-    }
+        Ok(Bytes::from(body))
+    };
+    let read = tokio::time::timeout(limits.body_time, reading).await;
+    read.unwrap_or_else(|_| {
+        Err(Problem::new("too-slow", format!("a body has {} s to come", limits.body_time.as_secs())))
+    })
 }

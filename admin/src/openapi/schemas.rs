@@ -7,6 +7,7 @@ use gristmill::words::NAME_BYTES_MAX;
 use serde_json::{Map, Value, json};
 
 use crate::problem::CODES;
+use crate::resources::dead_letters::ID_MAX;
 
 /// What a name consists of; see [`gristmill::words::check_name`].
 pub(super) const NAME: &str = "^[A-Za-z0-9](?:[A-Za-z0-9_:/-]|\\.(?!\\.))*$";
@@ -153,6 +154,7 @@ fn nodes() -> Value {
                 "remove": { "type": "string", "description": "A node to remove in the same step." },
                 "reset": { "type": "string", "description": "A node whose state begins anew." },
             },
+            "propertyNames": { "minLength": 1, "pattern": "^[^\\\\\"\\x00-\\x1f\\x7f-\\x9f]+$" },
             "additionalProperties": {
                 "type": "string",
                 "format": "binary",
@@ -236,6 +238,7 @@ fn kept() -> Value {
 }
 
 fn letters() -> Value {
+    let id = json!({ "type": "integer", "minimum": 0, "maximum": ID_MAX });
     let null_or = |of: &str| json!({ "type": [of, "null"] });
     json!({
         "DeadLetter": object(json!({
@@ -259,7 +262,7 @@ fn letters() -> Value {
             "additionalProperties": false,
             "minProperties": 1,
             "properties": {
-                "ids": { "type": "array", "minItems": 1, "maxItems": REPLAY_MAX, "items": count() },
+                "ids": { "type": "array", "minItems": 1, "maxItems": REPLAY_MAX, "items": id },
                 "node": text(),
                 "key": of("Key"),
             },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gristmill::ReplayedRow;
+use gristmill::deployer::REPLAY_MAX;
 use gristmill::letters::{Kept, LetterFolder, LetterQuery};
 use gristmill::words::{Key, NodeId, Value};
 use serde::Deserialize;
@@ -13,6 +14,8 @@ use crate::problem::Problem;
 
 /// Most letters in one answer.
 const LISTED: usize = 100;
+/// The highest number of a letter that JSON says exactly.
+pub(crate) const ID_MAX: u64 = (1 << 53) - 1;
 /// Most bytes of a record that are shown.
 const RECORD_BYTES_SHOWN: usize = 4_096;
 
@@ -49,12 +52,23 @@ pub(crate) fn list(call: Call) -> Answering {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    #[serde(default)]
-    ids: Vec<u64>,
+    #[serde(default, deserialize_with = "numbers")]
+    ids: Option<Vec<u64>>,
     #[serde(default, deserialize_with = "text")]
     node: Option<String>,
     #[serde(default, deserialize_with = "text")]
     key: Option<String>,
+}
+
+/// Numbers of letters; `17.0` is one as well, as JSON has no whole numbers.
+fn numbers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u64>>, D::Error> {
+    let whole = |number: f64| number.fract() == 0.0 && (0.0..=ID_MAX as f64).contains(&number);
+    let number = |number: serde_json::Number| match number.as_u64() {
+        Some(id) => Some(id).filter(|id| *id <= ID_MAX),
+        None => number.as_f64().filter(|number| whole(*number)).map(|number| number as u64),
+    };
+    let numbers: Option<Vec<u64>> = Vec::deserialize(deserializer)?.into_iter().map(number).collect();
+    numbers.map(Some).ok_or_else(|| serde::de::Error::custom(format!("`ids` are whole numbers from 0 to {ID_MAX}")))
 }
 
 /// A text; null is none.
@@ -65,14 +79,16 @@ fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 pub(crate) fn replay(call: Call) -> Answering {
     Box::pin(async move {
         let asked: Asked = call.object()?;
-        if asked.ids.is_empty() && asked.node.is_none() && asked.key.is_none() {
+        if asked.ids.is_none() && asked.node.is_none() && asked.key.is_none() {
             return Err(Problem::new("bad-body", "say which letters: `ids`, `node` or `key`"));
         }
-        if asked.ids.len() > gristmill::deployer::REPLAY_MAX {
-            let reason = format!("{} ids; the limit is {}", asked.ids.len(), gristmill::deployer::REPLAY_MAX);
-            return Err(Problem::new("bad-body", reason));
+        if asked.ids.as_ref().is_some_and(|ids| ids.is_empty() || ids.len() > REPLAY_MAX) {
+            return Err(Problem::new("bad-body", format!("`ids` has 1 to {REPLAY_MAX} numbers")));
         }
-        let query = LetterQuery { ids: asked.ids, ..meant(&call, asked.node.as_ref(), asked.key.as_ref())? };
+        let query = LetterQuery {
+            ids: asked.ids.unwrap_or_default(),
+            ..meant(&call, asked.node.as_ref(), asked.key.as_ref())?
+        };
         let done = call.deployer().replay(&query, &call.who).await?;
         let replayed: Vec<Json> = done.replayed.iter().map(|(id, row)| computed(*id, row)).collect();
         let refused: Vec<Json> =
