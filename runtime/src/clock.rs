@@ -18,6 +18,20 @@ impl Default for SystemClock {
     }
 }
 
+/// Measures how long work takes; what it measures is shown to people and decides nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
         self.start.elapsed()

@@ -132,6 +132,7 @@ fn nodes() -> Value {
             "wiring": text(),
             "counts": map_of(count()),
             "quarantined_keys": count(),
+            "busy_seconds": { "type": "number", "minimum": 0 },
             "memory_bytes": { "type": ["integer", "null"] },
         })),
         "Actors": object(json!({

@@ -9,7 +9,7 @@ use crate::call::{Answer, Answering, Call};
 use crate::multipart::parts;
 use crate::problem::Problem;
 
-/// The nodes that are listed of those with most rows, memory or failures.
+/// The nodes that are listed of those that took most time, hold most memory, or failed most.
 const TOP: usize = 20;
 
 pub(crate) fn put(call: Call) -> Answering {
@@ -53,7 +53,7 @@ pub(crate) fn list(call: Call) -> Answering {
         let most = match top {
             None => call.site.limits.listed,
             Some("cost") => {
-                nodes.sort_by_key(|node| std::cmp::Reverse(node.counts.computed));
+                nodes.sort_by_key(|node| std::cmp::Reverse(node.busy));
                 TOP
             }
             Some("errors") => {
@@ -178,6 +178,7 @@ fn shown(node: &NodeReport) -> Value {
         "wiring": node.wiring,
         "counts": node.counts,
         "quarantined_keys": node.quarantined_keys,
+        "busy_seconds": node.busy.as_secs_f64(),
         "memory_bytes": node.memory_bytes,
     })
 }

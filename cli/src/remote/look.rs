@@ -18,7 +18,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = LS_EXAMPLE)]
 pub(crate) struct LsArgs {
-    /// Only the 20 that computed most rows, hold most memory, or failed most
+    /// Only the 20 that have computed longest, hold most memory, or failed most
     #[arg(long, value_enum)]
     top: Option<Top>,
     /// The actors of the nodes on each shard, with what waits for them
@@ -117,7 +117,7 @@ pub(crate) fn ls(args: &LsArgs, output: &mut Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.answer(&list);
     }
-    output.say(nodes(&list));
+    output.say(nodes(&list, top == Some("cost")));
     let more = list["more"].as_u64().unwrap_or(0);
     if more > 0 {
         output.note(format!("{} more; --json has as many", grouped(more)));
@@ -139,7 +139,7 @@ fn actors(args: &LsArgs, output: &mut Output) -> Result<(), Failure> {
 }
 
 /// The nodes of a list as a table.
-pub(super) fn nodes(list: &Value) -> String {
+fn nodes(list: &Value, by_time: bool) -> String {
     let nodes = list["nodes"].as_array().map_or(&[][..], |nodes| nodes);
     let with_memory = nodes.iter().any(|node| node["memory_bytes"].is_u64());
     let rows = nodes.iter().map(|node| {
@@ -156,12 +156,16 @@ pub(super) fn nodes(list: &Value) -> String {
             grouped(failed),
             node["born"].as_u64().map_or_else(String::new, |born| born.to_string()),
         ];
+        if by_time {
+            row.push(format!("{:.3}", node["busy_seconds"].as_f64().unwrap_or(0.0)));
+        }
         if with_memory {
             row.push(node["memory_bytes"].as_u64().map_or_else(String::new, grouped));
         }
         row
     });
     let mut head = vec!["node", "kind", "state", "rows", "computed", "skipped", "failed", "since"];
+    head.extend(by_time.then_some("seconds"));
     head.extend(with_memory.then_some("bytes"));
     table(&head, &[1, 2], rows)
 }

@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod files;
 mod help;
+mod killed;
 mod remote;
 mod run;
 mod score;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -10,11 +11,15 @@ use smallvec::SmallVec;
 use super::explain::Watches;
 use super::guard::Health;
 use super::tally::Tally;
+use crate::clock::Stopwatch;
 use crate::prefetch::prefetch;
 use crate::state::KeyAlign;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};
+
+/// How many frames stand for one whose time is measured: reading the clock costs as much as a small node.
+const MEASURED_EVERY: u32 = 8;
 
 /// Everything of one node on one shard. In a loop it is the leader's actor that touches it.
 pub(crate) struct Cell {
@@ -28,6 +33,8 @@ pub(crate) struct Cell {
     pub(crate) counts: Counts,
     /// Frames that the node is through with; in a loop its leader counts them.
     pub(crate) frames: u64,
+    /// About how long it has computed: one frame in [`MEASURED_EVERY`] is measured.
+    pub(crate) busy: Duration,
     /// For families: each key's artifacts, by the revision from which they are in force.
     pub(crate) members: Vec<Artifacts>,
 }
@@ -74,6 +81,7 @@ impl Cell {
             health: Health::default(),
             counts: Counts::default(),
             frames: 0,
+            busy: Duration::ZERO,
             members: Vec::new(),
         };
         cell.give_table(plan);
@@ -85,6 +93,19 @@ impl Cell {
         let many = plan.node.only_key().is_none();
         if self.table.is_none() {
             self.table = plan.operator.as_ref().map(|operator| operator.table(many));
+        }
+    }
+
+    /// A watch, if the time of the next frame is to be measured.
+    pub(super) fn watch(&self) -> Option<Stopwatch> {
+        self.frames.is_multiple_of(u64::from(MEASURED_EVERY)).then(Stopwatch::start)
+    }
+
+    /// The node is through with a frame.
+    pub(super) fn frame_done(&mut self, watch: Option<Stopwatch>) {
+        self.frames += 1;
+        if let Some(watch) = watch {
+            self.busy += watch.elapsed() * MEASURED_EVERY;
         }
     }
 

@@ -2,6 +2,7 @@
 //! has counted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Handler, Message};
 use rustc_hash::FxHashMap;
@@ -164,6 +165,8 @@ pub(crate) struct InspectedNode {
     pub(crate) counts: Counts,
     /// Keys it is quarantined for.
     pub(crate) quarantined: usize,
+    /// See [`Cell::busy`](super::cell::Cell::busy).
+    pub(crate) busy: Duration,
     /// Frames that it is to compute and has not, if that was asked for.
     pub(crate) waiting: u64,
     /// Bytes of states and artifacts by key, if that was asked for.
@@ -190,6 +193,7 @@ impl Handler<Inspect> for Shard {
                 born,
                 counts: cell.counts,
                 quarantined: cell.health.quarantines().count(),
+                busy: cell.busy,
                 waiting: given.saturating_sub(cell.frames),
                 bytes: if inspect.memory { cell.bytes() } else { 0 },
             }

@@ -90,9 +90,11 @@ impl NodeActor {
                 let members = &installed.variant.members[leader as usize];
                 let first = &frame.plan.base.nodes[members[0] as usize];
                 if matches!(first.node.work, Work::Sink(_)) {
-                    self.shared.cell(installed.cells[leader as usize]).borrow_mut().frames += 1;
+                    let cell = self.shared.cell(installed.cells[leader as usize]);
+                    let watch = cell.borrow().watch();
                     let writer = self.writer.as_mut().expect("a sink's actor has a writer");
                     sink::write(frame, leader, first, &self.shared, writer.as_mut());
+                    cell.borrow_mut().frame_done(watch);
                     return;
                 }
                 let nodes = members.iter().map(|member| {
@@ -155,17 +157,19 @@ impl NodeActor {
             let work = of(plan);
             if !reads_itself(&work) {
                 let cell = self.shared.cell(*cell);
-                let before = cell.borrow().counts;
+                let (before, watch) = (cell.borrow().counts, cell.borrow().watch());
                 let finished = work.run(&cell);
-                cell.borrow_mut().frames += 1;
+                cell.borrow_mut().frame_done(watch);
                 self.shared.tally.node(&before, &cell.borrow().counts);
                 return SmallVec::from_iter([finished]);
             }
         }
         let members: Vec<_> = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell))).collect();
         let cells: SmallVec<[_; 4]> = members.iter().map(|(_, cell)| (Rc::clone(cell), cell.borrow().counts)).collect();
+        // The nodes of a loop are measured together, as the first of them.
+        let watch = cells[0].0.borrow().watch();
         let finished = run_loop(members).into();
-        cells[0].0.borrow_mut().frames += 1;
+        cells[0].0.borrow_mut().frame_done(watch);
         cells.iter().for_each(|(cell, before)| self.shared.tally.node(before, &cell.borrow().counts));
         finished
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Handle;
 use crate::actor::Counts;
@@ -33,6 +34,8 @@ pub struct NodeReport {
     pub counts: Counts,
     /// Keys it is quarantined for.
     pub quarantined_keys: usize,
+    /// About how long it has computed, over all shards; the nodes of a loop are measured as the first of them.
+    pub busy: Duration,
     /// About how many bytes its artifacts, parameters and the states of its keys take, if that was asked for.
     pub memory_bytes: Option<usize>,
 }
@@ -109,6 +112,7 @@ impl Handle {
                 sum.counts.add(&node.counts);
                 sum.quarantined += node.quarantined;
                 sum.bytes += node.bytes;
+                sum.busy += node.busy;
             }
         }
         (report.nodes, report.in_transit) = stand.nodes(&counted, memory);
@@ -150,6 +154,7 @@ struct Sum {
     quarantined: usize,
     /// Of states and artifacts by key.
     bytes: usize,
+    busy: Duration,
 }
 
 /// How the nodes of a class stand at one moment.
@@ -182,6 +187,7 @@ impl Stand {
                 wiring: wiring(node),
                 counts: sum.counts,
                 quarantined_keys: sum.quarantined,
+                busy: sum.busy,
                 memory_bytes: memory.then(bytes),
             }
         };
@@ -221,6 +227,7 @@ impl Stand {
                 wiring: declared_wiring(node),
                 counts: Counts::default(),
                 quarantined_keys: 0,
+                busy: Duration::ZERO,
                 memory_bytes: None,
                 node: name,
             }
