@@ -1,8 +1,8 @@
 //! Expressions given as text, such as `vibration.rms / 50.0 > 0.8 and temperature < 90`: what a node computes when
 //! nobody wants to compile. `docs/expressions.md` has the language.
 //!
-//! A text is read ([`parse`]), its types are worked out against the node's needs ([`check`]), and rows are computed a
-//! column for each sub-expression ([`eval`]). No crate does this: those that evaluate text know one type, compute row by
+//! A text is read (`parse`), its types are worked out against the node's needs (`check`), and rows are computed a
+//! column for each sub-expression (`eval`). No crate does this: those that evaluate text know one type, compute row by
 //! row, or call the system's transcendental functions, whose bits differ between machines.
 
 mod check;
