@@ -22,6 +22,10 @@ pub enum Defect {
     Idle,
     /// Of what was saved, what nodes remember to align their needs is not restored.
     SavedState,
+    /// A row of a slow node may take as long as it likes.
+    TimeOut,
+    /// Keys with slow nodes are on the chain of their partition.
+    Lane,
 }
 
 impl Defect {
@@ -44,6 +48,11 @@ thread_local! {
 /// Breaks a mechanism for what runs on this thread.
 pub(crate) fn choose(defect: Option<Defect>) {
     CHOSEN.set(defect);
+}
+
+/// What is broken on this thread, to be broken on another too.
+pub(crate) fn chosen() -> Option<Defect> {
+    CHOSEN.get()
 }
 
 /// Whether a mechanism is broken on this thread.

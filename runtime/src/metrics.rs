@@ -55,7 +55,7 @@ pub(crate) struct ClassMetrics {
 }
 
 /// How many sums a shard keeps that are series.
-pub(crate) const COUNTS: usize = 12;
+pub(crate) const COUNTS: usize = 14;
 
 impl ClassMetrics {
     pub(crate) fn new(class: &str) -> Self {
@@ -82,6 +82,8 @@ impl ClassMetrics {
                 node_rows("paused"),
                 counter("gristmill_quarantines_total"),
                 counter("gristmill_frames_total"),
+                counter("gristmill_overruns_total"),
+                counter("gristmill_threads_lost_total"),
             ],
             dead_letters: counter("gristmill_dead_letters_total"),
             batches: counter("gristmill_batches_total"),
@@ -122,6 +124,12 @@ fn describe() {
     counter!("gristmill_node_rows_total", Unit::Count, "Rows of all nodes, by what became of them.");
     counter!("gristmill_quarantines_total", Unit::Count, "How often a node was put in quarantine for a key.");
     counter!("gristmill_frames_total", Unit::Count, "Frames that shards made of micro-batches.");
+    counter!(
+        "gristmill_overruns_total",
+        Unit::Count,
+        "Rows of slow nodes, and calls of others, that took longer than their budget."
+    );
+    counter!("gristmill_threads_lost_total", Unit::Count, "Threads of slow nodes that were given up.");
     counter!("gristmill_dead_letters_total", Unit::Count, "Records and rows that were sent to the dead letters.");
     counter!("gristmill_batches_total", Unit::Count, "Micro-batches that are done.");
     counter!("gristmill_poll_errors_total", Unit::Count, "Polls of the source that failed.");

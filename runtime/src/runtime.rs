@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use actix::{Actor, Addr, Arbiter, System};
 use tokio::sync::watch;
 
+use crate::actor::cell::Blocking;
 use crate::actor::control::Stage;
 use crate::actor::driver::{DriveOptions, Driver, Ended};
 use crate::actor::intake::IntakePolicy;
@@ -64,6 +65,9 @@ pub struct Options {
     pub drive: DriveOptions,
     /// How rows come in.
     pub intake: IntakePolicy,
+    /// How long a call of a node may take for a frame before it counts as an overrun. A node that may take longer is
+    /// declared slow ([`Node::slow`](crate::topology::Node::slow)).
+    pub node_budget: std::time::Duration,
 }
 
 impl Default for Options {
@@ -76,6 +80,7 @@ impl Default for Options {
             keys_max: 10_000_000,
             drive: DriveOptions::default(),
             intake: IntakePolicy::default(),
+            node_budget: std::time::Duration::from_millis(100),
         }
     }
 }
@@ -349,6 +354,7 @@ impl Shared {
         let restored = keeper.as_ref().map(Keeper::report);
         let decoder = source.decoder();
         let metrics = Arc::new(ClassMetrics::new(&class));
+        let blocking = Arc::new(Blocking::new(Arc::clone(&self.clock), self.options.node_budget));
         let tallies: Vec<Arc<Tally>> = arbiters.iter().map(|_| Arc::default()).collect();
         let shards: Vec<Addr<Shard>> = arbiters
             .iter()
@@ -364,6 +370,7 @@ impl Shared {
                     mailbox: self.options.drive.in_flight_records + self.options.drive.batch_records + 1024,
                     keys_max: self.options.keys_max,
                     tally: Arc::clone(tally),
+                    blocking: Arc::clone(&blocking),
                 };
                 let defect = self.defect;
                 Shard::start_in_arbiter(arbiter, move |_| {

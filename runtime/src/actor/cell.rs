@@ -10,12 +10,14 @@ use smallvec::SmallVec;
 
 use super::explain::Watches;
 use super::guard::Health;
-use super::tally::Tally;
-use crate::clock::Stopwatch;
+use super::lanes::Busy;
+use super::pool::Pools;
+use super::tally::{Count, Tally};
+use crate::clock::{Stopwatch, SystemClock};
 use crate::prefetch::prefetch;
 use crate::state::KeyAlign;
 use crate::topology::plan::PlanNode;
-use crate::traits::{AnyTable, Model};
+use crate::traits::{AnyTable, Clock, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};
 
 /// How many frames stand for one whose time is measured: reading the clock costs as much as a small node.
@@ -35,6 +37,8 @@ pub(crate) struct Cell {
     pub(crate) frames: u64,
     /// About how long it has computed: one frame in [`MEASURED_EVERY`] is measured.
     pub(crate) busy: Duration,
+    /// How often a call, or a row of a slow node, took longer than its budget.
+    pub(crate) overruns: u64,
     /// For families: each key's artifacts, by the revision from which they are in force.
     pub(crate) members: Vec<Artifacts>,
 }
@@ -82,6 +86,7 @@ impl Cell {
             counts: Counts::default(),
             frames: 0,
             busy: Duration::ZERO,
+            overruns: 0,
             members: Vec::new(),
         };
         cell.give_table(plan);
@@ -101,12 +106,13 @@ impl Cell {
         self.frames.is_multiple_of(u64::from(MEASURED_EVERY)).then(Stopwatch::start)
     }
 
-    /// The node is through with a frame.
-    pub(super) fn frame_done(&mut self, watch: Option<Stopwatch>) {
+    /// The node is through with a frame; whether it was seen to take longer than its budget.
+    pub(super) fn frame_done(&mut self, watch: Option<Stopwatch>, budget: Duration) -> bool {
         self.frames += 1;
-        if let Some(watch) = watch {
-            self.busy += watch.elapsed() * MEASURED_EVERY;
-        }
+        let Some(elapsed) = watch.map(|watch| watch.elapsed()) else { return false };
+        self.busy += elapsed * MEASURED_EVERY;
+        self.overruns += u64::from(elapsed > budget);
+        elapsed > budget
     }
 
     /// About how many bytes the states and artifacts of its keys take; an artifact that keys share counts once.
@@ -154,11 +160,47 @@ pub(crate) struct Shared {
     pub(crate) tally: Arc<Tally>,
     /// What is kept for whoever asks about a key.
     pub(crate) watches: RefCell<Watches>,
+    pub(crate) busy: Busy,
+    /// For nodes that may block.
+    pub(crate) blocking: Arc<Blocking>,
+}
+
+/// What nodes that may block have in common over the shards of a class.
+pub(crate) struct Blocking {
+    pub(crate) clock: Arc<dyn Clock>,
+    /// How long a call of any other node may take before it counts as an overrun.
+    pub(crate) budget: Duration,
+    pub(crate) pools: Pools,
+}
+
+impl Default for Blocking {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock::default()), Duration::MAX)
+    }
+}
+
+impl Blocking {
+    pub(crate) fn new(clock: Arc<dyn Clock>, budget: Duration) -> Self {
+        Self { clock, budget, pools: Pools::default() }
+    }
 }
 
 impl Shared {
     pub(crate) fn cell(&self, place: u32) -> Rc<RefCell<Cell>> {
         let cells = self.cells.borrow();
         Rc::clone(cells[place as usize].as_ref().expect("a frame's nodes have states until it is finished"))
+    }
+
+    /// A node is through with a frame; the first time that one takes too long is said.
+    pub(super) fn frame_done(&self, plan: &PlanNode, cell: &RefCell<Cell>, watch: Option<Stopwatch>) {
+        let (mut cell, budget) = (cell.borrow_mut(), self.blocking.budget);
+        if !cell.frame_done(watch, budget) {
+            return;
+        }
+        self.tally.add(Count::Overruns, 1);
+        if cell.overruns == 1 {
+            let node = &plan.name;
+            tracing::warn!(%node, ?budget, "a node held its shard for longer than its budget; declare it slow if it may");
+        }
     }
 }

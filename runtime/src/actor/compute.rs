@@ -346,7 +346,7 @@ impl<'f> NodeRun<'f> {
     }
 
     /// Keeps why a node failed for a key; says once that it is in quarantine from now on.
-    fn note_failure(&self, key: KeyIndex, reason: &str, cell: &mut Cell) {
+    pub(super) fn note_failure(&self, key: KeyIndex, reason: &str, cell: &mut Cell) {
         cell.health.note(key, reason);
         if cell.health.quarantined(key) {
             self.frame.tally.add(Count::Quarantines, 1);
@@ -372,7 +372,7 @@ impl<'f> NodeRun<'f> {
     }
 
     /// A node that has another artifact for a key, or was resumed, begins with a clean record.
-    fn check_artifact(&self, key: KeyIndex, cell: &mut Cell) {
+    pub(super) fn check_artifact(&self, key: KeyIndex, cell: &mut Cell) {
         let Cell { health, members, .. } = cell;
         health.with_artifact(key, self.plan.resumed(), || match &self.plan.node.work {
             Work::Family(_) if self.only_run.is_none() => {
@@ -444,7 +444,7 @@ fn out_causes(out: &mut Buffer, emits: bool, cause_of: impl Fn(usize) -> Cause) 
     }
 }
 
-fn gather(columns: &[ColumnRef<'_>], picked: &[usize]) -> Vec<Column> {
+pub(super) fn gather(columns: &[ColumnRef<'_>], picked: &[usize]) -> Vec<Column> {
     let gathered = columns.iter().map(|column| {
         let mut dense = Column::with_capacity(column.element_type(), picked.len());
         picked.iter().for_each(|row| dense.push_row(*column, *row));

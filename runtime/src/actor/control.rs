@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::cell::Counts;
 use super::intake::IntakeCounts;
+use super::lanes::ByChain;
 use super::node::AbortOnPanic;
 use super::shard::Shard;
 use crate::topology::plan::ClassPlan;
@@ -171,6 +172,9 @@ pub(crate) struct InspectedNode {
     pub(crate) waiting: u64,
     /// Bytes of states and artifacts by key, if that was asked for.
     pub(crate) bytes: usize,
+    pub(crate) overruns: u64,
+    /// Of a slow node, over all shards: whether it is in quarantine for all keys, and how many threads are lost.
+    pub(crate) pool: Option<(bool, u16)>,
 }
 
 impl Message for Inspect {
@@ -186,7 +190,7 @@ impl Handler<Inspect> for Shard {
         let nodes = self.installer.running().map(|(name, born, place)| {
             let cell = self.shared.cell(place);
             let cell = cell.borrow();
-            let of_class = self.tickets.get(place as usize).into_iter().flatten().sum::<u64>();
+            let of_class = self.tickets.get(place as usize).map_or(0, ByChain::sum);
             let given = of_class + own.get(&place).copied().unwrap_or(0);
             InspectedNode {
                 name: name.clone(),
@@ -196,6 +200,8 @@ impl Handler<Inspect> for Shard {
                 busy: cell.busy,
                 waiting: given.saturating_sub(cell.frames),
                 bytes: if inspect.memory { cell.bytes() } else { 0 },
+                overruns: cell.overruns,
+                pool: self.shared.blocking.pools.stand(name, born),
             }
         });
         actix::MessageResult(Inspected {

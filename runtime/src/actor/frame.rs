@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use actix::Addr;
 use smallvec::SmallVec;
 
+use super::lanes::ChainNumber;
 use super::ledger::Part;
 use super::node::NodeActor;
 use super::tally::Tally;
@@ -108,6 +109,8 @@ pub(crate) struct InstalledKey {
     pub(crate) plan: Arc<KeyPlan>,
     /// In the order of the plan.
     pub(crate) nodes: Box<[InstalledNode]>,
+    /// Whether one of them may block.
+    pub(crate) slow: bool,
 }
 
 /// A node of a key as an actor of its shard.
@@ -167,8 +170,8 @@ pub(crate) struct Frame {
     pub(crate) plan: Arc<ClassPlan>,
     pub(crate) installed: Arc<Installed>,
     pub(crate) part: Part,
-    /// The partition, by its number on all shards: its frames are worked on in order.
-    pub(crate) chain: u32,
+    /// Whose frames are worked on in order.
+    pub(crate) chain: ChainNumber,
     pub(crate) keys: Vec<KeyIndex>,
     pub(crate) names: Vec<Key>,
     /// What is known of each key under this plan.

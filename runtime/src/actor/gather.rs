@@ -18,6 +18,8 @@ type Axes = Vec<Option<Arc<Axis>>>;
 pub(crate) struct Gathering {
     pub(crate) keys: Vec<KeyIndex>,
     pub(crate) names: Vec<Key>,
+    /// The lane of its only key.
+    pub(crate) lane: Option<u32>,
     /// By axis of the source.
     pieces: Vec<Vec<Rows>>,
 }
@@ -57,8 +59,8 @@ impl Deref for Record {
 }
 
 impl Gathering {
-    pub(crate) fn new(axes: usize) -> Self {
-        Self { keys: Vec::new(), names: Vec::new(), pieces: (0..axes).map(|_| Vec::new()).collect() }
+    pub(crate) fn new(axes: usize, lane: Option<u32>) -> Self {
+        Self { keys: Vec::new(), names: Vec::new(), lane, pieces: (0..axes).map(|_| Vec::new()).collect() }
     }
 
     /// Adds a key; its place.

@@ -62,13 +62,26 @@ pub(crate) struct RowFailure {
 }
 
 /// How a node fares with each key that it failed for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Health(FxHashMap<KeyIndex, KeyHealth>);
 
 impl Health {
     /// Whether no failure of any key is remembered.
     pub(crate) fn is_clear(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What is remembered of one key, to travel with its rows.
+    pub(crate) fn apart(&self, key: KeyIndex) -> Self {
+        Self(self.0.get(&key).map(|health| (key, health.clone())).into_iter().collect())
+    }
+
+    /// Puts back what [`Health::apart`] gave.
+    pub(crate) fn put(&mut self, key: KeyIndex, mut of: Self) {
+        match of.0.remove(&key) {
+            Some(health) => _ = self.0.insert(key, health),
+            None => _ = self.0.remove(&key),
+        }
     }
 
     /// Whether the node is quarantined for the key.
@@ -130,7 +143,7 @@ impl Health {
     }
 
     #[inline]
-    fn fine(&mut self, key: KeyIndex, rows: usize) {
+    pub(crate) fn fine(&mut self, key: KeyIndex, rows: usize) {
         if self.0.is_empty() {
             return;
         }
@@ -146,7 +159,7 @@ impl Health {
     }
 
     /// Counts a failed row; whether it was one too many.
-    fn failed(&mut self, key: KeyIndex) -> bool {
+    pub(crate) fn failed(&mut self, key: KeyIndex) -> bool {
         let health = self.0.entry(key).or_default();
         health.failed.push_back(health.rows);
         health.rows += 1;

@@ -159,7 +159,8 @@ impl Installer {
             InstalledNode { plan: Arc::clone(node), actor, cell }
         });
         let nodes = nodes.collect();
-        Arc::new(InstalledKey { plan: Arc::clone(plan), nodes })
+        let slow = plan.nodes.iter().any(|node| node.node.slow.is_some());
+        Arc::new(InstalledKey { plan: Arc::clone(plan), nodes, slow })
     }
 
     /// The actors for keys with these class nodes.

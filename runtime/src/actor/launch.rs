@@ -7,9 +7,11 @@ use smallvec::SmallVec;
 
 use super::frame::{Flush, Frame, Gate, Installed, InstalledKey, KeyFrame, Kind, OwnNode, Waits};
 use super::gather::Gathering;
+use super::lanes::{ByChain, ChainNumber};
 use super::node::{At, feeds, send};
 use super::shard::{Delivery, Shard};
 use super::tally::Count;
+use crate::defect::{self, Defect};
 use crate::topology::bits::Bits;
 use crate::topology::plan::{AxisLabel, KeyPlan, PlanNode};
 use crate::words::{Cause, KeyIndex, Revision, Time};
@@ -53,7 +55,8 @@ impl Shard {
             woken.add(&installed.variant.reach_from(fed));
         };
         let mut tickets = vec![0; plan.base.nodes.len()];
-        let chain = delivery.chain as usize;
+        let lane = gathering.lane.filter(|_| !defect::is_chosen(Defect::Lane));
+        let chain = lane.map_or(ChainNumber::Partition(delivery.chain), ChainNumber::Lane);
         for leader in woken.iter() {
             tickets[leader] = self.ticket(installed.cells[leader], chain);
         }
@@ -79,7 +82,7 @@ impl Shard {
             span: tracing::trace_span!(parent: &delivery.part.token().span, "frame", shard, keys, nodes = left),
             plan: Arc::clone(plan),
             part: delivery.part.another(),
-            chain: delivery.chain,
+            chain,
             keys: std::mem::take(&mut gathering.keys),
             names: std::mem::take(&mut gathering.names),
             attributes,
@@ -99,21 +102,19 @@ impl Shard {
             dead: Mutex::new(Vec::new()),
             installed,
         });
+        self.shared.busy.begin(chain, left);
         self.shared.watches.borrow_mut().launched(&frame);
         start(&frame);
     }
 
-    fn ticket(&mut self, cell: u32, chain: usize) -> u64 {
+    fn ticket(&mut self, cell: u32, chain: ChainNumber) -> u64 {
         let cell = cell as usize;
         if self.tickets.len() <= cell {
-            self.tickets.resize_with(cell + 1, Vec::new);
+            self.tickets.resize_with(cell + 1, ByChain::default);
         }
-        let tickets = &mut self.tickets[cell];
-        if tickets.len() <= chain {
-            tickets.resize(chain + 1, 0);
-        }
-        tickets[chain] += 1;
-        tickets[chain] - 1
+        let next = self.tickets[cell].at(chain);
+        *next += 1;
+        *next - 1
     }
 
     /// The keys' own nodes: which are woken, and what they and the class nodes behind them wait for.
@@ -128,7 +129,7 @@ impl Shard {
         }
     }
 
-    fn own_at(&self, key: KeyIndex, revision: Revision) -> Option<Arc<InstalledKey>> {
+    pub(super) fn own_at(&self, key: KeyIndex, revision: Revision) -> Option<Arc<InstalledKey>> {
         let own = &self.keys[key.0 as usize].own;
         own.iter().rev().find(|(from, _)| *from <= revision)?.1.clone()
     }

@@ -1,7 +1,8 @@
 //! Actors: they carry out what plans say. Frames go from the shard's intake through the actors of nodes to sinks.
 
 mod align;
-mod cell;
+mod attempt;
+pub(crate) mod cell;
 mod compute;
 pub(crate) mod control;
 pub(crate) mod driver;
@@ -12,6 +13,7 @@ mod guard;
 mod install;
 pub(crate) mod intake;
 pub(crate) mod keeper;
+mod lanes;
 mod launch;
 pub(crate) mod ledger;
 mod loops;
@@ -19,10 +21,12 @@ mod missing;
 mod node;
 mod output;
 mod pace;
+mod pool;
 mod rows_in;
 pub(crate) mod saving;
 pub(crate) mod shard;
 mod sink;
+mod slow;
 pub(crate) mod tally;
 mod whole;
 

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message};
 use smallvec::SmallVec;
 
 use super::cell::Shared;
 use super::compute::{CONTENT_AHEAD, MODEL_AHEAD, NodeRun};
 use super::frame::{Frame, Own, Piece, Written};
+use super::lanes::{ByChain, ChainNumber};
 use super::loops::{reads_itself, run_loop};
 use super::output::Finished;
+use super::pool::Pool;
 use super::sink;
+use super::slow::{Outcome, Pending};
 use crate::defect::{self, Defect};
 use crate::prefetch::prefetch;
 use crate::topology::node::Work;
@@ -51,16 +54,26 @@ pub(crate) struct NodeActor {
     shared: Rc<Shared>,
     writer: Option<Box<dyn SinkWriter>>,
     mailbox: usize,
-    /// By partition; a node of one key has one, the partition of its key.
-    chains: SmallVec<[Chain; 1]>,
+    /// Of a node that may block.
+    pool: Option<Arc<Pool>>,
+    /// A node of one key has one chain.
+    chains: ByChain<Turns>,
 }
 
-/// The frames of one partition, for one node.
+/// Whose turn it is among the frames of a chain, for one node.
 #[derive(Default)]
-struct Chain {
+struct Turns {
     next: u64,
     /// Frames that are ready before their turn; never more than there are in flight.
     early: BTreeMap<u64, Run>,
+}
+
+impl Turns {
+    /// The frame whose turn it was is done; the next, if it is there.
+    fn next(&mut self) -> Option<Run> {
+        self.next += 1;
+        self.early.remove(&self.next)
+    }
 }
 
 /// Engine code that panics ends the process: recovery is proven, half-broken state is not.
@@ -78,12 +91,59 @@ impl Drop for AbortOnPanic {
 impl NodeActor {
     /// With a mailbox for `mailbox` frames: as many as can be in flight.
     pub(crate) fn new(shared: Rc<Shared>, writer: Option<Box<dyn SinkWriter>>, mailbox: usize) -> Self {
-        Self { shared, writer, mailbox, chains: SmallVec::new() }
+        Self { shared, writer, mailbox, pool: None, chains: ByChain::default() }
+    }
+
+    /// Works on a frame whose turn it is, and on those behind it whose turn comes.
+    fn go_on(&mut self, chain: ChainNumber, run: Run, context: &mut Context<Self>) {
+        let mut next = Some(run);
+        while let Some(run) = next {
+            let _entered = run.frame.span.enter();
+            match slow_node(&run) {
+                Some((plan, cell)) => {
+                    let (plan, cell) = (Arc::clone(plan), self.shared.cell(cell));
+                    let pool = self.pool.get_or_insert_with(|| self.shared.blocking.pools.of(&plan.name, plan.born));
+                    let mut pending = Pending::begin(&run.frame, run.at, (&plan, cell), pool, &self.shared);
+                    if let Some(task) = pending.task(pool, &self.shared) {
+                        let done = actix::fut::wrap_future(task).map(move |outcome, actor: &mut Self, context| {
+                            let _guard = AbortOnPanic;
+                            actor.end_slow(pending, Some(outcome));
+                            if let Some(run) = actor.chains.at(chain).next() {
+                                actor.go_on(chain, run, context);
+                            }
+                        });
+                        context.spawn(done);
+                        return;
+                    }
+                    self.end_slow(pending, None);
+                }
+                None => self.work(&run),
+            }
+            next = self.chains.at(chain).next();
+        }
+    }
+
+    /// What comes after a slow node's rows.
+    fn end_slow(&self, pending: Pending, outcome: Option<Outcome>) {
+        let (frame, at, plan) = (Arc::clone(&pending.frame), pending.at, Arc::clone(&pending.plan));
+        let finished = pending.finish(outcome, &self.shared);
+        match at {
+            At::Class(leader) => {
+                publish_slots(&frame, &plan, finished);
+                wake_after_class(&frame, leader);
+            }
+            At::Key { run, node } => {
+                let own = frame.own(run as usize).expect("as in `work`");
+                publish_pieces(own, &plan, run as usize, finished);
+                wake_after_key(&frame, own, run, node);
+            }
+        }
+        self.shared.busy.computed(frame.chain);
+        frame.finish();
     }
 
     fn work(&mut self, run: &Run) {
         let frame = &run.frame;
-        let _entered = frame.span.enter();
         match run.at {
             At::Class(leader) => {
                 let installed = &frame.installed;
@@ -94,7 +154,8 @@ impl NodeActor {
                     let watch = cell.borrow().watch();
                     let writer = self.writer.as_mut().expect("a sink's actor has a writer");
                     sink::write(frame, leader, first, &self.shared, writer.as_mut());
-                    cell.borrow_mut().frame_done(watch);
+                    self.shared.frame_done(first, &cell, watch);
+                    self.shared.busy.computed(frame.chain);
                     return;
                 }
                 let nodes = members.iter().map(|member| {
@@ -117,6 +178,7 @@ impl NodeActor {
                 wake_after_key(frame, own, run, node);
             }
         }
+        self.shared.busy.computed(frame.chain);
         frame.finish();
     }
 
@@ -159,7 +221,7 @@ impl NodeActor {
                 let cell = self.shared.cell(*cell);
                 let (before, watch) = (cell.borrow().counts, cell.borrow().watch());
                 let finished = work.run(&cell);
-                cell.borrow_mut().frame_done(watch);
+                self.shared.frame_done(plan, &cell, watch);
                 self.shared.tally.node(&before, &cell.borrow().counts);
                 return SmallVec::from_iter([finished]);
             }
@@ -169,7 +231,7 @@ impl NodeActor {
         // The nodes of a loop are measured together, as the first of them.
         let watch = cells[0].0.borrow().watch();
         let finished = run_loop(members).into();
-        cells[0].0.borrow_mut().frame_done(watch);
+        self.shared.frame_done(nodes[0].0, &cells[0].0, watch);
         cells.iter().for_each(|(cell, before)| self.shared.tally.node(before, &cell.borrow().counts));
         finished
     }
@@ -186,32 +248,36 @@ impl Actor for NodeActor {
 impl Handler<Run> for NodeActor {
     type Result = ();
 
-    fn handle(&mut self, run: Run, _context: &mut Self::Context) {
+    fn handle(&mut self, run: Run, context: &mut Self::Context) {
         let _guard = AbortOnPanic;
         let (chain, ticket) = match run.at {
-            At::Class(leader) => (run.frame.chain as usize, run.frame.tickets[leader as usize]),
+            At::Class(leader) => (run.frame.chain, run.frame.tickets[leader as usize]),
             At::Key { run: key, node } => {
-                (0, run.frame.own(key as usize).expect("as in `work`").nodes[usize::from(node)].ticket)
+                let own = run.frame.own(key as usize).expect("as in `work`");
+                (ChainNumber::Partition(0), own.nodes[usize::from(node)].ticket)
             }
         };
-        if chain >= self.chains.len() {
-            self.chains.resize_with(chain + 1, Chain::default);
-        }
-        if self.chains[chain].next != ticket && !defect::is_chosen(Defect::TicketOrder) {
-            self.chains[chain].early.insert(ticket, run);
+        let turns = self.chains.at(chain);
+        if turns.next != ticket && !defect::is_chosen(Defect::TicketOrder) {
+            turns.early.insert(ticket, run);
             return;
         }
-        self.work(&run);
-        drop(run);
-        self.chains[chain].next += 1;
-        while let Some(run) = {
-            let chain = &mut self.chains[chain];
-            chain.early.remove(&chain.next)
-        } {
-            self.work(&run);
-            self.chains[chain].next += 1;
-        }
+        self.go_on(chain, run, context);
     }
+}
+
+/// The node that gets a frame, and the place of its state, if it may block.
+#[inline]
+fn slow_node(run: &Run) -> Option<(&Arc<PlanNode>, u32)> {
+    let frame = &run.frame;
+    let (plan, cell) = match run.at {
+        At::Class(leader) => (&frame.plan.base.nodes[leader as usize], frame.installed.cells[leader as usize]),
+        At::Key { run, node } => {
+            let installed = &frame.own(run as usize)?.installed.nodes[usize::from(node)];
+            (&installed.plan, installed.cell)
+        }
+    };
+    plan.node.slow.is_some().then_some((plan, cell))
 }
 
 /// Sends a frame to a node. Credits keep mailboxes from being full: a full one is a defect.

@@ -61,11 +61,12 @@ impl Shard {
                 if pieces.is_empty() {
                     continue;
                 }
-                let place = self.place(delivery, key, &record.key, axes, &mut gathering);
+                let (place, run) = self.place(delivery, key, &record.key, axes, &mut gathering);
+                let frames = gathering.len();
                 let (_, frame) = &mut gathering[place];
-                let run = self.run_of[key.0 as usize].1;
                 frame.record(run, record, first_row, pieces);
-                room = room.min(self.options.frame_keys - frame.keys.len());
+                let full = if frame.lane.is_some() { frames } else { frame.keys.len() };
+                room = room.min(self.options.frame_keys.saturating_sub(full));
             }
         }
         for (mask, mut frame) in gathering.into_iter().filter(|(_, frame)| !frame.is_empty()) {

@@ -8,11 +8,12 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::cell::Shared;
+use super::cell::{Blocking, Shared};
 use super::frame::{Flush, InstalledKey};
 use super::gather::Gathering;
 use super::install::Installer;
 use super::intake::{IntakeCounts, IntakePolicy};
+use super::lanes::{ByChain, Lanes};
 use super::ledger::Part;
 use super::node::AbortOnPanic;
 use super::tally::Tally;
@@ -39,6 +40,8 @@ pub(crate) struct ShardOptions {
     pub(crate) keys_max: usize,
     /// Where it counts.
     pub(crate) tally: Arc<Tally>,
+    /// For nodes that may block.
+    pub(crate) blocking: Arc<Blocking>,
 }
 
 /// See the module.
@@ -51,8 +54,9 @@ pub(crate) struct Shard {
     /// Staged plans that are not retired, in order.
     pub(super) plans: Vec<Arc<ClassPlan>>,
     queue: VecDeque<Delivery>,
-    /// By partition: tickets of class nodes are in `tickets[place of the state][partition]`.
-    pub(super) tickets: Vec<Vec<u64>>,
+    /// The next turns of class nodes, by the place of the state and the chain.
+    pub(super) tickets: Vec<ByChain<u64>>,
+    pub(super) lanes: Lanes,
     pub(super) counts: IntakeCounts,
     /// For each key its place in the frame in the making, if `marks` says so.
     pub(super) run_of: Vec<(u64, u32)>,
@@ -71,6 +75,8 @@ pub(super) struct KeyEntry {
     pub(super) ticked: Time,
     /// The key's own nodes, by the revision from which they are in force.
     pub(super) own: Vec<(Revision, Option<Arc<InstalledKey>>)>,
+    /// Its chain while it has slow nodes, once it had.
+    pub(super) lane: Option<u32>,
     /// Tickets of its own nodes, by the place of their state.
     pub(super) own_tickets: SmallVec<[(u32, u64); 4]>,
     /// What is known of it under a base plan.
@@ -117,7 +123,8 @@ impl Message for Step {
 
 impl Shard {
     pub(crate) fn new(options: ShardOptions) -> Self {
-        let shared = Rc::new(Shared { tally: Arc::clone(&options.tally), ..Shared::default() });
+        let (tally, blocking) = (Arc::clone(&options.tally), Arc::clone(&options.blocking));
+        let shared = Rc::new(Shared { tally, blocking, ..Shared::default() });
         let installer = Installer::new(options.shard, Rc::clone(&shared), Arc::clone(&options.sinks), options.mailbox);
         Self {
             options,
@@ -128,6 +135,7 @@ impl Shard {
             plans: Vec::new(),
             queue: VecDeque::new(),
             tickets: Vec::new(),
+            lanes: Lanes::default(),
             counts: IntakeCounts::default(),
             run_of: Vec::new(),
             mark: 0,
@@ -186,7 +194,7 @@ impl Shard {
         !self.queue.is_empty()
     }
 
-    /// The frame in the making that a key's rows go to.
+    /// The frame in the making that a key's rows go to, and the key's place in it.
     pub(super) fn place(
         &mut self,
         delivery: &Delivery,
@@ -194,20 +202,27 @@ impl Shard {
         name: &Key,
         axes: usize,
         gathering: &mut Vec<(Arc<Bits>, Gathering)>,
-    ) -> usize {
+    ) -> (usize, u32) {
         let mask = self.mask(&delivery.plan, key);
-        let found = gathering.iter().position(|(other, _)| Arc::ptr_eq(other, &mask) || *other == mask);
-        let place = found.unwrap_or_else(|| {
-            gathering.push((mask, Gathering::new(axes)));
-            gathering.len() - 1
-        });
+        let lane = self.lane(&delivery.plan, key, &mask);
         if self.run_of.len() <= key.0 as usize {
             self.run_of.resize(key.0 as usize + 1, (0, 0));
         }
-        if self.run_of[key.0 as usize].0 != self.mark {
-            self.run_of[key.0 as usize] = (self.mark, gathering[place].1.key(key, name.clone()));
-        }
-        place
+        let known = self.run_of[key.0 as usize];
+        let known = (known.0 == self.mark).then_some(known.1);
+        let found = match lane {
+            Some(_) => gathering.iter().position(|(_, other)| other.lane == lane),
+            None => gathering
+                .iter()
+                .position(|(other, frame)| frame.lane.is_none() && (Arc::ptr_eq(other, &mask) || *other == mask)),
+        };
+        let place = found.unwrap_or_else(|| {
+            gathering.push((mask, Gathering::new(axes, lane)));
+            gathering.len() - 1
+        });
+        let run = known.unwrap_or_else(|| gathering[place].1.key(key, name.clone()));
+        self.run_of[key.0 as usize] = (self.mark, run);
+        (place, run)
     }
 
     /// Which class nodes a key has.
@@ -255,6 +270,7 @@ impl Shard {
             axes: SmallVec::new(),
             ticked: Time::MIN,
             own: Vec::new(),
+            lane: None,
             own_tickets: SmallVec::new(),
             attributes: (plan.base.revision, plan.base.attributes.of(name)),
             mask: None,
@@ -279,6 +295,9 @@ impl Shard {
         };
         if !same {
             let installed = now.map(|now| self.installer.key(now));
+            if installed.as_ref().is_some_and(|own| own.slow) {
+                self.lanes.own_is_slow();
+            }
             self.keys[key.0 as usize].own.push((plan.revision, installed));
         }
     }
@@ -294,9 +313,8 @@ impl Shard {
             }
             let key = KeyIndex(u32::try_from(index).expect("fewer than 2^32 keys"));
             let name = self.shared.keys.borrow()[index].clone();
-            let place = self.place(delivery, key, &name, axes, &mut gathering);
+            let (place, run) = self.place(delivery, key, &name, axes, &mut gathering);
             if let Some((now, cause)) = tick {
-                let run = self.run_of[index].1;
                 let policy = self.options.policy;
                 let entry = &mut self.keys[index];
                 entry.ticked = entry.ticked.max(now);
@@ -309,7 +327,7 @@ impl Shard {
                     }
                 }
             }
-            if gathering[place].1.keys.len() >= self.options.frame_keys {
+            if gathering[place].1.keys.len() >= self.options.frame_keys || gathering[place].1.lane.is_some() {
                 let (mask, mut frame) = gathering.swap_remove(place);
                 self.launch(delivery, &mask, &mut frame, tick, flush);
             }
@@ -345,6 +363,14 @@ impl Handler<Step> for Shard {
 
     fn handle(&mut self, _step: Step, context: &mut Self::Context) {
         let _guard = AbortOnPanic;
+        let Some(delivery) = self.queue.pop_front() else { return };
+        let waiting = self.wait_for(&delivery);
+        self.queue.push_front(delivery);
+        if let Some(waiting) = waiting {
+            context.wait(actix::fut::wrap_future(waiting));
+            context.notify(Step);
+            return;
+        }
         self.working = self.step();
         if self.working {
             // The nodes work on the frame while it is in the cache, before the next is made.

@@ -23,6 +23,8 @@ pub(crate) enum Count {
     Paused,
     Quarantines,
     Frames,
+    Overruns,
+    ThreadsLost,
 }
 
 /// See the module.

@@ -38,6 +38,12 @@ pub struct NodeReport {
     pub busy: Duration,
     /// About how many bytes its artifacts, parameters and the states of its keys take, if that was asked for.
     pub memory_bytes: Option<usize>,
+    /// How often a call, or a row of a slow node, took longer than its budget.
+    pub overruns: u64,
+    /// Threads of a slow node that were given up and have not come back.
+    pub lost_threads: u16,
+    /// Whether too many of them are lost, so that it computes nothing for any key until it is resumed or replaced.
+    pub quarantined: bool,
 }
 
 /// A node's actor on a shard.
@@ -113,6 +119,8 @@ impl Handle {
                 sum.quarantined += node.quarantined;
                 sum.bytes += node.bytes;
                 sum.busy += node.busy;
+                sum.overruns += node.overruns;
+                sum.pool = sum.pool.max(node.pool);
             }
         }
         (report.nodes, report.in_transit) = stand.nodes(&counted, memory);
@@ -155,6 +163,9 @@ struct Sum {
     /// Of states and artifacts by key.
     bytes: usize,
     busy: Duration,
+    overruns: u64,
+    /// Of a slow node: whether it is in quarantine for all keys, and lost threads.
+    pool: Option<(bool, u16)>,
 }
 
 /// How the nodes of a class stand at one moment.
@@ -178,6 +189,7 @@ impl Stand {
                 let shared = node.model.as_ref().map_or(0, |model| model.bytes());
                 sum.bytes + shared + node.operator.as_ref().map_or(0, |operator| operator.bytes())
             };
+            let (quarantined, lost_threads) = sum.pool.unwrap_or_default();
             NodeReport {
                 class: self.plan.class.clone(),
                 node: node.name.clone(),
@@ -189,6 +201,9 @@ impl Stand {
                 quarantined_keys: sum.quarantined,
                 busy: sum.busy,
                 memory_bytes: memory.then(bytes),
+                overruns: sum.overruns,
+                lost_threads,
+                quarantined,
             }
         };
         let mut nodes: Vec<NodeReport> = Vec::new();
@@ -196,7 +211,7 @@ impl Stand {
             let mut report = of(node, NodeState::Running);
             if node.paused() {
                 report.state = NodeState::Paused;
-            } else if report.quarantined_keys > 0 {
+            } else if report.quarantined_keys > 0 || report.quarantined {
                 report.state = NodeState::Quarantined;
             }
             nodes.push(report);
@@ -229,6 +244,9 @@ impl Stand {
                 quarantined_keys: 0,
                 busy: Duration::ZERO,
                 memory_bytes: None,
+                overruns: 0,
+                lost_threads: 0,
+                quarantined: false,
                 node: name,
             }
         })

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::function::Logic;
 use super::need::{Needs, Provides};
-use super::node::{Ask, Missing, Node, NodeKind, RowRule, SinkNode, Work};
+use super::node::{Ask, Missing, Node, NodeKind, RowRule, SLOW_THREADS_DEFAULT, SinkNode, Slow, Work};
 use super::selector::{Pattern, Selector};
 use crate::words::{Binding, Element, ElementType, Key, NodeId, Span, Stream, StreamName, Value};
 
@@ -176,6 +176,24 @@ impl Node {
     #[must_use]
     pub fn priority(mut self, priority: i32) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// May block: it runs on two threads of its own instead of the shard's, and a row that takes longer than `budget`
+    /// fails. Its keys' rows stay in their order; those of other keys do not wait for them.
+    #[must_use]
+    pub fn slow(mut self, budget: impl Into<Span>) -> Self {
+        let threads = self.slow.map_or(SLOW_THREADS_DEFAULT, |slow| slow.threads);
+        self.slow = Some(Slow { budget: budget.into(), threads });
+        self
+    }
+
+    /// How many threads a node has that may block ([`Node::slow`]); on any other node it does nothing.
+    #[must_use]
+    pub fn threads(mut self, threads: u16) -> Self {
+        if let Some(slow) = &mut self.slow {
+            slow.threads = threads;
+        }
         self
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::axes::Labels;
 use super::declared::Declared;
 use super::need::NeedKind;
-use super::node::{Missing, Node, NodeKind, RowRule, Work, stand_in};
+use super::node::{Missing, Node, NodeKind, RowRule, Slow, Work, stand_in};
 use immutable_chunkmap::map::MapM;
 
 use super::plan::{BasePlan, OwnName, PlanNode};
@@ -87,6 +87,7 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
             wrong(format!("{number} cannot stand in for `{}`, which is {}", need.name, need.element));
         }
     }
+    slow(node, problems);
     fitting(node, problems);
     let names = node.provides.iter().map(|(name, _)| name);
     for name in names.chain(node.needs.iter().map(|need| &need.name)) {
@@ -96,6 +97,30 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
     }
     if let Err(error) = check_name("node", &node.id) {
         problems.push(error.into());
+    }
+}
+
+/// Most threads of a node that may block.
+pub(super) const SLOW_THREADS_MAX: u16 = 64;
+
+/// Whether a node that may block can do so.
+fn slow(node: &Node, problems: &mut Vec<Problem>) {
+    let Some(Slow { budget, threads }) = node.slow else { return };
+    let mut wrong = |why: &str| problems.push(Problem::Unfit { node: node.name(), why: why.to_owned() });
+    if matches!(node.work, Work::Sensor { .. } | Work::Sink(_)) {
+        wrong("only operators and models can be slow");
+    }
+    if node.work_emits() {
+        wrong("an operator with rows of its own cannot be slow");
+    }
+    if node.needs.iter().any(|need| matches!(need.kind, NeedKind::Previous { .. })) {
+        wrong("a slow node cannot need `previous`; put a node before it that does");
+    }
+    if budget < Span::from_millis(1) {
+        wrong("the budget of a slow node is at least 1 ms");
+    }
+    if threads == 0 || threads > SLOW_THREADS_MAX {
+        wrong("a slow node has 1 to 64 threads");
     }
 }
 

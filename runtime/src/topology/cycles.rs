@@ -111,6 +111,9 @@ pub(super) fn loops(
             let node = graph.nodes[member];
             loops.insert(node.name(), number);
             let mut refuse = |why: String| problems.push(Problem::Loop { node: node.name(), why });
+            if node.slow.is_some() {
+                refuse("it is slow; a loop advances row by row on the shard's thread".to_owned());
+            }
             if node.own_rows() {
                 refuse("it makes rows of its own; a loop advances row by row on one axis".to_owned());
             }

@@ -37,7 +37,7 @@ pub use function::{Accepts, Logic};
 pub use graph::Topology;
 pub use manifest::{Manifest, ManifestErrors, TopologyFile};
 pub use need::{Need, NeedKind, optional, previous};
-pub use node::{Ask, Family, Missing, Node, NodeKind, RowRule, SinkNode, Work};
+pub use node::{Ask, Family, Missing, Node, NodeKind, RowRule, SinkNode, Slow, Work};
 pub use registry::{Factory, Registry, nearest};
 pub use selector::{Pattern, Selector};
 pub use sensor::{BadReading, Cleaning, sensor};

@@ -47,7 +47,21 @@ pub struct Node {
     pub version: u32,
     /// Rows that its artifacts must score as is written there before they are deployed.
     pub trial: Vec<TrialRow>,
+    /// Whether it may block, and how long a row may take then.
+    pub slow: Option<Slow>,
 }
+
+/// A node that may block: it runs on threads of its own, and a row that takes too long fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Slow {
+    /// How long a row may take, in the time of the machine; at least a millisecond.
+    pub budget: Span,
+    /// How many threads it has, for all shards together; at least one.
+    pub threads: u16,
+}
+
+/// Threads of a node that may block, unless it says otherwise.
+pub const SLOW_THREADS_DEFAULT: u16 = 2;
 
 /// A row with what a model has to make of it, checked before the model is deployed.
 #[derive(Clone, Debug, PartialEq)]
@@ -229,6 +243,7 @@ impl Node {
             pending: false,
             version: 1,
             trial: Vec::new(),
+            slow: None,
         }
     }
 
@@ -297,7 +312,8 @@ impl Node {
             (Work::Family(a), Work::Family(b)) => a.same(b),
             _ => self.artifact() == other.artifact(),
         };
-        work && self.priority == other.priority && self.id == other.id && self.content() == other.content()
+        let settings = self.priority == other.priority && self.slow == other.slow;
+        work && settings && self.id == other.id && self.content() == other.content()
     }
 
     /// Whether it makes rows of its own rather than write on the axis of its first need.

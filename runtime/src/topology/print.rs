@@ -121,6 +121,7 @@ fn rows(plan: &PlanNode) -> String {
             Missing::Pass => Some("missing: pass".to_owned()),
         },
         plan.in_loop.map(|number| format!("loop {number}")),
+        node.slow.map(|slow| format!("slow: {} on {} threads", slow.budget, slow.threads)),
     ];
     more.into_iter().flatten().for_each(|more| text.extend([", ", &more]));
     text

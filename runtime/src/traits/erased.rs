@@ -144,7 +144,7 @@ trait StateOf: Operator {
 impl<O: Operator> StateOf for O {}
 
 /// The states of one node by key, of a type not known here.
-pub trait AnyTable: Any {
+pub trait AnyTable: Any + Send {
     /// For the operator, which knows the type.
     fn as_any(&self) -> &dyn Any;
     /// The same.
@@ -225,7 +225,7 @@ impl<S> Table<S> {
     }
 }
 
-impl<S: Clone + Serialize + DeserializeOwned + 'static> AnyTable for Table<S> {
+impl<S: Clone + Serialize + DeserializeOwned + Send + 'static> AnyTable for Table<S> {
     fn as_any(&self) -> &dyn Any {
         self
     }

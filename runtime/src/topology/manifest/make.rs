@@ -61,6 +61,7 @@ impl Maker<'_> {
         node.priority = manifest.priority;
         node.pending = manifest.pending;
         node.version = manifest.version;
+        node.slow = manifest.slow;
         node.trial.clone_from(&manifest.trial);
         Some(node)
     }

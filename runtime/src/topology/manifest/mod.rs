@@ -7,6 +7,7 @@ mod make;
 mod mapped;
 mod node;
 mod read;
+mod slow;
 mod text;
 mod topology_file;
 mod tree;

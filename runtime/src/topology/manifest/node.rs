@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::topology::need::Need;
-use crate::topology::node::{AS_OF_ROWS_DEFAULT, Ask, MAX_AGE_DEFAULT, Missing, RowRule, TrialRow};
+use crate::topology::node::{AS_OF_ROWS_DEFAULT, Ask, MAX_AGE_DEFAULT, Missing, RowRule, Slow, TrialRow};
 use crate::topology::selector::Selector;
 use crate::topology::sensor::Cleaning;
 use crate::words::{Binding, ElementType, NodeId, Span, StreamName};
@@ -42,6 +42,8 @@ pub struct NodeManifest {
     pub version: u32,
     /// Rows with what a model must make of them before it is deployed.
     pub trial: Vec<TrialRow>,
+    /// Whether it may block, and how long a row may take then.
+    pub slow: Option<Slow>,
     /// The lines of its fields.
     pub(super) lines: Lines,
 }
@@ -70,6 +72,7 @@ impl NodeManifest {
             pending: false,
             version: 1,
             trial: Vec::new(),
+            slow: None,
             lines,
         }
     }

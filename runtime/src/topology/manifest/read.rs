@@ -6,10 +6,10 @@ use super::error::{Problems, Refusal};
 use super::fields::{Fields, kept, number, span, text, wrong};
 use super::node::{EXPR, Lines, ModelManifest, NodeManifest, OutputName, Run};
 use super::tree::{Kind, Tree, shorten};
-use super::{trial, words};
+use super::{slow, trial, words};
 use crate::topology::check;
 use crate::topology::need::Need;
-use crate::topology::node::{Ask, Missing, RowRule, TrialRow};
+use crate::topology::node::{Ask, Missing, RowRule, Slow, TrialRow};
 use crate::topology::selector::{Pattern, Selector};
 use crate::topology::sensor::{BadReading, Cleaning};
 use crate::words::{Binding, ElementType, Key, NodeId, Span, StreamName, Value};
@@ -312,6 +312,7 @@ struct Settings {
     pending: Option<bool>,
     version: Option<u32>,
     trial: Option<Vec<TrialRow>>,
+    slow: Option<Slow>,
 }
 
 impl Settings {
@@ -328,6 +329,7 @@ impl Settings {
             pending: fields.bool("pending", problems),
             version: fields.integer("version", 1, i64::from(u32::MAX), problems),
             trial: trial::rows(fields, problems),
+            slow: slow::slow(fields, problems),
         }
     }
 
@@ -343,6 +345,7 @@ impl Settings {
         node.pending = self.pending.unwrap_or(node.pending);
         node.version = self.version.unwrap_or(node.version);
         node.trial = self.trial.unwrap_or_default();
+        node.slow = self.slow;
     }
 }
 
@@ -449,7 +452,7 @@ fn attribute(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Selecto
 
 /// What must be there, and what does not go together.
 fn check_fields(fields: &mut Fields<'_>, partial: bool, problems: &mut Problems) {
-    const OF_ROWS: [&str; 7] = ["needs", "rows", "every", "when", "missing", "max_age", "as_of_rows"];
+    const OF_ROWS: [&str; 8] = ["needs", "rows", "every", "when", "missing", "max_age", "as_of_rows", "slow"];
     let said: Vec<_> = RUNS.into_iter().filter(|name| fields.entry(name).is_some()).collect();
     let [what] = said[..] else { return };
     let article = if matches!(what, "operator" | EXPR) { "an" } else { "a" };

@@ -6,7 +6,9 @@ use serde_json::{Map, Value as Json, json};
 use super::node::{EXPR, Lines, ModelManifest, NodeManifest, OutputName, Run};
 use super::trial;
 use super::words::{need_text, span_text};
-use crate::topology::node::{AS_OF_ROWS_DEFAULT, Ask, MAX_AGE_DEFAULT, Missing, Node, NodeKind, RowRule, Work};
+use crate::topology::node::{
+    AS_OF_ROWS_DEFAULT, Ask, MAX_AGE_DEFAULT, Missing, Node, NodeKind, RowRule, SLOW_THREADS_DEFAULT, Slow, Work,
+};
 use crate::topology::registry::Registry;
 use crate::topology::selector::Selector;
 use crate::topology::sensor::{BadReading, Cleaning};
@@ -73,6 +75,7 @@ impl NodeManifest {
         manifest.priority = node.priority;
         manifest.pending = node.pending;
         manifest.version = node.version;
+        manifest.slow = node.slow;
         manifest.trial.clone_from(&node.trial);
         manifest.check_again(node)?;
         Ok(manifest)
@@ -174,6 +177,13 @@ impl NodeManifest {
         if self.version != 1 {
             put("version", json!(self.version));
         }
+        if let Some(Slow { budget, threads }) = self.slow {
+            let mut slow = json!({ "budget": span_text(budget) });
+            if threads != SLOW_THREADS_DEFAULT {
+                slow["threads"] = json!(threads);
+            }
+            put("slow", slow);
+        }
         if !self.trial.is_empty() {
             put("trial", trial::written(&self.trial));
         }
@@ -181,7 +191,7 @@ impl NodeManifest {
 }
 
 /// The fields that a node of some kinds does not have in a manifest.
-const SETTINGS: [&str; 8] = ["needs", "provides", "rows", "every", "when", "missing", "max_age", "as_of_rows"];
+const SETTINGS: [&str; 9] = ["needs", "provides", "rows", "every", "when", "missing", "max_age", "as_of_rows", "slow"];
 
 /// A value as a manifest has it.
 pub(super) fn plain(value: &Value) -> Json {

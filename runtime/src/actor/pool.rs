@@ -1,0 +1,191 @@
+//! Threads for nodes that may block: a bounded pool for each such node, for all shards together. A thread whose row
+//! overruns is given up: another takes its place, and it counts as lost until it comes back. With too many of them lost
+//! the node is in quarantine.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::node::AbortOnPanic;
+use crate::traits::Digest;
+use crate::words::{NodeId, Revision};
+
+/// So many threads of a node may be lost at once; one more and the node is in quarantine.
+pub(crate) const LOST_MAX: u16 = 8;
+
+/// What a thread does; whether it was given up meanwhile.
+pub(crate) type Job = Box<dyn FnOnce() -> Came + Send>;
+
+/// How a thread comes back from a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    InTime,
+    /// Somebody else has its place by now.
+    TooLate,
+}
+
+/// Under what a node was put in quarantine: a later resume or another artifact ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) resumed: Revision,
+    pub(crate) artifact: Option<Digest>,
+}
+
+/// The pool of one node. Its threads end when it is dropped; those that are lost, when they come back.
+pub(crate) struct Pool(Arc<Shared>);
+
+struct Shared {
+    node: NodeId,
+    inner: Mutex<Inner>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Never more than frames in flight.
+    jobs: VecDeque<Job>,
+    /// Threads that are at work or wait for it, lost ones not among them.
+    threads: u16,
+    wanted: u16,
+    waiting: usize,
+    /// Below zero for a moment when a thread comes back before it is given up.
+    lost: i32,
+    closed: bool,
+    quarantine: Option<Mark>,
+}
+
+impl Pool {
+    fn new(node: NodeId) -> Self {
+        Self(Arc::new(Shared { node, inner: Mutex::default(), ready: Condvar::new() }))
+    }
+
+    /// Hands over a job, for one of `threads`; `false`, and the job dropped, when the node is in quarantine.
+    pub(crate) fn submit(&self, threads: u16, job: Job) -> bool {
+        let mut inner = self.0.lock();
+        inner.wanted = threads;
+        if inner.quarantine.is_some() {
+            return false;
+        }
+        inner.jobs.push_back(job);
+        self.0.staff(&mut inner);
+        if inner.threads == 0 {
+            // The machine has refused a thread, and nobody is there who would come to the job.
+            inner.jobs.clear();
+            return false;
+        }
+        drop(inner);
+        self.0.ready.notify_one();
+        true
+    }
+
+    /// Gives up a thread that overran; whether that put the node in quarantine.
+    pub(crate) fn give_up(&self, mark: Mark) -> bool {
+        let mut inner = self.0.lock();
+        inner.threads -= 1;
+        inner.lost += 1;
+        if inner.lost <= i32::from(LOST_MAX) {
+            self.0.staff(&mut inner);
+            return false;
+        }
+        let first = inner.quarantine.is_none();
+        inner.quarantine = Some(mark);
+        let dropped = std::mem::take(&mut inner.jobs);
+        drop(inner);
+        drop(dropped);
+        first
+    }
+
+    /// Whether the node is in quarantine; another artifact or a later resume ends it.
+    pub(crate) fn quarantined(&self, now: Mark) -> bool {
+        let mut inner = self.0.lock();
+        if let Some(mark) = inner.quarantine
+            && (mark.resumed < now.resumed || mark.artifact != now.artifact)
+        {
+            inner.quarantine = None;
+        }
+        inner.quarantine.is_some()
+    }
+
+    /// Whether the node is in quarantine, and how many threads are lost.
+    pub(crate) fn stand(&self) -> (bool, u16) {
+        let inner = self.0.lock();
+        (inner.quarantine.is_some(), u16::try_from(inner.lost).unwrap_or(0))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.ready.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic under the lock ends the process.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts threads for jobs that nobody waits for.
+    fn staff(self: &Arc<Self>, inner: &mut Inner) {
+        while inner.threads < inner.wanted && inner.waiting < inner.jobs.len() {
+            let shared = Arc::clone(self);
+            let name = format!("slow-{}", self.node);
+            if let Err(error) = std::thread::Builder::new().name(name).spawn(move || shared.work()) {
+                tracing::error!(node = %self.node, %error, "a thread for a slow node could not be started");
+                return;
+            }
+            inner.threads += 1;
+            inner.waiting += 1;
+        }
+    }
+
+    /// What a thread does until the pool is closed, or it comes back too late.
+    fn work(&self) {
+        let _guard = AbortOnPanic;
+        loop {
+            let mut inner = self.lock();
+            let job = loop {
+                if let Some(job) = inner.jobs.pop_front() {
+                    break job;
+                }
+                if inner.closed {
+                    return;
+                }
+                inner = self.ready.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            };
+            inner.waiting -= 1;
+            drop(inner);
+            let came = job();
+            let mut inner = self.lock();
+            if came == Came::TooLate {
+                inner.lost -= 1;
+                return;
+            }
+            inner.waiting += 1;
+        }
+    }
+}
+
+/// The pools of a class.
+#[derive(Default)]
+pub(crate) struct Pools(Mutex<HashMap<(NodeId, Revision), Weak<Pool>>>);
+
+impl Pools {
+    /// The pool of a node that is there, or begins.
+    pub(crate) fn of(&self, node: &NodeId, born: Revision) -> Arc<Pool> {
+        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|_, pool| pool.strong_count() > 0);
+        let known = pools.get(&(node.clone(), born)).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let pool = Arc::new(Pool::new(node.clone()));
+            pools.insert((node.clone(), born), Arc::downgrade(&pool));
+            pool
+        })
+    }
+
+    /// How a node's pool stands, if it has one; see [`Pool::stand`].
+    pub(crate) fn stand(&self, node: &NodeId, born: Revision) -> Option<(bool, u16)> {
+        let pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(pools.get(&(node.clone(), born))?.upgrade()?.stand())
+    }
+}
