@@ -385,7 +385,7 @@ fn with_field(field: &str) -> String {
 
 #[test]
 fn what_the_documentation_shows_can_be_read() {
-    const FIELDS: [&str; 15] = [
+    const FIELDS: [&str; 16] = [
         "id",
         "keys",
         "priority",
@@ -399,6 +399,7 @@ fn what_the_documentation_shows_can_be_read() {
         "missing",
         "max_age",
         "as_of_rows",
+        "slow",
         "operator",
         "sensor",
     ];

@@ -62,7 +62,7 @@ impl Operator for Sum {
 }
 
 fn sum() -> Node {
-    provide(SUM).needs(VALUE).by(Sum).into()
+    provide(SUM).needs(VALUE).by(Sum)
 }
 
 fn bench() -> Bench {
@@ -137,7 +137,15 @@ fn too_many_lost_threads_end_the_node_for_all_keys_until_it_is_resumed() {
     assert!(report.counts.failed >= 9 && report.counts.failed + report.counts.quarantined == 12, "{report:?}");
     push(&mut bench, "other", &[1.0]);
     assert_eq!(values(&mut bench, SUM, "other"), [0.0; 0]);
+    let text = bench.explain("sum", "other").to_string();
+    assert!(
+        text.contains(
+            "in quarantine: it failed too often, last as a row took longer than its budget (9 threads are lost)"
+        ),
+        "{text}"
+    );
     bench.deploy(Deployment::new().resume("sum")).expect("it may be resumed");
+    assert_eq!(node(&mut bench).state, NodeState::Running);
     push(&mut bench, "other", &[1.0, 2.0]);
     assert_eq!(values(&mut bench, SUM, "other"), [1.0, 3.0]);
     OVER.store(true, Ordering::Relaxed);
@@ -154,17 +162,18 @@ fn what_cannot_be_slow_is_refused() {
     let text = refused(sum().slow(BUDGET).threads(65));
     assert!(text.contains("a slow node has 1 to 64 threads"), "{text}");
     let previous = gristmill::topology::previous(VALUE, 0.0);
-    let text = refused(Node::from(provide(SUM).needs(previous).by(|value: f64| value)).slow(BUDGET));
+    let text = refused(provide(SUM).needs(previous).by(|value: f64| value).slow(BUDGET));
     assert!(text.contains("a slow node cannot need `previous`"), "{text}");
 }
 
 /// What a node of one key does while the other keys' rows are measured.
-fn load(slow: impl Fn(f64) -> f64 + Send + Sync + 'static, defect: Option<Defect>) -> Measured {
+fn load(own: bool, slow: impl Fn(f64) -> f64 + Send + Sync + 'static, defect: Option<Defect>) -> Measured {
     measure(Load {
         rows: 2_000,
         every: Duration::from_millis(1),
         slow: Box::new(slow),
         budget: Span::from_millis(100),
+        own,
         defect,
     })
 }
@@ -176,7 +185,7 @@ fn contained(with: &Measured, without: &Measured) -> bool {
 
 #[test]
 fn other_keys_do_not_wait_for_a_node_that_never_returns_sleeps_or_costs_much() {
-    let without = load(|value| value, None);
+    let without = load(false, |value| value, None);
     assert_eq!((without.others, without.slow, without.failed), (2_000, 2_000 / 50, 0));
     type Slow = fn(f64) -> f64;
     let never: Slow = |_| loop {
@@ -194,7 +203,7 @@ fn other_keys_do_not_wait_for_a_node_that_never_returns_sleeps_or_costs_much() {
         value
     };
     for (name, slow, fails) in [("never", never, true), ("minute", minute, true), ("much", much, false)] {
-        let with = load(slow, None);
+        let with = load(name == "much", slow, None);
         eprintln!(
             "{name}: p99 {:?} beside {:?}, longest pause of polls {:?}",
             with.p99, without.p99, with.longest_pause
@@ -214,9 +223,10 @@ fn without_lanes_other_keys_wait() {
         std::thread::sleep(Duration::from_secs(60));
         value
     };
-    let (with, without) = (load(minute, Some(Defect::Lane)), load(|value| value, Some(Defect::Lane)));
+    let (with, without) = (load(false, minute, Some(Defect::Lane)), load(false, |value| value, Some(Defect::Lane)));
     assert!(!contained(&with, &without), "{:?} beside {:?}", with.p99, without.p99);
     let late = load(
+        false,
         |value| {
             std::thread::sleep(Duration::from_millis(300));
             value

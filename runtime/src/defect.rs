@@ -26,11 +26,13 @@ pub enum Defect {
     TimeOut,
     /// Keys with slow nodes are on the chain of their partition.
     Lane,
+    /// A key's first rows on a lane do not wait for its rows before them.
+    LaneEntry,
 }
 
 impl Defect {
     /// Those that change what comes out.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TicketOrder,
         Self::SwitchPosition,
         Self::StateRestore,
@@ -38,6 +40,7 @@ impl Defect {
         Self::Pause,
         Self::Resume,
         Self::SavedState,
+        Self::LaneEntry,
     ];
 }
 

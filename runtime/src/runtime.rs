@@ -384,17 +384,6 @@ impl Shared {
             shard.send(stage).await.map_err(|_| StartError::Shard)??;
         }
         let (control, told) = std::sync::mpsc::sync_channel(64);
-        let (sinks, sink_errors) = (Arc::clone(&self.sinks), metrics.sink_errors.clone());
-        let flush_sinks = move || {
-            let bound: Vec<Arc<dyn Sink>> =
-                sinks.read().expect("nobody panics with this lock").values().cloned().collect();
-            for sink in bound {
-                if let Err(error) = sink.flush() {
-                    sink_errors.increment(1);
-                    tracing::error!(%error, "a sink could not make everything durable");
-                }
-            }
-        };
         let driver = Driver {
             name: Arc::from(class.as_str()),
             source,
@@ -406,7 +395,7 @@ impl Shared {
             dead_letters: Arc::clone(&self.dead_letters),
             control: told,
             partition_numbers: Arc::clone(&self.partitions),
-            flush_sinks: Box::new(flush_sinks),
+            flush_sinks: self.flush_sinks(&metrics),
             metrics: Arc::clone(&metrics),
             tallies: TallyReader::new(tallies),
             keeper,
@@ -421,6 +410,21 @@ impl Shared {
         let clock = Arc::clone(&self.clock);
         let doors = Doors { shards, driver: control, decoder, metrics, clock, restored };
         Ok((ClassState::new(declared, plan, doors), thread))
+    }
+
+    /// What makes everything durable that sinks have been given.
+    fn flush_sinks(&self, metrics: &ClassMetrics) -> Box<dyn Fn() + Send> {
+        let (sinks, errors) = (Arc::clone(&self.sinks), metrics.sink_errors.clone());
+        Box::new(move || {
+            let bound: Vec<Arc<dyn Sink>> =
+                sinks.read().expect("nobody panics with this lock").values().cloned().collect();
+            for sink in bound {
+                if let Err(error) = sink.flush() {
+                    errors.increment(1);
+                    tracing::error!(%error, "a sink could not make everything durable");
+                }
+            }
+        })
     }
 }
 

@@ -5,6 +5,7 @@ mod expression;
 mod log;
 mod maker;
 mod nodes;
+mod slow;
 
 use super::case::{BadRow, Case, EngineOptions, Intake, PlanVersion};
 use super::random::Random;
@@ -65,6 +66,8 @@ fn attempt_case(seed: u64, attempt: u64) -> Case {
     let stops = random.weighted(&[50, 30, 15, 5]);
     case.engine.stops = (0..stops).map(|_| random.below(case.log.len())).collect();
     case.engine.stops.sort_unstable();
+    // A series of its own, so that a seed makes the case that it made before.
+    slow::make(&mut Random::new(!seed), &mut case);
     case
 }
 

@@ -204,6 +204,10 @@ impl<'c> Checked<'c> {
         let axis = |node: usize| self.plan.axis_out(&nodes[node], &self.case.axes);
         for node in 0..nodes.len() {
             let emits = matches!(&nodes[node].work, Work::Operator(operator) if operator.own_rows());
+            let runs = matches!(nodes[node].work, Work::Operator(_) | Work::Model(_) | Work::Family(_));
+            if nodes[node].slow.is_some() && (emits || !runs) {
+                problems.push(format!("`{}` cannot be slow", nodes[node].name()));
+            }
             if behind[node].contains(&node) && emits {
                 problems.push(format!("`{}` makes rows of its own in a loop", nodes[node].name()));
             }
@@ -219,10 +223,16 @@ impl<'c> Checked<'c> {
                     problems.push(format!("the loop of `{}` is on several axes", nodes[node].name()));
                 }
             }
+            if nodes[node].slow.is_some() && behind[node].contains(&node) {
+                problems.push(format!("`{}` is slow and in a loop", nodes[node].name()));
+            }
             for need in &nodes[node].needs {
                 let previous = matches!(need.kind, NeedKind::Previous { .. });
                 if previous && self.plan.axes.get(&need.name) != axis(node).as_ref() {
                     problems.push(format!("`{}` reads previous of another axis", nodes[node].name()));
+                }
+                if nodes[node].slow.is_some() && previous {
+                    problems.push(format!("`{}` is slow and reads previous", nodes[node].name()));
                 }
                 if previous && emits {
                     problems.push(format!("`{}` makes rows of its own and reads previous", nodes[node].name()));

@@ -90,6 +90,10 @@ mechanisms! {
     OutOfRange,
     /// A node read streams of the source's wide and narrow axes.
     NarrowAndWide,
+    /// A node that may block.
+    Slow,
+    /// A node that is slow under one plan and not under the one before.
+    SlowChanged,
     /// More than one partition.
     Partitions,
     /// A record came in two pieces.

@@ -170,6 +170,9 @@ impl Interpreter<'_> {
         let (old, new) = (&self.plans[partition.plan], &self.plans[partition.plan + 1]);
         let resets = new.running.iter().filter(|node| old.version.held(node).reset < new.version.held(node).reset);
         resets.for_each(|_| self.outcome.count(Mechanism::Reset));
+        let before = |node: &Node| old.running.iter().find(|old| old.name() == node.name());
+        let changed = new.running.iter().filter(|node| before(node).is_some_and(|old| old.slow != node.slow));
+        changed.for_each(|_| self.outcome.count(Mechanism::SlowChanged));
         let goes = |node: &&&Node| !new.runs(&node.name(), &old.version.state_of(node));
         let waits = |node: &&&Node| matches!(node.rule, RowRule::OnAll { .. });
         let departing: BTreeSet<NodeId> =

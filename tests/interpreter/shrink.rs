@@ -107,6 +107,11 @@ fn without_rows(small: &mut Case, still: &impl Fn(&Case) -> bool) {
 }
 
 fn without_options(small: &mut Case, still: &impl Fn(&Case) -> bool) {
+    for plan in 0..small.plans.len() {
+        for node in 0..small.plans[plan].nodes.len() {
+            attempt(small, still, |case| case.plans[plan].nodes[node].slow = None);
+        }
+    }
     attempt(small, still, |case| case.engine.shards = 1);
     attempt(small, still, |case| case.engine.cuts.clear());
     for number in (0..small.engine.stops.len()).rev() {

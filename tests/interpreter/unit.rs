@@ -58,6 +58,9 @@ impl<'c> Unit<'_, 'c> {
     }
 
     fn take_state(&mut self, node: &Node) -> NodeState {
+        if node.slow.is_some() {
+            self.outcome.count(Mechanism::Slow);
+        }
         match node.selector {
             Selector::Key(_) => self.outcome.count(Mechanism::SelectorKey),
             Selector::Pattern(_) => self.outcome.count(Mechanism::SelectorPattern),

@@ -19,9 +19,10 @@ const Z: Stream<f64> = Stream::new("z");
 /// One row of the slow key for so many of the others.
 const ONE_IN: usize = 50;
 const KEYS: usize = 20;
+const SLOW: &str = "slow";
 
 /// What is run.
-pub struct Load {
+pub(crate) struct Load {
     /// Rows of the keys that are measured.
     pub rows: usize,
     /// How often a row comes.
@@ -30,13 +31,15 @@ pub struct Load {
     pub slow: Box<dyn Fn(f64) -> f64 + Send + Sync>,
     /// Its budget.
     pub budget: Span,
+    /// Whether it is an actor for this key alone.
+    pub own: bool,
     /// What is broken.
     pub defect: Option<Defect>,
 }
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// From a row of the other keys to what comes of it, the 99th of a hundred.
     pub p99: Duration,
     /// Rows of the other keys that came out.
@@ -112,7 +115,7 @@ impl SinkWriter for Arrivals {
 }
 
 /// Runs a load.
-pub fn measure(load: Load) -> Measured {
+pub(crate) fn measure(load: Load) -> Measured {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("there are threads").block_on(run(load))
 }
@@ -123,12 +126,13 @@ async fn run(load: Load) -> Measured {
     let source = Watched { inner, last: None, longest: Arc::clone(&longest) };
     let (arrivals, letters) = (Arrivals::default(), CollectedLetters::default());
     let slow = load.slow;
-    let special: Node = provide(Y).needs(X).by(move |x: f64| slow(x)).into();
+    let special: Node = provide(Y).needs(X).by(move |x: f64| slow(x)).priority(1).slow(load.budget);
+    let special = if load.own { special.for_key(SLOW) } else { special.for_keys("slo?") };
     let plant = Topology::new("plant")
         .with(sensor(X))
         .with(provide(Y).needs(X).by(|x: f64| x + 1.0))
         .with(provide(Z).needs(Y).by(|y: f64| y * 2.0))
-        .with(special.for_keys("slow").priority(1).slow(load.budget))
+        .with(special)
         .with(sink("out").needs(Z));
     let mut builder = Runtime::builder().topology(plant).source(source).sink("out", arrivals.clone());
     builder = builder.dead_letters(letters.clone()).shards(1).defect(load.defect);
@@ -140,7 +144,7 @@ async fn run(load: Load) -> Measured {
         pace.tick().await;
         let mut keys = vec![format!("k{}", row % KEYS)];
         if row % ONE_IN == 0 {
-            keys.push("slow".to_owned());
+            keys.push(SLOW.to_owned());
         }
         for key in keys {
             let offset = i64::try_from(sent.len()).expect("it is small");
@@ -159,7 +163,7 @@ async fn run(load: Load) -> Measured {
     drop(feeder);
     handle.finished().await.expect("it ends in order");
     let arrivals = arrivals.0.lock().expect("nobody panics with this lock");
-    let of = |slow: bool| arrivals.iter().filter(move |(_, (key, _))| (key.as_str() == "slow") == slow);
+    let of = |slow: bool| arrivals.iter().filter(move |(_, (key, _))| (key.as_str() == SLOW) == slow);
     let place = |offset: &i64| usize::try_from(*offset).expect("it is no negative");
     let mut took: Vec<Duration> = of(false).map(|(offset, (_, at))| *at - sent[place(offset)]).collect();
     took.sort_unstable();

@@ -178,6 +178,9 @@ fn shown(node: &NodeReport) -> Value {
         "wiring": node.wiring,
         "counts": node.counts,
         "quarantined_keys": node.quarantined_keys,
+        "quarantined": node.quarantined,
+        "overruns": node.overruns,
+        "lost_threads": node.lost_threads,
         "busy_seconds": node.busy.as_secs_f64(),
         "memory_bytes": node.memory_bytes,
     })

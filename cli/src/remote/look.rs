@@ -187,6 +187,14 @@ pub(crate) fn show(args: &ShowArgs, output: &mut Output) -> Result<(), Failure> 
     let counts = node["counts"].as_object().into_iter().flatten();
     let counts = counts.map(|(name, count)| format!("{} {name}", grouped(count.as_u64().unwrap_or(0))));
     output.say(counts.collect::<Vec<_>>().join(", "));
+    let overruns = node["overruns"].as_u64().unwrap_or(0);
+    if overruns > 0 {
+        let lost = node["lost_threads"].as_u64().unwrap_or(0);
+        output.say(format!("{} overruns, {} threads lost", grouped(overruns), grouped(lost)));
+    }
+    if node["quarantined"].as_bool() == Some(true) {
+        output.say(format!("in quarantine for all keys; `grist resume {}` ends that", args.node));
+    }
     let quarantined = node["quarantined_keys"].as_u64().unwrap_or(0);
     if quarantined > 0 {
         output.say(format!("in quarantine for {} keys; `grist resume {}` ends that", grouped(quarantined), args.node));

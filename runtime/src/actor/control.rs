@@ -11,6 +11,7 @@ use super::cell::Counts;
 use super::intake::IntakeCounts;
 use super::lanes::ByChain;
 use super::node::AbortOnPanic;
+use super::pool::PoolStand;
 use super::shard::Shard;
 use crate::topology::plan::ClassPlan;
 use crate::traits::SinkError;
@@ -173,8 +174,8 @@ pub(crate) struct InspectedNode {
     /// Bytes of states and artifacts by key, if that was asked for.
     pub(crate) bytes: usize,
     pub(crate) overruns: u64,
-    /// Of a slow node, over all shards: whether it is in quarantine for all keys, and how many threads are lost.
-    pub(crate) pool: Option<(bool, u16)>,
+    /// Of a slow node, for all shards.
+    pub(crate) pool: Option<PoolStand>,
 }
 
 impl Message for Inspect {

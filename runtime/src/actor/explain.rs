@@ -12,6 +12,7 @@ use super::cell::{Cell, Counts};
 use super::compute::NodeRun;
 use super::frame::Frame;
 use super::intake::Refused;
+use super::pool::Mark;
 use super::shard::Shard;
 use crate::topology::need::NeedKind;
 use crate::topology::plan::{ClassPlan, From, PlanNeed, PlanNode, To};
@@ -152,6 +153,11 @@ impl Handler<Look> for Shard {
             looked.watched = frames.is_some();
             if let Some((node, cell)) = &cell {
                 looked.look_at_node(node, &cell.borrow(), key, look.plan.revision, &frames.unwrap_or_default());
+                let (mark, lost) = self.shared.blocking.pools.stand(&node.name, node.born).unwrap_or_default();
+                if mark.is_some_and(|mark| mark.holds(Mark::of(node))) {
+                    looked.quarantined = true;
+                    looked.last_failure = Some(format!("a row took longer than its budget ({lost} threads are lost)"));
+                }
             }
             looked
         });

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::shard::{Delivery, Shard};
+use crate::defect::{self, Defect};
 use crate::topology::bits::Bits;
 use crate::topology::plan::{BasePlan, ClassPlan};
 use crate::words::{KeyIndex, Revision};
@@ -143,7 +144,7 @@ impl Shard {
         let slow = self.lanes.slow_nodes(&plan.base);
         let slow = !slow.is_empty() && slow.common(mask) > 0;
         let own = || self.own_at(key, plan.revision).is_some_and(|own| own.slow);
-        if !slow && !(self.lanes.own && own()) {
+        if !(slow || self.lanes.own && own()) {
             return None;
         }
         let entry = &mut self.keys[key.0 as usize];
@@ -161,7 +162,7 @@ impl Shard {
             return None;
         }
         let slow = self.lanes.own || !self.lanes.slow_nodes(&delivery.plan.base).is_empty();
-        if !slow || self.shared.busy.partitions.get() == 0 {
+        if !slow || defect::is_chosen(Defect::LaneEntry) || self.shared.busy.partitions.get() == 0 {
             return None;
         }
         let shared = Rc::clone(&self.shared);

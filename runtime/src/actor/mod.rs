@@ -21,7 +21,7 @@ mod missing;
 mod node;
 mod output;
 mod pace;
-mod pool;
+pub(crate) mod pool;
 mod rows_in;
 pub(crate) mod saving;
 pub(crate) mod shard;

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::node::AbortOnPanic;
+use crate::topology::plan::PlanNode;
 use crate::traits::Digest;
 use crate::words::{NodeId, Revision};
 
@@ -29,6 +30,21 @@ pub(crate) struct Mark {
     pub(crate) resumed: Revision,
     pub(crate) artifact: Option<Digest>,
 }
+
+impl Mark {
+    /// That of a node under a plan.
+    pub(crate) fn of(plan: &PlanNode) -> Self {
+        Self { resumed: plan.resumed(), artifact: plan.artifact }
+    }
+
+    /// Whether a node with this mark stays in quarantine under a plan.
+    pub(crate) fn holds(self, now: Self) -> bool {
+        self.resumed >= now.resumed && self.artifact == now.artifact
+    }
+}
+
+/// What is known of a pool: under what its node is in quarantine, and how many threads are lost.
+pub(crate) type PoolStand = (Option<Mark>, u16);
 
 /// The pool of one node. Its threads end when it is dropped; those that are lost, when they come back.
 pub(crate) struct Pool(Arc<Shared>);
@@ -97,18 +113,13 @@ impl Pool {
     /// Whether the node is in quarantine; another artifact or a later resume ends it.
     pub(crate) fn quarantined(&self, now: Mark) -> bool {
         let mut inner = self.0.lock();
-        if let Some(mark) = inner.quarantine
-            && (mark.resumed < now.resumed || mark.artifact != now.artifact)
-        {
-            inner.quarantine = None;
-        }
+        inner.quarantine = inner.quarantine.filter(|mark| mark.holds(now));
         inner.quarantine.is_some()
     }
 
-    /// Whether the node is in quarantine, and how many threads are lost.
-    pub(crate) fn stand(&self) -> (bool, u16) {
+    fn stand(&self) -> PoolStand {
         let inner = self.0.lock();
-        (inner.quarantine.is_some(), u16::try_from(inner.lost).unwrap_or(0))
+        (inner.quarantine, u16::try_from(inner.lost).unwrap_or(0))
     }
 }
 
@@ -183,8 +194,8 @@ impl Pools {
         })
     }
 
-    /// How a node's pool stands, if it has one; see [`Pool::stand`].
-    pub(crate) fn stand(&self, node: &NodeId, born: Revision) -> Option<(bool, u16)> {
+    /// How a node's pool stands, if it has one.
+    pub(crate) fn stand(&self, node: &NodeId, born: Revision) -> Option<PoolStand> {
         let pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Some(pools.get(&(node.clone(), born))?.upgrade()?.stand())
     }

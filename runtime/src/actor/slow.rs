@@ -94,7 +94,7 @@ impl Pending {
             defect: defect::chosen(),
         };
         let progress = std::mem::take(&mut rows.progress);
-        Some(through(Arc::new(task), Arc::clone(pool), slow.threads, mark(&self.plan), progress))
+        Some(through(Arc::new(task), Arc::clone(pool), slow.threads, Mark::of(&self.plan), progress))
     }
 
     /// Does what comes after: outputs in their places, the state back, counts, dead letters.
@@ -139,10 +139,6 @@ fn budget(slow: Slow) -> Duration {
     Duration::from_micros(u64::try_from(slow.budget.0).unwrap_or(0))
 }
 
-fn mark(plan: &PlanNode) -> Mark {
-    Mark { resumed: plan.resumed(), artifact: plan.artifact }
-}
-
 impl NodeRun<'_> {
     /// The rows of the frame's key that are to be computed.
     fn pick(&self, cell: &mut Cell, out: &mut Buffer, pool: &Pool) -> Option<Picked> {
@@ -155,7 +151,7 @@ impl NodeRun<'_> {
         if self.stands_still(key, times.len(), cell) {
             return None;
         }
-        if pool.quarantined(mark(self.plan)) {
+        if pool.quarantined(Mark::of(self.plan)) {
             cell.counts.quarantined += times.len() as u64;
             return None;
         }

@@ -8,6 +8,7 @@ use super::Handle;
 use crate::actor::Counts;
 use crate::actor::control::Inspect;
 use crate::actor::intake::IntakeCounts;
+use crate::actor::pool::{Mark, PoolStand};
 use crate::supervisor::{ClassState, DeployError, Deployment, NodeState};
 use crate::topology::declared::Declared;
 use crate::topology::diff::{declared_wiring, wiring};
@@ -120,7 +121,7 @@ impl Handle {
                 sum.bytes += node.bytes;
                 sum.busy += node.busy;
                 sum.overruns += node.overruns;
-                sum.pool = sum.pool.max(node.pool);
+                sum.pool = node.pool.or(sum.pool);
             }
         }
         (report.nodes, report.in_transit) = stand.nodes(&counted, memory);
@@ -164,8 +165,7 @@ struct Sum {
     bytes: usize,
     busy: Duration,
     overruns: u64,
-    /// Of a slow node: whether it is in quarantine for all keys, and lost threads.
-    pool: Option<(bool, u16)>,
+    pool: Option<PoolStand>,
 }
 
 /// How the nodes of a class stand at one moment.
@@ -189,7 +189,8 @@ impl Stand {
                 let shared = node.model.as_ref().map_or(0, |model| model.bytes());
                 sum.bytes + shared + node.operator.as_ref().map_or(0, |operator| operator.bytes())
             };
-            let (quarantined, lost_threads) = sum.pool.unwrap_or_default();
+            let (mark, lost_threads) = sum.pool.unwrap_or_default();
+            let quarantined = mark.is_some_and(|mark| mark.holds(Mark::of(node)));
             NodeReport {
                 class: self.plan.class.clone(),
                 node: node.name.clone(),
