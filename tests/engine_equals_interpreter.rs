@@ -60,7 +60,8 @@ fn random_cases_have_one_outcome() {
         let case = generate::case(seed);
         let ran = RUN(&case);
         let expected = engine::expected(&case, &ran);
-        if difference(&case, &expected, &ran.outcome).is_some() {
+        if let Some(difference) = difference(&case, &expected, &ran.outcome) {
+            eprintln!("seed {seed} differs, and is made small: {difference}");
             let by_stops = |case: &Case| differs(&without_stops(case), RUN).is_none();
             let is_by_stops = by_stops(&case);
             let small = shrink(&case, |case| differs(case, RUN).is_some() && (!is_by_stops || by_stops(case)));

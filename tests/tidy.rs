@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 8] = [
     &["state", "registry", "letters"],
     &["actor"],
     &["supervisor"],
-    &["runtime", "handle", "explain", "harness", "in_process"],
+    &["options", "limits", "runtime", "handle", "explain", "harness", "in_process"],
     &["deployer"],
 ];
 

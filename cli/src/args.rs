@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Validate(crate::validate::ValidateArgs),
     /// Shows what a topology file would run
     Plan(crate::plan::PlanArgs),
+    /// Shows every bound of a system, and what happens there
+    Limits(crate::limits::LimitsArgs),
     /// Scores a file of rows
     Score(crate::score::ScoreArgs),
     /// Measures the engine against a plain loop over the same models

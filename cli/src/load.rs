@@ -8,7 +8,7 @@ use gristmill::topology::{ManifestErrors, Node, TopologyFile, Work};
 use gristmill::traits::sink::DeadLetters;
 use gristmill::traits::{Axes, Sink, Source};
 use gristmill::words::Binding;
-use gristmill::{Builder, Runtime, Topology};
+use gristmill::{Builder, IntakePolicy, Options, Runtime, Topology};
 use gristmill_operators::{file, registry};
 
 use crate::binding::{self, Input, Intake, Letters, Observed, Problem, Traffic};
@@ -34,6 +34,8 @@ type Sinks = Vec<(Binding, Arc<dyn Sink>)>;
 pub(crate) struct Loaded {
     pub(crate) topology: Topology,
     pub(crate) plan: ClassPlan,
+    /// What it may take; how rows come in is said with the source.
+    pub(crate) options: Options,
     source: Option<(Box<dyn Source>, Intake)>,
     sinks: Sinks,
     /// Whether a sink prints.
@@ -90,6 +92,7 @@ pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused
     let mut loading = Loading { read: &read, folder: &folder, purpose, problems: Vec::new(), unbound: Vec::new() };
     let source = loading.source();
     let (sinks, console) = loading.sinks();
+    let options = binding::limits(read.limits(), &folder, &mut loading.problems);
     let Loading { problems: mut bound, unbound, .. } = loading;
     let text = std::fs::read_to_string(path).unwrap_or_default();
     bound.iter_mut().for_each(|problem| problem.line = line_of(&text, &problem.place, &problem.problem));
@@ -112,7 +115,7 @@ pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused
     }
     match (topology, plan) {
         (Some(topology), Some(plan)) if problems.is_empty() => {
-            Ok(Loaded { topology, plan, source, sinks, console, unbound })
+            Ok(Loaded { topology, plan, options, source, sinks, console, unbound })
         }
         _ => {
             problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
@@ -241,7 +244,9 @@ impl Loaded {
                 (Box::new(letters), u64::MAX)
             }
         };
-        builder.options_mut().intake = intake.policy;
+        let waiting_rows_max = self.options.intake.waiting_rows_max;
+        builder =
+            builder.options(Options { intake: IntakePolicy { waiting_rows_max, ..intake.policy }, ..self.options });
         for (name, sink) in self.sinks {
             builder = builder.sink(name, sink);
         }

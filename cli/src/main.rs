@@ -7,6 +7,7 @@ mod bench;
 mod binding;
 mod demo;
 mod failure;
+mod limits;
 mod load;
 mod logging;
 mod output;
@@ -55,6 +56,7 @@ fn carry_out(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Run(args) => threads.block_on(run::run(&args, output)),
         Command::Validate(args) => validate::run(&args, output),
         Command::Plan(args) => plan::run(&args, output),
+        Command::Limits(args) => limits::run(&args, output),
         Command::Score(args) => threads.block_on(score::run(&args, output)),
         Command::Bench(args) => bench::run(&args, output),
         Command::State(args) => state::run(&args, output),

@@ -141,6 +141,16 @@ pub(crate) fn table(head: &[&str], left: &[usize], rows: impl IntoIterator<Item 
     lines.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
+/// A size in the largest unit that keeps a digit before the point.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match units.into_iter().find(|(_, shift)| bytes >> shift > 0) {
+        None => format!("{bytes} B"),
+        Some((unit, shift)) if bytes.is_multiple_of(1 << shift) => format!("{} {unit}", grouped(bytes >> shift)),
+        Some((unit, shift)) => format!("{:.1} {unit}", bytes as f64 / f64::from(1u32 << shift)),
+    }
+}
+
 /// A number with its thousands apart.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();

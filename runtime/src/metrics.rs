@@ -55,7 +55,7 @@ pub(crate) struct ClassMetrics {
 }
 
 /// How many sums a shard keeps that are series.
-pub(crate) const COUNTS: usize = 14;
+pub(crate) const COUNTS: usize = 15;
 
 impl ClassMetrics {
     pub(crate) fn new(class: &str) -> Self {
@@ -82,6 +82,7 @@ impl ClassMetrics {
                 node_rows("paused"),
                 counter("gristmill_quarantines_total"),
                 counter("gristmill_frames_total"),
+                counter("gristmill_rows_released_early_total"),
                 counter("gristmill_overruns_total"),
                 counter("gristmill_threads_lost_total"),
             ],
@@ -124,6 +125,11 @@ fn describe() {
     counter!("gristmill_node_rows_total", Unit::Count, "Rows of all nodes, by what became of them.");
     counter!("gristmill_quarantines_total", Unit::Count, "How often a node was put in quarantine for a key.");
     counter!("gristmill_frames_total", Unit::Count, "Frames that shards made of micro-batches.");
+    counter!(
+        "gristmill_rows_released_early_total",
+        Unit::Count,
+        "Rows that waited for earlier rows, or at a node for its other needs, and had to go because too many did."
+    );
     counter!(
         "gristmill_overruns_total",
         Unit::Count,

@@ -10,8 +10,7 @@ use tokio::sync::watch;
 
 use crate::actor::cell::Blocking;
 use crate::actor::control::Stage;
-use crate::actor::driver::{DriveOptions, Driver, Ended};
-use crate::actor::intake::IntakePolicy;
+use crate::actor::driver::{CONTROLS_MAX, Driver, Ended};
 use crate::actor::keeper::Keeper;
 use crate::actor::shard::{Shard, ShardOptions};
 use crate::actor::tally::{Tally, TallyReader};
@@ -20,6 +19,7 @@ use crate::defect::{self, Defect};
 use crate::handle::{Handle, Inner, State};
 use crate::in_process::LoggedLetters;
 use crate::metrics::ClassMetrics;
+use crate::options::Options;
 use crate::state::{RefusedState, StateError, StateStore};
 use crate::supervisor::{ClassState, Doors};
 use crate::topology::declared::Declared;
@@ -48,41 +48,6 @@ pub struct Builder {
     highest: Revision,
     state: Option<Arc<dyn StateStore>>,
     refused_state: RefusedState,
-}
-
-/// How a runtime runs; every number is a bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Threads that compute; keys are pinned to them.
-    pub shards: u16,
-    /// Whether each shard's thread is pinned to a core.
-    pub pin: bool,
-    /// Keys in a frame: few enough for the cache, many enough to share the cost of messages.
-    pub frame_keys: usize,
-    /// Most keys of a class on a shard.
-    pub keys_max: usize,
-    /// How sources are driven.
-    pub drive: DriveOptions,
-    /// How rows come in.
-    pub intake: IntakePolicy,
-    /// How long a call of a node may take for a frame before it counts as an overrun. A node that may take longer is
-    /// declared slow ([`Node::slow`](crate::topology::Node::slow)).
-    pub node_budget: std::time::Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self {
-            shards: u16::try_from(cores).unwrap_or(u16::MAX),
-            pin: false,
-            frame_keys: 64,
-            keys_max: 10_000_000,
-            drive: DriveOptions::default(),
-            intake: IntakePolicy::default(),
-            node_budget: std::time::Duration::from_millis(100),
-        }
-    }
 }
 
 /// A runtime could not start.
@@ -285,8 +250,9 @@ impl Builder {
         if self.topologies.is_empty() {
             return refuse("there is no topology; add one with `.topology(…)`".to_owned());
         }
-        if self.options.shards == 0 || self.options.frame_keys == 0 {
-            return refuse("`shards` and `frame_keys` must be at least 1".to_owned());
+        let problems = self.options.problems();
+        if !problems.is_empty() {
+            return refuse(problems.join("; "));
         }
         for (index, topology) in self.topologies.iter().enumerate() {
             let class = topology.class();
@@ -367,7 +333,7 @@ impl Shared {
                     decoder: decoder.clone(),
                     policy: self.options.intake,
                     frame_keys: self.options.frame_keys,
-                    mailbox: self.options.drive.in_flight_records + self.options.drive.batch_records + 1024,
+                    mailbox: self.options.drive.messages_max(),
                     keys_max: self.options.keys_max,
                     tally: Arc::clone(tally),
                     blocking: Arc::clone(&blocking),
@@ -383,7 +349,7 @@ impl Shared {
             let stage = Stage { plan: Arc::clone(&plan), keys: Arc::default(), members: Arc::default() };
             shard.send(stage).await.map_err(|_| StartError::Shard)??;
         }
-        let (control, told) = std::sync::mpsc::sync_channel(64);
+        let (control, told) = std::sync::mpsc::sync_channel(CONTROLS_MAX);
         let driver = Driver {
             name: Arc::from(class.as_str()),
             source,

@@ -79,6 +79,8 @@ pub struct Intake {
     pub late: BadRow,
     /// What happens to a second row of one time.
     pub duplicate: BadRow,
+    /// How many rows of a key may wait: on an axis to be sorted in, at a node for its other needs.
+    pub waiting_rows: usize,
 }
 
 /// What happens to a row that cannot be used.
@@ -92,7 +94,13 @@ pub enum BadRow {
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { reorder: Span::ZERO, max_ahead: Span::from_secs(60), late: BadRow::Drop, duplicate: BadRow::Drop }
+        Self {
+            reorder: Span::ZERO,
+            max_ahead: Span::from_secs(60),
+            late: BadRow::Drop,
+            duplicate: BadRow::Drop,
+            waiting_rows: 10_000,
+        }
     }
 }
 

@@ -168,7 +168,7 @@ fn policy(intake: &case::Intake) -> IntakePolicy {
         late: bad(intake.late),
         duplicate: bad(intake.duplicate),
         max_ahead: intake.max_ahead,
-        ..IntakePolicy::default()
+        waiting_rows_max: intake.waiting_rows,
     }
 }
 

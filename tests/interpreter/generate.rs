@@ -67,7 +67,11 @@ fn attempt_case(seed: u64, attempt: u64) -> Case {
     case.engine.stops = (0..stops).map(|_| random.below(case.log.len())).collect();
     case.engine.stops.sort_unstable();
     // A series of its own, so that a seed makes the case that it made before.
-    slow::make(&mut Random::new(!seed), &mut case);
+    let mut random = Random::new(!seed);
+    slow::make(&mut random, &mut case);
+    if random.percent(20) {
+        case.intake.waiting_rows = random.between(1, 4) as usize;
+    }
     case
 }
 
@@ -95,5 +99,6 @@ fn intake(random: &mut Random) -> Intake {
         max_ahead: Span::from_millis(*random.pick(&[1_000, 60_000])),
         late: policy(random),
         duplicate: policy(random),
+        ..Intake::default()
     }
 }

@@ -49,16 +49,19 @@ impl AxisIntake {
         self.newest.is_some_and(|newest| time < newest)
     }
 
-    /// The waiting rows that are old enough, in order of time.
-    pub(crate) fn release(&mut self, reorder: Span) -> Vec<RawRow> {
-        let Some(newest) = self.newest else { return Vec::new() };
+    /// The waiting rows that are old enough, or for which there is no room, in order of time; and how many of these.
+    pub(crate) fn release(&mut self, reorder: Span, room: usize) -> (Vec<RawRow>, usize) {
+        let Some(newest) = self.newest else { return (Vec::new(), 0) };
         let (mut old_enough, waiting): (Vec<RawRow>, Vec<RawRow>) =
             self.waiting.drain(..).partition(|row| row.time <= newest.minus(reorder));
         self.waiting = waiting;
+        self.waiting.sort_by_key(|row| row.time);
+        let early = self.waiting.len().saturating_sub(room);
+        old_enough.extend(self.waiting.drain(..early));
         old_enough.sort_by_key(|row| row.time);
         if let Some(last) = old_enough.last() {
             self.released = Some(last.time);
         }
-        old_enough
+        (old_enough, early)
     }
 }

@@ -90,6 +90,8 @@ mechanisms! {
     OutOfRange,
     /// A node read streams of the source's wide and narrow axes.
     NarrowAndWide,
+    /// A row that waited had to go because too many did.
+    NoRoom,
     /// A node that may block.
     Slow,
     /// A node that is slow under one plan and not under the one before.

@@ -182,18 +182,27 @@ impl<'c> Plan<'c> {
         let wins = |node: &Node| node.provides.iter().all(|(name, _)| std::ptr::eq(providers[name], node));
         let (nodes, overridden): (Vec<&Node>, Vec<&Node>) =
             self.running.iter().filter(takes).copied().partition(|node| wins(node));
-        let groups = order(&nodes, &providers);
+        let groups = order(&nodes, &providers, &self.axes);
         KeyPlan { providers, groups, overridden: overridden.len() }
     }
 }
 
 /// Groups nodes that reach each other, through `previous` too, and puts the groups, and the nodes in them, after those
-/// that they read.
-pub(crate) fn order<'c>(nodes: &[&'c Node], providers: &BTreeMap<StreamName, &'c Node>) -> Vec<Vec<&'c Node>> {
+/// that they read, and after the one whose rows they have.
+pub(crate) fn order<'c>(
+    nodes: &[&'c Node],
+    providers: &BTreeMap<StreamName, &'c Node>,
+    axes: &BTreeMap<StreamName, Axis>,
+) -> Vec<Vec<&'c Node>> {
     let place = |node: &Node| nodes.iter().position(|other| std::ptr::eq(*other, node));
+    // Nobody may provide the first need for a key: its axis gives the rows all the same.
+    let maker = |node: &Node| match axes.get(&first_direct(node)?.name)? {
+        Axis::Own(name) if !provides(node, name) => place(providers.get(name)?),
+        _ => None,
+    };
     let upstream = |node: &Node, all: bool| -> BTreeSet<usize> {
         let read = reads(node).into_iter().filter(|(_, within)| all || *within);
-        read.filter_map(|(name, _)| place(providers.get(name)?)).collect()
+        read.filter_map(|(name, _)| place(providers.get(name)?)).chain(maker(node)).collect()
     };
     // behind[n]: every node that n reads, directly or not.
     let mut behind: Vec<BTreeSet<usize>> = nodes.iter().map(|node| upstream(node, true)).collect();

@@ -113,6 +113,15 @@ impl Unit<'_, '_> {
                 rows.push(at);
             }
         }
+        while state.waiting.len() > self.waiting_rows {
+            self.outcome.count(Mechanism::NoRoom);
+            let (time, _) = state.waiting.pop_first().expect("there are too many");
+            state.last_emitted = Some(time);
+            let at = At { time, row: None };
+            if self.passes(node, state, at) {
+                rows.push(at);
+            }
+        }
         rows
     }
 

@@ -113,7 +113,8 @@ impl Interpreter<'_> {
                 if out_of_order {
                     self.outcome.count(Mechanism::Reordered);
                 }
-                let released = intake.release(rules.reorder);
+                let (released, early) = intake.release(rules.reorder, rules.waiting_rows);
+                (0..early).for_each(|_| self.outcome.count(Mechanism::NoRoom));
                 let rows = BTreeMap::from([(record.axis, released)]);
                 let about =
                     About { partition: number, key: &record.key, cause, tick: None, departing: &BTreeSet::new() };
@@ -146,7 +147,8 @@ impl Interpreter<'_> {
             for axis in 0..u16::try_from(self.case.axes.len()).expect("a source has few axes") {
                 let intake = state.intake.entry(axis).or_default();
                 intake.time_has_come(now);
-                let released = intake.release(self.case.intake.reorder);
+                // What waits was few enough before.
+                let (released, _) = intake.release(self.case.intake.reorder, usize::MAX);
                 released.iter().for_each(|_| self.outcome.count(Mechanism::TickReleased));
                 rows.insert(axis, released);
             }
@@ -221,6 +223,7 @@ impl Interpreter<'_> {
             cause: about.cause,
             tick: about.tick,
             departing: about.departing,
+            waiting_rows: self.case.intake.waiting_rows,
             states: &mut partition.keys.get_mut(about.key).expect("a unit is of a known key").nodes,
             rows,
             outcome: &mut self.outcome,

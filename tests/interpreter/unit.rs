@@ -36,6 +36,7 @@ pub(crate) struct Unit<'u, 'c> {
     pub(crate) tick: Option<Time>,
     /// The nodes that end here and let all waiting rows go, when the cause is a switch.
     pub(crate) departing: &'u BTreeSet<NodeId>,
+    pub(crate) waiting_rows: usize,
     pub(crate) states: &'u mut BTreeMap<NodeId, NodeState>,
     pub(crate) rows: BTreeMap<Axis, Vec<UnitRow>>,
     pub(crate) outcome: &'u mut Outcome,

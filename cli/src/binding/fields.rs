@@ -118,6 +118,12 @@ impl<'a> Fields<'a> {
         self.taken(name, wanted, |value| value.as_str().and_then(|text| span_text::parse(text).ok()))
     }
 
+    /// A size with its unit.
+    pub(crate) fn bytes(&mut self, name: &'static str) -> Option<usize> {
+        let wanted = "a size with its unit: \"512 KiB\", \"64 MiB\" or \"2 GiB\"";
+        self.taken(name, wanted, |value| bytes(value.as_str()?))
+    }
+
     /// A text, or several.
     #[cfg(feature = "kafka")]
     pub(crate) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
@@ -174,6 +180,19 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A whole number of B, KiB, MiB or GiB.
+fn bytes(text: &str) -> Option<usize> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let shift = match text[at..].trim_start() {
+        "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return None,
+    };
+    text[..at].parse::<usize>().ok()?.checked_mul(1 << shift)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -201,6 +220,14 @@ mod tests {
                 "[source]: there is no field `spede`; there are `kind`, `rate`, `for`, `unit`, `path`",
             ]
         );
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let cases =
+            [("512 KiB", Some(512 << 10)), ("2GiB", Some(2 << 30)), ("7 B", Some(7)), ("64", None), ("1 MB", None)];
+        cases.into_iter().for_each(|(text, size)| assert_eq!(bytes(text), size, "{text}"));
+        assert_eq!(bytes("99999999999999999999 GiB"), None);
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! What the tables `[source]` and `[sink.NAME]` of a topology file mean.
+//! What the tables `[limits]`, `[source]` and `[sink.NAME]` of a topology file mean.
 
 mod fields;
+mod limits;
 mod observed;
 mod record;
 mod sink;
 mod source;
 
 pub(crate) use fields::Problem;
+pub(crate) use limits::limits;
 pub(crate) use observed::{Counted, Letters, Observed, Traffic};
 pub(crate) use sink::sink;
 pub(crate) use source::{Input, Intake, replaced, source};

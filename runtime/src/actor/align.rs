@@ -65,6 +65,8 @@ pub(crate) struct Aligned {
     pub(crate) times: Vec<Time>,
     pub(crate) causes: Vec<Cause>,
     pub(crate) columns: Vec<Column>,
+    /// So many of them could have waited longer: there was no room.
+    pub(crate) early: usize,
 }
 
 /// Time that passed, or rows that must not wait any longer, after the rows of the frame.
@@ -98,7 +100,9 @@ impl KeyAlign {
         incoming: &[Incoming<'_>],
         base: Option<(&[Time], &[Cause])>,
         after: After,
+        waiting_max: usize,
     ) -> Aligned {
+        let mut early = 0;
         if self.histories.is_empty() {
             let history = |incoming: &Incoming<'_>| is_as_of(incoming).then(|| History::new(incoming.need.element));
             self.histories = incoming.iter().map(history).collect();
@@ -112,9 +116,9 @@ impl KeyAlign {
         let candidates = match node.rule {
             RowRule::First => first(incoming, node, base),
             RowRule::OnAny => on_any(incoming, node),
-            RowRule::OnAll { wait } => self.on_all(incoming, node, wait, after),
+            RowRule::OnAll { wait } => self.on_all(incoming, node, (wait, waiting_max), after, &mut early),
         };
-        let rows = self.pick(node, incoming, candidates);
+        let rows = Aligned { early, ..self.pick(node, incoming, candidates) };
         for history in self.histories.iter_mut().flatten() {
             history.trim(node.as_of_rows);
         }
@@ -173,7 +177,14 @@ impl KeyAlign {
         Some((history.values.as_ref(), history.as_of(row.time, row.cause, node)?))
     }
 
-    fn on_all(&mut self, incoming: &[Incoming<'_>], node: &Node, wait: Span, after: After) -> Vec<Candidate> {
+    fn on_all(
+        &mut self,
+        incoming: &[Incoming<'_>],
+        node: &Node,
+        (wait, waiting_max): (Span, usize),
+        after: After,
+        early: &mut usize,
+    ) -> Vec<Candidate> {
         let mut rows = Vec::new();
         let brought = brought(incoming, node);
         for of_cause in brought.chunk_by(|a, b| a.0 == b.0) {
@@ -185,15 +196,18 @@ impl KeyAlign {
                 }
             }
             self.release(incoming, node, wait, of_cause[0].0, &mut rows);
+            while self.waiting.len() > waiting_max {
+                *early += 1;
+                self.let_go(of_cause[0].0, &mut rows);
+            }
         }
         if let Some((time, cause)) = after.tick {
             self.clock = self.clock.max(Some(time));
             self.release(incoming, node, wait, cause, &mut rows);
         }
         if let Some(cause) = after.flush {
-            for time in std::mem::take(&mut self.waiting) {
-                self.last_row = Some(time);
-                rows.push(Candidate { time, cause, index: None });
+            while !self.waiting.is_empty() {
+                self.let_go(cause, &mut rows);
             }
         }
         rows
@@ -204,8 +218,14 @@ impl KeyAlign {
         let provided = (0..needs).filter(|need| incoming[*need].need.kind.is_direct() && incoming[*need].provided);
         let all = provided.map(|need| self.newest[need]).min().flatten();
         let horizon = all.max(self.clock.map(|clock| clock.minus(wait)));
-        while let Some(time) = self.waiting.first().copied().filter(|time| Some(*time) <= horizon) {
-            self.waiting.pop_first();
+        while self.waiting.first().is_some_and(|time| Some(*time) <= horizon) {
+            self.let_go(cause, rows);
+        }
+    }
+
+    /// The oldest row that waits does so no longer.
+    fn let_go(&mut self, cause: Cause, rows: &mut Vec<Candidate>) {
+        if let Some(time) = self.waiting.pop_first() {
             self.last_row = Some(time);
             rows.push(Candidate { time, cause, index: None });
         }

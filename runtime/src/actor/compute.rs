@@ -224,7 +224,10 @@ impl<'f> NodeRun<'f> {
             return None;
         }
         let align = cell.align.entry(key).or_default();
-        let rows = align.rows(&self.plan.node, &incoming, base, after);
+        let rows = align.rows(&self.plan.node, &incoming, base, after, self.frame.waiting_rows_max);
+        if rows.early > 0 {
+            self.frame.tally.add(Count::ReleasedEarly, rows.early as u64);
+        }
         (!rows.times.is_empty()).then_some(KeyRows::Aligned(rows))
     }
 

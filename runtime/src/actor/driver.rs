@@ -64,6 +64,19 @@ impl Default for DriveOptions {
     }
 }
 
+impl DriveOptions {
+    /// Messages that can be in flight to anybody: each micro-batch has at least one record, or is a mark.
+    pub(crate) fn messages_max(&self) -> usize {
+        self.in_flight_records + self.batch_records + MARKS_MAX
+    }
+}
+
+/// Ticks and switches that can be in flight beside records.
+const MARKS_MAX: usize = 1_024;
+
+/// Orders to a driver that it has not taken up; who gives one waits for the answer, so there are as many as callers.
+pub(crate) const CONTROLS_MAX: usize = 64;
+
 /// A position at which a plan took over.
 pub type SwitchPosition = (u32, Offset);
 
@@ -148,8 +161,7 @@ struct Running {
 impl Driver {
     /// Drives the source to its end.
     pub(crate) fn run(self) -> Ended {
-        // One message a micro-batch in flight, and each has at least one record: never full.
-        let done = std::sync::mpsc::sync_channel(self.options.in_flight_records + self.options.batch_records + 1024);
+        let done = std::sync::mpsc::sync_channel(self.options.messages_max());
         let pace = Pace::new(self.shards.len());
         let running = Running {
             driver: self,

@@ -195,6 +195,8 @@ pub(crate) struct Frame {
     pub(crate) flush: Option<Arc<Flush>>,
     /// Nodes that have not finished, sinks among them.
     pub(crate) left: AtomicU32,
+    /// See [`IntakePolicy::waiting_rows_max`](super::intake::IntakePolicy::waiting_rows_max).
+    pub(crate) waiting_rows_max: usize,
     pub(crate) dead: Mutex<Vec<DeadLetter>>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) span: tracing::Span,

@@ -90,7 +90,7 @@ impl Gathering {
             Piece::InPlace { from, to } => {
                 Rows { run, first_row, cause: None, from, to, record: Record::Shared(Arc::clone(record)) }
             }
-            Piece::Released { cause, rows } => {
+            Piece::Released { cause, rows, .. } => {
                 let to = rows.times.len();
                 Rows { run, first_row, cause: Some(cause), from: 0, to, record: Record::Own(rows) }
             }

@@ -27,7 +27,8 @@ pub struct IntakePolicy {
     pub duplicate: BadRow,
     /// How far a row may be ahead of its record's log time; beyond it goes to the dead letters.
     pub max_ahead: Span,
-    /// Most rows of a key and axis that wait to be sorted in; then the oldest is let go.
+    /// Most rows of a key that wait, to be sorted in on an axis or for the other needs of a node with rows on all of
+    /// them; beyond it the oldest is let go early, and counted.
     pub waiting_rows_max: usize,
 }
 
@@ -74,7 +75,12 @@ pub(crate) enum Piece {
     /// Rows `from..to` of the record; row `n` is number `first_row + n` of it.
     InPlace { from: usize, to: usize },
     /// Rows that were let go together, by one cause.
-    Released { cause: Cause, rows: RowsRecord },
+    Released {
+        cause: Cause,
+        rows: RowsRecord,
+        /// So many of them could have waited longer: there was no room.
+        early: usize,
+    },
 }
 
 /// Why a row does not come in.
@@ -221,7 +227,7 @@ impl AxisClock {
             self.waiting = None;
         }
         let rows = RowsRecord { times, columns, ..empty_like(like) };
-        Some(Piece::Released { cause, rows })
+        Some(Piece::Released { cause, rows, early: count - due })
     }
 }
 

@@ -100,6 +100,7 @@ impl Shard {
             flush: flush.cloned(),
             left: AtomicU32::new(u32::try_from(left).expect("a frame wakes fewer than 2^32 nodes")),
             dead: Mutex::new(Vec::new()),
+            waiting_rows_max: self.options.policy.waiting_rows_max,
             installed,
         });
         self.shared.busy.begin(chain, left);

@@ -9,7 +9,7 @@ pub(crate) mod driver;
 pub(crate) mod explain;
 mod frame;
 mod gather;
-mod guard;
+pub(crate) mod guard;
 mod install;
 pub(crate) mod intake;
 pub(crate) mod keeper;

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::gather::{Gathering, Record};
 use super::intake::{BadRow, Piece, Refused};
 use super::shard::{Delivery, Shard};
+use super::tally::Count;
 use crate::prefetch::prefetch;
 use crate::state::AxisClock;
 use crate::topology::bits::Bits;
@@ -143,6 +144,11 @@ impl Shard {
         let (mut pieces, mut refused) = (SmallVec::new(), Vec::new());
         entry.axes[axis].take(record, first_row, &self.options.policy, &mut pieces, &mut refused);
         self.counts.rows += record.times.len() as u64;
+        let early = |piece: &Piece| if let Piece::Released { early, .. } = piece { *early as u64 } else { 0 };
+        let early: u64 = pieces.iter().map(early).sum();
+        if early > 0 {
+            self.options.tally.add(Count::ReleasedEarly, early);
+        }
         if !refused.is_empty() {
             self.refuse(delivery, record, first_row, refused);
         }

@@ -23,6 +23,7 @@ pub(crate) enum Count {
     Paused,
     Quarantines,
     Frames,
+    ReleasedEarly,
     Overruns,
     ThreadsLost,
 }

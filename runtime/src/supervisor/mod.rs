@@ -8,7 +8,7 @@ pub mod node_state;
 mod prepare;
 mod trial;
 
-pub(crate) use class::{ClassState, Doors};
+pub(crate) use class::{ClassState, Doors, HISTORY_MAX};
 pub(crate) use deploy::{drain_and_retire, phase, switch, try_and_stage};
 pub use deployment::{Applied, Deployment};
 pub use error::DeployError;

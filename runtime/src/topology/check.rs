@@ -17,11 +17,11 @@ use crate::words::id::check_name;
 use crate::words::{ElementType, NodeId, Span, StreamName, Value};
 
 /// Most needs of one node.
-pub(super) const NEEDS_MAX: usize = 4096;
+pub(crate) const NEEDS_MAX: usize = 4096;
 /// Most streams that one node provides.
-pub(super) const PROVIDES_MAX: usize = 256;
+pub(crate) const PROVIDES_MAX: usize = 256;
 /// Most values of a need from another axis that are kept for a key.
-pub(super) const AS_OF_ROWS_MAX: usize = 1_000_000;
+pub(crate) const AS_OF_ROWS_MAX: usize = 1_000_000;
 
 /// Names and parameters of every node.
 pub(super) fn settings(declared: &Declared, problems: &mut Vec<Problem>) {
@@ -101,7 +101,7 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
 }
 
 /// Most threads of a node that may block.
-pub(super) const SLOW_THREADS_MAX: u16 = 64;
+pub(crate) const SLOW_THREADS_MAX: u16 = 64;
 
 /// Whether a node that may block can do so.
 fn slow(node: &Node, problems: &mut Vec<Problem>) {

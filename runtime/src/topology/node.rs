@@ -316,6 +316,15 @@ impl Node {
         work && settings && self.id == other.id && self.content() == other.content()
     }
 
+    /// Whether another node of the name goes on with its state. A sink has none, and goes on whatever it asks for: so each
+    /// frame is written behind those before it, also where a plan between them asks for something else.
+    pub(crate) fn continues_as(&self, other: &Self) -> bool {
+        match (&self.work, &other.work) {
+            (Work::Sink(a), Work::Sink(b)) => a.binding == b.binding,
+            _ => self.content() == other.content(),
+        }
+    }
+
     /// Whether it makes rows of its own rather than write on the axis of its first need.
     pub fn own_rows(&self) -> bool {
         self.work_emits() || self.own_rows_by_rule()

@@ -462,7 +462,7 @@ pub(super) fn born(
     revision: Revision,
 ) -> Revision {
     match before {
-        Some(before) if Arc::ptr_eq(&before.node, node) || before.node.content() == node.content() => {
+        Some(before) if Arc::ptr_eq(&before.node, node) || before.node.continues_as(node) => {
             held.map_or(before.born, |held| before.born.max(held.reset))
         }
         _ => revision,

@@ -21,7 +21,7 @@ use super::resolve_base::raw_name;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Most nodes of one key.
-pub(super) const KEY_NODES_MAX: usize = 10_000;
+pub(crate) const KEY_NODES_MAX: usize = 10_000;
 
 /// What all keys are resolved against.
 pub(super) struct KeyResolver<'a> {

@@ -31,6 +31,7 @@ struct Read {
     attributes: Option<(String, usize)>,
     nodes: Vec<NodeManifest>,
     source: Option<serde_json::Value>,
+    limits: Option<serde_json::Value>,
     sinks: BTreeMap<Binding, serde_json::Value>,
 }
 
@@ -39,7 +40,7 @@ impl PartialEq for TopologyFile {
     fn eq(&self, other: &Self) -> bool {
         let content = |read: &Read| {
             let attributes = read.attributes.as_ref().map(|(path, _)| path.clone());
-            (read.class.clone(), attributes, read.source.clone(), read.sinks.clone())
+            (read.class.clone(), attributes, read.source.clone(), read.limits.clone(), read.sinks.clone())
         };
         content(&self.read) == content(&other.read) && self.read.nodes == other.read.nodes
     }
@@ -93,6 +94,11 @@ impl TopologyFile {
     /// Its `[source]` table.
     pub fn source(&self) -> Option<&serde_json::Value> {
         self.read.source.as_ref()
+    }
+
+    /// Its `[limits]` table.
+    pub fn limits(&self) -> Option<&serde_json::Value> {
+        self.read.limits.as_ref()
     }
 
     /// Its `[sink.NAME]` tables, by the name of the binding.
@@ -182,6 +188,7 @@ fn topology(tree: &Tree, partial: bool, problems: &mut Problems) -> Option<Read>
         None => Vec::new(),
     };
     let source = fields.take("source").and_then(|tree| opaque(tree, "source", problems));
+    let limits = fields.take("limits").and_then(|tree| opaque(tree, "limits", problems));
     let mut sinks = BTreeMap::new();
     if let Some(tree) = fields.take("sink") {
         let Kind::Table(entries) = &tree.kind else {
@@ -198,7 +205,7 @@ fn topology(tree: &Tree, partial: bool, problems: &mut Problems) -> Option<Read>
         }
     }
     fields.finish(problems);
-    Some(Read { class: class?, attributes, nodes, source, sinks })
+    Some(Read { class: class?, attributes, nodes, source, limits, sinks })
 }
 
 /// A table that is for somebody else to read.

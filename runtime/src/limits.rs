@@ -1,0 +1,249 @@
+//! Everything that could grow has a bound; here they all are, with what happens there.
+
+use serde::Serialize;
+
+use crate::actor::driver::CONTROLS_MAX;
+use crate::actor::explain::{FRAMES_KEPT, WATCHED_MAX};
+use crate::actor::guard::FAILURES_MAX;
+use crate::actor::pool::LOST_MAX;
+use crate::in_process::FEED_CAPACITY;
+use crate::letters::LetterLimits;
+use crate::options::Options;
+use crate::registry::REVISIONS_KEPT;
+use crate::supervisor::HISTORY_MAX;
+use crate::topology::check::{AS_OF_ROWS_MAX, NEEDS_MAX, PROVIDES_MAX, SLOW_THREADS_MAX};
+use crate::topology::node::AS_OF_ROWS_DEFAULT;
+use crate::topology::resolve::BASE_NODES_MAX;
+use crate::topology::resolve_key::KEY_NODES_MAX;
+use crate::traits::erased::STATE_BYTES_MAX;
+
+/// A bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// Its name, as whoever sets it writes it.
+    pub name: &'static str,
+    /// The most there can be.
+    pub most: u64,
+    /// Of what, and for each of what.
+    pub of: &'static str,
+    /// What happens when it is reached.
+    pub when_full: &'static str,
+    /// Where it is seen: a metric, or a report.
+    pub seen_in: &'static str,
+    /// What sets it; nothing where it is fixed.
+    pub set_by: Option<&'static str>,
+    /// About how many bytes that can take, for each of what it is for; nothing where that depends on what is in it.
+    pub bytes: Option<u64>,
+}
+
+/// About what a record in flight takes besides its own bytes, when each of its rows is one of a frame of few: columns,
+/// slots and words of a chain of a few nodes. `tests/bounded.rs` holds a system to it.
+const RECORD_BYTES: usize = 2 * 1024;
+/// A record's own bytes are there as it came, decoded, and in the columns of its frame.
+const COPIES: usize = 3;
+/// A row that waits: its time, a place, and a column of one value for each of a few streams.
+const WAITING_ROW_BYTES: usize = 256;
+/// What a shard keeps of a key without its nodes' states: the name twice, its clocks, its places.
+const KEY_BYTES: usize = 400;
+/// A time, a cause and a value.
+const AS_OF_ROW_BYTES: usize = 32;
+
+impl Options {
+    /// The most that records in flight can take of memory, in bytes, when the source is paused: see [`limits`].
+    pub fn in_flight_memory(&self) -> usize {
+        let drive = &self.drive;
+        let records = drive.in_flight_records + drive.batch_records;
+        (drive.in_flight_bytes + drive.batch_bytes) * COPIES + records * RECORD_BYTES
+    }
+}
+
+/// A bound that `set_by` sets, or that is fixed.
+const fn limit(name: &'static str, most: usize, of: &'static str, when_full: &'static str) -> Limit {
+    Limit { name, most: most as u64, of, when_full, seen_in: "", set_by: None, bytes: None }
+}
+
+impl Limit {
+    const fn seen_in(mut self, seen_in: &'static str) -> Self {
+        self.seen_in = seen_in;
+        self
+    }
+
+    const fn set_by(mut self, set_by: &'static str) -> Self {
+        self.set_by = Some(set_by);
+        self
+    }
+
+    const fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = Some(bytes as u64);
+        self
+    }
+}
+
+/// Every bound of a runtime with these options; those of what it is given (operators, models, sources, sinks) are theirs.
+pub fn limits(options: &Options) -> Vec<Limit> {
+    let all = [in_flight(options), of_keys(options), of_nodes(), kept()];
+    all.into_iter().flatten().collect()
+}
+
+fn in_flight(options: &Options) -> Vec<Limit> {
+    const LIMITS: &str = "[limits], DriveOptions";
+    let drive = &options.drive;
+    let all = options.in_flight_memory();
+    vec![
+        limit(
+            "in_flight_records",
+            drive.in_flight_records,
+            "records polled and not done, a class",
+            "the source pauses",
+        )
+        .seen_in("gristmill_records_in_flight")
+        .set_by(LIMITS)
+        .bytes(drive.in_flight_records * RECORD_BYTES),
+        limit("in_flight_bytes", drive.in_flight_bytes, "bytes of those records, a class", "the source pauses")
+            .seen_in("gristmill_bytes_in_flight")
+            .set_by(LIMITS)
+            .bytes(all - drive.in_flight_records * RECORD_BYTES),
+        limit("batch_records", drive.batch_records, "records of a micro-batch", "the next one begins").set_by(LIMITS),
+        limit(
+            "batch_bytes",
+            drive.batch_bytes,
+            "bytes of a micro-batch; one record may exceed it",
+            "the next one begins",
+        )
+        .set_by(LIMITS),
+        limit("frame_keys", options.frame_keys, "keys of a frame", "the next one begins").set_by("[limits], Options"),
+        limit(
+            "mailbox",
+            drive.messages_max(),
+            "frames that wait at a node, a shard",
+            "it cannot be: it is what can be in flight",
+        )
+        .seen_in("grist ls --actors"),
+        limit("controls", CONTROLS_MAX, "orders to a source's thread that it has not taken up", "who gives one waits"),
+        limit(
+            "feed",
+            FEED_CAPACITY,
+            "micro-batches that a host has sent and a FeedSource not taken",
+            "the sender waits",
+        ),
+    ]
+}
+
+fn of_keys(options: &Options) -> Vec<Limit> {
+    let waiting = options.intake.waiting_rows_max;
+    vec![
+        limit("keys_max", options.keys_max, "keys, a class and shard", "records of further keys are dead letters")
+            .seen_in("gristmill_keys, gristmill_records_refused_total")
+            .set_by("[limits], Options")
+            .bytes(options.keys_max.saturating_mul(KEY_BYTES)),
+        limit(
+            "waiting_rows",
+            waiting,
+            "rows that wait for their order or for other needs, a key and axis or node",
+            "the oldest go early",
+        )
+        .seen_in("gristmill_rows_released_early_total")
+        .set_by("[limits], IntakePolicy")
+        .bytes(waiting.saturating_mul(WAITING_ROW_BYTES)),
+        limit(
+            "as_of_rows",
+            AS_OF_ROWS_DEFAULT,
+            "values of a need on another axis, a key; twice as many for a moment",
+            "the oldest are forgotten",
+        )
+        .set_by("as_of_rows of the node")
+        .bytes(2 * AS_OF_ROWS_DEFAULT * AS_OF_ROW_BYTES),
+        limit("failures", FAILURES_MAX, "failed rows of a node and key in its last 100 rows", "quarantine for the key")
+            .seen_in("gristmill_quarantines_total")
+            .bytes(FAILURES_MAX * size_of::<u64>()),
+        limit(
+            "watched_keys",
+            WATCHED_MAX,
+            "keys whose frames are kept for explain, a shard",
+            "the one asked about longest ago is forgotten",
+        ),
+        limit("watched_frames", FRAMES_KEPT, "frames kept of such a key", "the oldest is let go"),
+        limit(
+            "state_bytes",
+            STATE_BYTES_MAX,
+            "bytes of an operator's state of a key when it is saved",
+            "it is not saved, and the stop says so",
+        )
+        .bytes(STATE_BYTES_MAX),
+    ]
+}
+
+fn of_nodes() -> Vec<Limit> {
+    vec![
+        limit("nodes", BASE_NODES_MAX, "nodes for all or several keys, a class", "the deployment is refused"),
+        limit("key_nodes", KEY_NODES_MAX, "nodes of one key", "the deployment is refused"),
+        limit("needs", NEEDS_MAX, "needs of a node", "the manifest is refused"),
+        limit("provides", PROVIDES_MAX, "streams that a node provides", "the manifest is refused"),
+        limit("as_of_rows_most", AS_OF_ROWS_MAX, "that a node's as_of_rows can say", "the manifest is refused"),
+        limit(
+            "slow_threads",
+            usize::from(SLOW_THREADS_MAX),
+            "threads of a slow node",
+            "its rows wait, and are in flight",
+        )
+        .set_by("slow of the node"),
+        limit(
+            "lost_threads",
+            usize::from(LOST_MAX),
+            "threads of a slow node that were given up and are not back",
+            "quarantine for all keys",
+        )
+        .seen_in("gristmill_threads_lost_total"),
+    ]
+}
+
+fn kept() -> Vec<Limit> {
+    let letters = LetterLimits::default();
+    vec![
+        limit("plans", HISTORY_MAX, "earlier plans that a host can go back to, a class", "the oldest is forgotten"),
+        limit("revisions", REVISIONS_KEPT, "revisions in the registry's folder", "the oldest is deleted")
+            .seen_in("grist revisions"),
+        limit(
+            "dead_letters",
+            letters.bytes as usize,
+            "bytes of dead letters in the registry's folder",
+            "the oldest are deleted",
+        )
+        .seen_in("grist dead-letters ls"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart_and_nothing_is_unbounded() {
+        let limits = limits(&Options::default());
+        let mut names: Vec<&str> = limits.iter().map(|limit| limit.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), limits.len());
+        assert!(limits.iter().all(|limit| limit.most > 0 && limit.most < u64::MAX), "{limits:?}");
+    }
+
+    #[test]
+    fn what_is_set_is_what_is_listed() {
+        let mut options = Options::default();
+        options.drive.in_flight_bytes = 12_345_678;
+        options.intake.waiting_rows_max = 77;
+        let of = |name: &str| limits(&options).into_iter().find(|limit| limit.name == name).expect("it is listed").most;
+        assert_eq!((of("in_flight_bytes"), of("waiting_rows_max")), (12_345_678, 77));
+    }
+
+    #[test]
+    fn options_that_cannot_be_are_all_named() {
+        let mut options = Options { shards: 0, node_budget: std::time::Duration::ZERO, ..Options::default() };
+        options.drive.in_flight_records = 10;
+        options.intake.waiting_rows_max = 0;
+        let problems = options.problems();
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        assert!(problems[3].contains("`in_flight_records` is 10 and `batch_records` 4096"), "{problems:?}");
+        assert_eq!(Options::default().problems(), [""; 0]);
+    }
+}
