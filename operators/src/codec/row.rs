@@ -28,7 +28,7 @@ pub enum TimeStyle {
 ///
 /// ```
 /// use gristmill::traits::{SinkFrame, sink::SinkColumn};
-/// use gristmill::words::{Cause, Column, Key, NodeId, PartitionIndex, Revision, StreamName, Time};
+/// use gristmill::words::{Cause, Column, Key, NodeId, PartitionIndex, Revision, StreamName, Time, Traces};
 /// use gristmill_operators::codec::row::{TimeStyle, write_row};
 ///
 /// let (key, stream, node) = (Key::from("P1"), StreamName::from("wear"), NodeId::from("wear"));
@@ -39,6 +39,7 @@ pub enum TimeStyle {
 /// };
 /// let frame = SinkFrame {
 ///     revision: Revision(1), source: "sensors", partition: PartitionIndex(0), source_partition: 0, columns: &[column],
+///     traces: &Traces::default(),
 /// };
 /// let mut line = Vec::new();
 /// frame.for_each(|row| write_row(&frame, &row, TimeStyle::Micros, &mut line));

@@ -122,7 +122,7 @@ impl Source for FileSource {
         if records.is_empty() {
             return Ok(Polled::Batches(Vec::new()));
         }
-        Ok(Polled::Batches(vec![Batch { partition: 0, records: Records::Raw(records) }]))
+        Ok(Polled::Batches(vec![Batch::new(0, Records::Raw(records))]))
     }
 
     /// Unless its host said where to begin.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::metrics::ClassMetrics;
 use crate::traits::Done;
 use crate::traits::sink::{DeadLetter, DeadLetters};
-use crate::words::{Offset, PartitionIndex, Revision};
+use crate::words::{Offset, PartitionIndex, Revision, Traces};
 
 /// A micro-batch in flight. The last of its parts to finish says so to the source's driver.
 pub(crate) struct BatchToken {
@@ -22,6 +22,8 @@ pub(crate) struct BatchToken {
     pub(crate) finished: Box<dyn Fn(PartitionIndex, u64) + Send + Sync>,
     pub(crate) dead_letters: Arc<dyn DeadLetters>,
     pub(crate) metrics: Arc<ClassMetrics>,
+    /// Which of its records are part of a trace.
+    pub(crate) traces: Traces,
     /// Open until all of it is done.
     pub(crate) span: tracing::Span,
 }

@@ -8,7 +8,7 @@ use super::split::{rows_bytes, shard_of, split};
 use crate::actor::ledger::{BatchToken, Part};
 use crate::actor::shard::{Delivered, Delivery};
 use crate::traits::source::{Batch, RawRecord, Records};
-use crate::words::{Cause, Offset};
+use crate::words::{Cause, Offset, Traces};
 
 impl Running {
     pub(super) fn hand_over(&mut self, batch: Batch) {
@@ -17,9 +17,10 @@ impl Running {
             Records::Rows(mut records) if self.late.is_some() => {
                 let rest = records.split_off(1);
                 let plan = self.late.take();
-                self.hand_over(Batch { partition: batch.partition, records: Records::Rows(records) });
+                let (partition, traces) = (batch.partition, batch.traces.clone());
+                self.hand_over(Batch { partition, records: Records::Rows(records), traces });
                 self.driver.plan = plan.expect("it was just there");
-                self.hand_over(Batch { partition: batch.partition, records: Records::Rows(rest) });
+                self.hand_over(Batch { partition, records: Records::Rows(rest), traces: batch.traces });
             }
             Records::Rows(records) => {
                 let Some(last) = records.last().map(|record| record.offset) else { return };
@@ -29,7 +30,7 @@ impl Running {
                 let shards = self.driver.shards.len();
                 let parts = split(records, shards, |record| shard_of(&record.key, shards));
                 let parts = parts.into_iter().map(|records| records.map(Delivered::Rows)).collect();
-                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)));
+                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)), batch.traces);
             }
             Records::Raw(records) => {
                 let Some(last) = records.last().map(|record| record.offset) else { return };
@@ -37,7 +38,7 @@ impl Running {
                 let bytes = records.iter().map(|record| record.payload.len()).sum();
                 let count = records.len();
                 let parts = self.split_raw(place, records);
-                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)));
+                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)), batch.traces);
             }
             Records::Tick(now) => {
                 let last = self.partitions[place].last.unwrap_or(Offset(-1));
@@ -54,6 +55,7 @@ impl Running {
         records: usize,
         bytes: usize,
         then: Option<Offset>,
+        traces: Traces,
     ) -> Arc<BatchToken> {
         let revision = self.driver.plan.revision;
         self.records += records;
@@ -78,6 +80,7 @@ impl Running {
             }),
             dead_letters: Arc::clone(&self.driver.dead_letters),
             metrics: Arc::clone(&self.driver.metrics),
+            traces,
             span,
         })
     }
@@ -103,9 +106,10 @@ impl Running {
         records: usize,
         bytes: usize,
         then: Option<Offset>,
+        traces: Traces,
     ) -> Arc<BatchToken> {
         let count = parts.iter().flatten().count();
-        let token = self.token(place, count, records, bytes, then);
+        let token = self.token(place, count, records, bytes, then, traces);
         for (shard, what) in parts.into_iter().enumerate() {
             if let Some(what) = what {
                 self.send(shard, place, &token, what);
@@ -116,7 +120,7 @@ impl Running {
 
     pub(super) fn tell_all_shards(&mut self, place: usize, mut what: impl FnMut(usize) -> Delivered) {
         let shards = self.driver.shards.len();
-        let token = self.token(place, shards, 1, 0, None);
+        let token = self.token(place, shards, 1, 0, None, Traces::default());
         (0..shards).for_each(|shard| self.send(shard, place, &token, what(shard)));
     }
 

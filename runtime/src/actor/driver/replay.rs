@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::Running;
 use crate::traits::source::RawRecord;
+use crate::words::Traces;
 
 /// A record to be taken again.
 pub(crate) struct Replay {
@@ -21,7 +22,7 @@ impl Running {
             return;
         };
         let (bytes, parts) = (record.payload.len(), self.split_raw(place, vec![record]));
-        let token = self.deliver(place, parts, 1, bytes, None);
+        let token = self.deliver(place, parts, 1, bytes, None, Traces::default());
         self.replaying.push(((token.partition, token.number), done));
     }
 }
