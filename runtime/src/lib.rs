@@ -26,6 +26,7 @@ pub use actor::intake::{BadRow, IntakeCounts, IntakePolicy};
 pub use explain::Explanation;
 pub use handle::{ActorReport, Handle, NodeReport, Preview, ReplayedRow, Report, RunError};
 pub use harness::{Bench, BenchOptions};
+pub use metrics::SECONDS_BUCKETS;
 pub use runtime::{Builder, Options, Runtime, StartError};
 pub use supervisor::{Applied, DeployError, Deployment, NodeState, node_state};
 pub use topology::Topology;

@@ -9,4 +9,4 @@ mod source;
 pub(crate) use fields::Problem;
 pub(crate) use observed::{Counted, Letters, Observed, Traffic};
 pub(crate) use sink::sink;
-pub(crate) use source::{Input, Intake, replaced, source};
+pub(crate) use source::{FileKind, Input, Intake, replaced, source};

@@ -52,7 +52,10 @@ fn command_lines_that_make_no_sense_end_with_2_and_say_what_would() {
         (&["demo", "--seconds", "0"], "0 is not in 1..="),
         (&["bench", "flet"], "fleet"),
         (&["bench", "fleet", "--devices", "0"], "0 is not in 1..="),
-        (&["score", "a.toml", "--input", "a.txt", "--output", "b.csv"], "name a file that ends in .csv or .jsonl"),
+        (
+            &["score", "a.toml", "--input", "a.txt", "--output", "b.csv"],
+            "name a file that ends in .csv, .jsonl or .parquet",
+        ),
         (&["plan", "a.toml", "--dot", "--json"], "cannot be used with"),
     ] {
         let ended = run(arguments);

@@ -6,6 +6,8 @@ mod demo;
 mod files;
 mod help;
 mod killed;
+#[cfg(feature = "otel")]
+mod otel;
 mod remote;
 mod run;
 mod score;

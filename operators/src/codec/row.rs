@@ -102,7 +102,7 @@ pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
 }
 
-pub(super) fn write_value(value: &Value, out: &mut Vec<u8>) {
+pub(crate) fn write_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::F32(number) if number.is_infinite() => write_infinite(f64::from(*number), out),
         Value::F64(number) if number.is_infinite() => write_infinite(*number, out),

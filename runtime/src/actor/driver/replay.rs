@@ -3,8 +3,8 @@
 use tokio::sync::oneshot;
 
 use super::Running;
+use super::hand_over::Beside;
 use crate::traits::source::RawRecord;
-use crate::words::Traces;
 
 /// A record to be taken again.
 pub(crate) struct Replay {
@@ -22,7 +22,7 @@ impl Running {
             return;
         };
         let (bytes, parts) = (record.payload.len(), self.split_raw(place, vec![record]));
-        let token = self.deliver(place, parts, 1, bytes, None, Traces::default());
+        let token = self.deliver(place, parts, 1, bytes, None, Beside::default());
         self.replaying.push(((token.partition, token.number), done));
     }
 }
