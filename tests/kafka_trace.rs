@@ -1,6 +1,5 @@
 //! The trace that a record is part of comes out with what it let be computed: W3C Trace Context in Kafka's headers, read
 //! and written by plain clients.
-#![expect(clippy::disallowed_methods, reason = "waits for another process, whose time no Clock of ours can drive")]
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -67,8 +67,7 @@ async fn run(source: file::FileSource, out: &Path) -> Vec<DeadLetter> {
     mill.expect("the runtime starts").finished().await.expect("the file ends");
     assert!(!out.exists(), "it is there when it is whole");
     parquet.finish().expect("the file can be written");
-    let letters = letters.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    letters
+    letters.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Every value of a file of lines: by the row in the file and the stream.

@@ -39,7 +39,7 @@ impl ParquetRows {
     pub(in crate::file) fn open(file: File, needed: &[&str]) -> Result<Self, String> {
         let reader = SerializedFileReader::new(file).map_err(|error| format!("it is no Parquet file: {error}"))?;
         let schema = reader.metadata().file_metadata().schema().clone();
-        let (read, other): (Vec<_>, Vec<_>) = schema.get_fields().iter().cloned().partition(|column| is_read(column));
+        let (read, other): (Vec<_>, Vec<_>) = schema.get_fields().iter().cloned().partition(is_read);
         for name in needed {
             if let Some(column) = other.iter().find(|column| column.name() == *name) {
                 return Err(format!("column `{name}` is of a type that is not read: {}", type_name(column)));

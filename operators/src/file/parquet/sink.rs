@@ -110,10 +110,7 @@ impl SinkWriter for Writer {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // After its end, or a failure that was told, nothing is written.
         let written = match &mut *open {
-            Some(open) if !open.failed => open.write(frame).map_err(|error| {
-                open.failed = true;
-                error
-            }),
+            Some(open) if !open.failed => open.write(frame).inspect_err(|_| open.failed = true),
             _ => Ok(()),
         };
         drop(open);
