@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use gristmill::traits::sink::SinkColumn;
 use gristmill::traits::source::{AxisStreams, RawRecord};
 use gristmill::traits::{Decode, SinkFrame};
-use gristmill::words::{Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, StreamName, Time};
+use gristmill::words::{
+    Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, StreamName, Time, Traces,
+};
 use gristmill_operators::codec::row::{TimeStyle, write_row};
 use gristmill_operators::codec::{Json, json};
 
@@ -88,6 +90,7 @@ fn encode() {
         partition: PartitionIndex(0),
         source_partition: 0,
         columns: &[column],
+        traces: &Traces::default(),
     };
     let mut out = Vec::new();
     let rate = rate(ROWS, || {

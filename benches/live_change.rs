@@ -114,7 +114,7 @@ fn batches(devices: &[usize], keys: &[Key], next: &mut [i64; PARTITIONS], time: 
         next[partition] += 1;
     }
     let filled = records.into_iter().enumerate().filter(|(_, records)| !records.is_empty());
-    filled.map(|(partition, records)| Batch { partition: partition as u32, records: Records::Rows(records) }).collect()
+    filled.map(|(partition, records)| Batch::new(partition as u32, Records::Rows(records))).collect()
 }
 
 impl Source for Rows {

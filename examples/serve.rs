@@ -23,7 +23,7 @@ use gristmill::topology::{Topology, all_models, provide, sensor};
 use gristmill::traits::source::{Axes, RowsRecord};
 use gristmill::traits::{Clock, Done, Sink, SinkError, SinkFrame, SinkWriter};
 use gristmill::words::{Column, ElementType, Offset, ShardIndex, Value};
-use gristmill::{Runtime, Stream};
+use gristmill::{Runtime, SECONDS_BUCKETS, Stream};
 use gristmill_admin::actix_web::{self, App, HttpResponse, HttpServer, web};
 use gristmill_admin::{Admin, Scope, TokenFile};
 use gristmill_operators::registry::registry;
@@ -95,7 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     // Log and metrics are the host's; the library brings no global of its own.
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let recorder = PrometheusBuilder::new().install_recorder()?;
+    let recorder = PrometheusBuilder::new().set_buckets(&SECONDS_BUCKETS)?.install_recorder()?;
 
     let pump = Topology::new("pump")
         .with(sensor(VIBRATION).range(0.0..=100.0))

@@ -104,7 +104,7 @@ impl Source for Paced {
             std::thread::sleep(limits.wait.min(Duration::from_millis(1)));
             return Ok(Polled::Batches(Vec::new()));
         }
-        Ok(Polled::Batches(vec![Batch { partition: 0, records: Records::Raw(records) }]))
+        Ok(Polled::Batches(vec![Batch::new(0, Records::Raw(records))]))
     }
 
     fn pause(&mut self, paused: bool) {

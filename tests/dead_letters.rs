@@ -153,7 +153,7 @@ impl Source for Lines {
             Ok((offset, line)) => {
                 let payload = line.as_bytes().into();
                 let record = RawRecord { offset: Offset(offset), log_time: None, key: None, payload };
-                Ok(Polled::Batches(vec![Batch { partition: 7, records: Records::Raw(vec![record]) }]))
+                Ok(Polled::Batches(vec![Batch::new(7, Records::Raw(vec![record]))]))
             }
             Err(RecvTimeoutError::Timeout) => Ok(Polled::Batches(Vec::new())),
             Err(RecvTimeoutError::Disconnected) => Ok(Polled::End),

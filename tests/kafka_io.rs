@@ -9,7 +9,7 @@ use gristmill::traits::sink::{DeadLetter, DeadLetters, SinkColumn};
 use gristmill::traits::source::{AxisStreams, PollLimits, Polled, RawRecord};
 use gristmill::traits::{Done, Records, Sink, SinkFrame, Source, SourceError};
 use gristmill::words::{
-    Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName, Time,
+    Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName, Time, Traces,
 };
 use gristmill_operators::kafka::{self, KafkaSource};
 use gristmill_tests::support::kafka::{Broker, total_lag};
@@ -88,6 +88,7 @@ fn write(sink: &dyn Sink, keys: &[&str], rows: usize, done: &Arc<AtomicUsize>) {
             partition: PartitionIndex(0),
             source_partition: 0,
             columns: &[column],
+            traces: &Traces::default(),
         };
         writer.write(&frame, counting(done));
     }

@@ -1,13 +1,15 @@
 //! Metrics tell the truth: what a recorder has after a run is what was fed; and the number of series depends neither on
 //! models nor on keys.
 
+use gristmill::clock::SystemClock;
 use gristmill::in_process::feed;
 use gristmill::topology::{Topology, matching, provide, sensor, sink};
 use gristmill::traits::source::{Axes, RowsRecord};
-use gristmill::traits::{Done, Sink, SinkError, SinkFrame, SinkWriter};
-use gristmill::words::{Column, ElementType, Offset, ShardIndex, Time};
+use gristmill::traits::{Clock, Done, Sink, SinkError, SinkFrame, SinkWriter};
+use gristmill::words::{Column, ElementType, Offset, ShardIndex, Span, Time};
 use gristmill::{Bench, Counts, Deployment, Runtime, Stream};
 use gristmill_tests::support::recorder::Recorded;
+use serde_json::Value;
 
 const VALUE: Stream<f64> = Stream::new("value");
 const ROOT: Stream<f64> = Stream::new("root");
@@ -153,7 +155,29 @@ async fn series_with(count: u64) -> Vec<String> {
 async fn the_number_of_series_is_fixed() {
     let few = series_with(10).await;
     assert_eq!(few, series_with(1_000).await);
-    assert_eq!(few.len(), 32, "{few:#?}");
+    assert_eq!(few.len(), 36, "{few:#?}");
+}
+
+#[tokio::test]
+async fn the_age_of_records_is_told_where_the_log_says_it() {
+    let recorded = Recorded::default();
+    let local = metrics::set_default_local_recorder(&recorded);
+    let (feeder, source) = feed(Axes::Declared(vec![vec![("value".into(), ElementType::F64)]]));
+    let topology = Topology::new("machine").with(sensor(VALUE)).with(sink("nowhere").needs(VALUE));
+    let mill = Runtime::builder().topology(topology).source(source).sink("nowhere", Nowhere);
+    let mill = mill.start().await.expect("nothing is wrong with it");
+    drop(local);
+    let logged = SystemClock::default().wall().minus(Span::from_secs(5));
+    for (offset, log_time) in [(0, Some(logged)), (1, None)] {
+        let (key, columns) = ("key".into(), vec![Column::F64(vec![1.0])]);
+        let times = vec![at(offset)];
+        let record = RowsRecord { offset: Offset(offset), log_time, key, axis: 0, times, columns };
+        feeder.send(0, vec![record]).await.expect("it runs");
+    }
+    drop(feeder);
+    mill.finished().await.expect("the source ends in order");
+    let ages = recorded.histogram("gristmill_record_age_seconds{class=machine}");
+    assert!(ages.len() == 1 && (5.0..65.0).contains(&ages[0]), "{ages:?}");
 }
 
 /// docs/OPERATIONS.md has every series, and nothing else that looks like one.
@@ -167,4 +191,45 @@ fn the_table_in_the_docs_has_every_name() {
     let mut listed: Vec<String> = listed.map(|name| format!("gristmill_{name}")).collect();
     listed.sort_unstable();
     assert_eq!(listed, recorded.described().into_keys().collect::<Vec<_>>());
+}
+
+/// All names of ours in a text.
+fn names_in(text: &str) -> impl Iterator<Item = &str> {
+    let parts = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    parts.filter(|part| part.starts_with("gristmill_"))
+}
+
+/// docs/grafana/gristmill.json asks for series that there are, and leaves none out.
+#[test]
+fn the_dashboard_asks_for_every_series_and_no_other() {
+    let recorded = Recorded::default();
+    let _local = metrics::set_default_local_recorder(&recorded);
+    drop(topology().bench());
+    let described = recorded.described();
+    let dashboard: Value = serde_json::from_str(include_str!("../docs/grafana/gristmill.json")).expect("JSON");
+    assert!(dashboard["schemaVersion"].as_i64() >= Some(36), "Grafana 10 reads it as it is");
+    let variables = dashboard["templating"]["list"].as_array().expect("a list");
+    assert_eq!((&variables[0]["name"], &variables[0]["type"]), (&"datasource".into(), &"datasource".into()));
+    let panels = dashboard["panels"].as_array().expect("a list");
+    let mut asked: Vec<String> = Vec::new();
+    for (number, panel) in panels.iter().enumerate() {
+        assert_eq!(panel["id"].as_u64(), Some(number as u64 + 1), "{panel}");
+        let place = &panel["gridPos"];
+        let end = place["x"].as_u64().expect("a place") + place["w"].as_u64().expect("a width");
+        assert!(end <= 24, "{panel}");
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{panel}");
+        let targets = panel["targets"].as_array().expect("a list");
+        assert!(!targets.is_empty(), "{panel}");
+        asked.extend(targets.iter().map(|target| target["expr"].as_str().expect("a query").to_owned()));
+    }
+    asked.extend(variables[1..].iter().map(|variable| variable["definition"].as_str().expect("a query").to_owned()));
+    let mut named: Vec<&str> = asked.iter().flat_map(|query| names_in(query)).collect();
+    // A histogram is asked for by its buckets.
+    named.iter_mut().for_each(|name| *name = name.strip_suffix("_bucket").unwrap_or(name));
+    named.sort_unstable();
+    named.dedup();
+    assert_eq!(named, described.keys().map(String::as_str).collect::<Vec<_>>());
 }

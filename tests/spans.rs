@@ -116,6 +116,11 @@ fn spans_and_warnings_say_what_happened() {
 
     bench.deploy(provide(Stream::<f64>::new("more")).needs(ROOT).by(|root: f64| root)).expect("nothing is wrong");
     bench.deploy(Deployment::new().remove("nobody")).expect_err("there is no such node");
+    // What departed drains behind the answer.
+    let drained = || kept.spans("deployment").iter().any(|span| span.fields.contains_key("drain_us"));
+    while !drained() {
+        std::thread::yield_now();
+    }
     drop(bench);
 
     let batches = kept.spans("batch");

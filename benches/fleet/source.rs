@@ -92,7 +92,7 @@ fn batches(
     let mut open: [Vec<RowsRecord>; PARTITIONS] = Default::default();
     let close = |partition: usize, records: Vec<RowsRecord>, batches: &mut Released| {
         if !records.is_empty() {
-            batches.push_back(Batch { partition: partition as u32, records: Records::Rows(records) });
+            batches.push_back(Batch::new(partition as u32, Records::Rows(records)));
         }
     };
     for (device, key, times, columns) in records {
@@ -134,11 +134,11 @@ impl Source for FleetSource {
             polled.extend(self.waiting.pop_front());
         }
         if polled.is_empty()
-            && let Some(Batch { partition, records: Records::Rows(records) }) = self.waiting.front_mut()
+            && let Some(Batch { partition, records: Records::Rows(records), .. }) = self.waiting.front_mut()
         {
             let rest = records.split_off(room);
             let first = std::mem::replace(records, rest);
-            polled.push(Batch { partition: *partition, records: Records::Rows(first) });
+            polled.push(Batch::new(*partition, Records::Rows(first)));
         }
         Ok(Polled::Batches(polled))
     }

@@ -9,7 +9,7 @@ use gristmill::clock::SystemClock;
 use gristmill::deployer::Deployer;
 use gristmill::registry::RegistryFolder;
 use gristmill::traits::Clock;
-use gristmill::{Builder, Handle};
+use gristmill::{Builder, Handle, SECONDS_BUCKETS};
 use gristmill_admin::{Admin, Listening};
 use gristmill_operators::registry;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -60,7 +60,9 @@ pub(crate) async fn start(
 
 /// Makes the recorder of this process one that `/metrics` can render.
 fn record_metrics() -> Result<gristmill_admin::RenderMetrics, Failure> {
-    let recorder = PrometheusBuilder::new().build_recorder();
+    let builder = PrometheusBuilder::new().set_buckets(&SECONDS_BUCKETS);
+    let builder = builder.map_err(|error| Failure::failed(format!("metrics cannot be recorded: {error}")))?;
+    let recorder = builder.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)
         .map_err(|error| Failure::failed(format!("metrics cannot be recorded: {error}")))?;

@@ -1,21 +1,53 @@
-//! What the engine has to say, on standard error.
+//! What the engine has to say, on standard error, and its spans to a collector.
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::args::Command;
 use crate::failure::Failure;
 
-/// Warnings unless `filter` or the environment's `RUST_LOG` says otherwise.
-pub(crate) fn start(filter: Option<&str>) -> Result<(), Failure> {
+#[cfg(feature = "otel")]
+pub(crate) type Sending = Option<crate::otel::Sending>;
+#[cfg(not(feature = "otel"))]
+pub(crate) type Sending = ();
+
+/// Warnings unless `filter` or the environment's `RUST_LOG` says otherwise. Spans are sent until the answer is dropped.
+pub(crate) fn start(filter: Option<&str>, command: &Command) -> Result<Sending, Failure> {
     let from_environment = std::env::var("RUST_LOG").ok();
-    let filter = filter.or(from_environment.as_deref()).unwrap_or("warn");
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::usage(format!(
-            "--log: `{filter}` is no filter: {error}; write a level such as `info`, or `gristmill=debug`"
-        ))
-    })?;
+    let filter = self::filter("--log", filter.or(from_environment.as_deref()).unwrap_or("warn"))?;
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
-    Ok(())
+    let said = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_filter(filter);
+    let registry = tracing_subscriber::registry().with(said);
+    #[cfg(feature = "otel")]
+    {
+        let Command::Run(run) = command else {
+            registry.init();
+            return Ok(None);
+        };
+        let Some((endpoint, spans)) = run.spans() else {
+            registry.init();
+            return Ok(None);
+        };
+        let spans = self::filter("--otel-spans", spans)?;
+        let (layer, sending) = crate::otel::start(endpoint)?;
+        registry.with(layer.with_filter(spans)).init();
+        Ok(Some(sending))
+    }
+    #[cfg(not(feature = "otel"))]
+    {
+        let _ = command;
+        registry.init();
+        Ok(())
+    }
+}
+
+fn filter(option: &str, filter: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(format!(
+            "{option}: `{filter}` is no filter: {error}; write a level such as `info`, or `gristmill=debug`"
+        ))
+    })
 }

@@ -10,6 +10,8 @@ mod failure;
 mod limits;
 mod load;
 mod logging;
+#[cfg(feature = "otel")]
+mod otel;
 mod output;
 mod plan;
 #[cfg(feature = "remote")]
@@ -38,7 +40,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut output = Output::new(args.json);
-    let done = logging::start(args.log.as_deref()).and_then(|()| carry_out(args.command, &mut output));
+    let started = logging::start(args.log.as_deref(), &args.command);
+    let done = started.and_then(|_sending| carry_out(args.command, &mut output));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

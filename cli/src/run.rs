@@ -53,6 +53,14 @@ pub(crate) struct RunArgs {
     /// How many seconds a stop may take; then it ends at once, and what was in flight is read again
     #[arg(long, value_name = "SECONDS", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     stop_within: u32,
+    /// Sends spans by OTLP over HTTP to a collector, such as http://127.0.0.1:4318
+    #[cfg(feature = "otel")]
+    #[arg(long, value_name = "URL")]
+    otel_endpoint: Option<String>,
+    /// Which spans are sent
+    #[cfg(feature = "otel")]
+    #[arg(long, value_name = "FILTER", default_value = "gristmill=debug", requires = "otel_endpoint")]
+    otel_spans: String,
     /// A folder in which deployments are kept, and run again after a restart; it is made if need be
     #[cfg(feature = "admin")]
     #[arg(long, value_name = "DIR")]
@@ -68,6 +76,14 @@ pub(crate) struct RunArgs {
 enum OnRefused {
     Stop,
     BeginAnew,
+}
+
+#[cfg(feature = "otel")]
+impl RunArgs {
+    /// Where spans are sent to, and which.
+    pub(crate) fn spans(&self) -> Option<(&str, &str)> {
+        Some((self.otel_endpoint.as_deref()?, &self.otel_spans))
+    }
 }
 
 /// Runs it.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use clap::Args;
 use gristmill::clock::SystemClock;
-use gristmill::traits::Clock;
+use gristmill::traits::{Clock, Sink};
 use gristmill_operators::file;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::binding::{Counted, Input, Traffic};
+use crate::binding::{Counted, FileKind, Input, Traffic};
 use crate::failure::{Failure, cannot_go_on};
 use crate::load::{Purpose, load};
 use crate::output::{Output, count};
@@ -35,10 +35,10 @@ Examples:
 pub(crate) struct ScoreArgs {
     /// A topology file, .toml or .json
     file: PathBuf,
-    /// Rows: .csv with a header, or .jsonl with an object on each line
+    /// Rows: .csv with a header, .jsonl with an object on each line, or .parquet
     #[arg(long, value_name = "ROWS")]
     input: PathBuf,
-    /// Predictions: .csv or .jsonl; what is there is overwritten
+    /// Predictions: .csv, .jsonl or .parquet; what is there is overwritten
     #[arg(long, value_name = "PREDICTIONS")]
     output: PathBuf,
     /// The column or field with the key
@@ -64,29 +64,70 @@ struct Scored {
     error: Option<String>,
 }
 
-/// Whether a file is CSV; else it is JSON lines.
-fn is_csv(option: &str, path: &Path) -> Result<bool, Failure> {
+/// What a file is, by its name.
+fn kind(option: &str, path: &Path) -> Result<FileKind, Failure> {
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("csv") => Ok(true),
-        Some("jsonl" | "ndjson" | "json") => Ok(false),
-        _ => Err(Failure::usage(format!("{option} {}: name a file that ends in .csv or .jsonl", path.display()))),
+        Some("csv") => Ok(FileKind::Csv),
+        Some("jsonl" | "ndjson" | "json") => Ok(FileKind::Json),
+        Some("parquet") if cfg!(feature = "parquet") => Ok(FileKind::Parquet),
+        Some("parquet") => {
+            let text = "this grist was built without Parquet; build it with --features parquet";
+            Err(Failure::usage(format!("{option} {}: {text}", path.display())))
+        }
+        _ => Err(Failure::usage(format!(
+            "{option} {}: name a file that ends in .csv, .jsonl or .parquet",
+            path.display()
+        ))),
+    }
+}
+
+/// What takes the predictions.
+enum Written {
+    Lines(Arc<file::FileSink>),
+    #[cfg(feature = "parquet")]
+    Parquet(Arc<file::ParquetSink>),
+}
+
+impl Written {
+    fn to(path: &Path, kind: FileKind) -> Self {
+        let lines = || file::sink(path).truncate().on_failure(cannot_go_on);
+        match kind {
+            FileKind::Csv => Self::Lines(Arc::new(lines().csv())),
+            #[cfg(feature = "parquet")]
+            FileKind::Parquet => Self::Parquet(Arc::new(file::parquet_sink(path).on_failure(cannot_go_on))),
+            _ => Self::Lines(Arc::new(lines())),
+        }
+    }
+
+    fn sink(&self) -> Arc<dyn Sink> {
+        match self {
+            Self::Lines(sink) => Arc::clone(sink) as Arc<dyn Sink>,
+            #[cfg(feature = "parquet")]
+            Self::Parquet(sink) => Arc::clone(sink) as Arc<dyn Sink>,
+        }
+    }
+
+    /// Nothing more comes.
+    fn finish(&self) -> Result<(), Failure> {
+        match self {
+            Self::Lines(_) => Ok(()),
+            #[cfg(feature = "parquet")]
+            Self::Parquet(sink) => sink.finish().map_err(|error| Failure::failed(error.to_string())),
+        }
     }
 }
 
 /// Scores it.
 pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Failure> {
-    let csv = is_csv("--input", &args.input)?;
-    let input = Input { path: args.input.clone(), csv, key: args.key.clone(), time: args.time.clone() };
-    let mut sink = file::sink(&args.output).truncate().on_failure(cannot_go_on);
-    if is_csv("--output", &args.output)? {
-        sink = sink.csv();
-    }
+    let kind_in = kind("--input", &args.input)?;
+    let input = Input { path: args.input.clone(), kind: kind_in, key: args.key.clone(), time: args.time.clone() };
+    let written = Written::to(&args.output, kind("--output", &args.output)?);
     if is_same_file(&args.input, &args.output) {
         return Err(Failure::usage(format!("--output {}: it is the input; name another file", args.output.display())));
     }
     let bytes = std::fs::metadata(&args.input).map_or(0, |metadata| metadata.len());
     let traffic = Arc::new(Traffic::default());
-    let counted = Arc::new(Counted { sink: Arc::new(sink), traffic: Arc::clone(&traffic) });
+    let counted = Arc::new(Counted { sink: written.sink(), traffic: Arc::clone(&traffic) });
     let loaded = load(&args.file, &Purpose::Score { input: &input, output: counted })?;
     if loaded.sink_nodes() == 0 {
         let advice = "add a node such as sink = \"predictions\" with asks = [{ all = \"models\" }]";
@@ -124,6 +165,7 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
     looking.abort();
     bar.finish_and_clear();
     ended?;
+    written.finish()?;
     let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
     let report = RunReport::of(&report, &traffic, columns, clock.monotonic());
     let nothing = report.nothing().map(|nothing| format!("{}: {nothing}", args.input.display()));

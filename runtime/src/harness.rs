@@ -145,7 +145,7 @@ impl Bench {
         self.settle();
         let partitions: Vec<u32> = self.next.keys().copied().collect();
         for partition in partitions {
-            self.send(Batch { partition, records: Records::Tick(now) });
+            self.send(Batch::new(partition, Records::Tick(now)));
         }
         self.settle();
     }
@@ -269,7 +269,7 @@ impl Bench {
         }
         for (partition, records) in batches {
             for records in records.chunks(BATCH_RECORDS) {
-                self.send(Batch { partition, records: Records::Raw(records.to_vec()) });
+                self.send(Batch::new(partition, Records::Raw(records.to_vec())));
             }
         }
         let feeder = self.feeder.as_ref().expect("it is dropped with the bench");

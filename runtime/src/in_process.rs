@@ -55,7 +55,7 @@ impl Feeder {
     /// # Errors
     /// When the runtime has stopped.
     pub async fn send(&self, partition: u32, records: Vec<RowsRecord>) -> Result<(), FeedClosed> {
-        self.send_batch(Batch { partition, records: Records::Rows(records) }).await
+        self.send_batch(Batch::new(partition, Records::Rows(records))).await
     }
 
     /// As [`Feeder::send`], with anything that a source can hand over.
@@ -72,7 +72,7 @@ impl Feeder {
     /// # Errors
     /// When the runtime has stopped.
     pub async fn tick(&self, partition: u32, now: Time) -> Result<(), FeedClosed> {
-        self.send_batch(Batch { partition, records: Records::Tick(now) }).await
+        self.send_batch(Batch::new(partition, Records::Tick(now))).await
     }
 
     /// Waits until the runtime has taken everything that was sent; [`Handle::settled`](crate::Handle::settled) then

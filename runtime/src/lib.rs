@@ -29,6 +29,7 @@ pub use explain::Explanation;
 pub use handle::{ActorReport, Handle, NodeReport, Preview, ReplayedRow, Report, RunError};
 pub use harness::{Bench, BenchOptions};
 pub use limits::{Limit, limits};
+pub use metrics::SECONDS_BUCKETS;
 pub use options::Options;
 pub use runtime::{Builder, Runtime, StartError};
 pub use supervisor::{Applied, DeployError, Deployment, NodeState, node_state};

@@ -38,6 +38,7 @@ pub(crate) struct ClassMetrics {
     pub(crate) dead_letters: Counter,
     pub(crate) batches: Counter,
     pub(crate) batch_seconds: Histogram,
+    pub(crate) record_age_seconds: Histogram,
     pub(crate) poll_errors: Counter,
     pub(crate) commit_errors: Counter,
     pub(crate) sink_errors: Counter,
@@ -53,6 +54,13 @@ pub(crate) struct ClassMetrics {
     deployments: [Counter; 4],
     pub(crate) deployment_seconds: Histogram,
 }
+
+/// Upper bounds of buckets, in seconds, that fit every histogram of the runtime: from half a millisecond to a day. Whoever
+/// records histograms by buckets gives them to its recorder.
+pub const SECONDS_BUCKETS: [f64; 20] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+    7200.0, 86400.0,
+];
 
 /// How many sums a shard keeps that are series.
 pub(crate) const COUNTS: usize = 15;
@@ -89,6 +97,7 @@ impl ClassMetrics {
             dead_letters: counter("gristmill_dead_letters_total"),
             batches: counter("gristmill_batches_total"),
             batch_seconds: metrics::histogram!("gristmill_batch_seconds", "class" => class.to_owned()),
+            record_age_seconds: metrics::histogram!("gristmill_record_age_seconds", "class" => class.to_owned()),
             poll_errors: counter("gristmill_poll_errors_total"),
             commit_errors: counter("gristmill_commit_errors_total"),
             sink_errors: counter("gristmill_sink_errors_total"),
@@ -143,6 +152,11 @@ fn describe() {
     counter!("gristmill_sink_errors_total", Unit::Count, "Flushes of a sink that failed.");
     counter!("gristmill_deployments_total", Unit::Count, "Deployments, by how they ended.");
     histogram!("gristmill_batch_seconds", Unit::Seconds, "From the poll of a micro-batch until all of it is done.");
+    histogram!(
+        "gristmill_record_age_seconds",
+        Unit::Seconds,
+        "From when the log got the first record of a micro-batch until all of it is done."
+    );
     histogram!("gristmill_deployment_seconds", Unit::Seconds, "From the call of a deployment until it is switched to.");
     gauge!("gristmill_keys", Unit::Count, "Keys met.");
     gauge!("gristmill_frames_in_flight", Unit::Count, "Frames that are not done.");

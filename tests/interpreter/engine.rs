@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gristmill::defect::Defect;
 use gristmill::topology::node::{Node, NodeKind};
 use gristmill::words::{NodeId, Revision};
-use gristmill::{BadRow, DeployError, Deployment, Handle, IntakePolicy, Runtime, Topology};
+use gristmill::{BadRow, DeployError, Deployment, Handle, IntakePolicy, NodeReport, Runtime, Topology};
 
 use super::case::{self, Break, CLASS, Case, Held, PlanVersion, Switch};
 use super::feed::{Feed, FeedSource};
@@ -23,6 +23,8 @@ pub struct Ran {
     pub switches: Vec<Switch>,
     /// For each plan of the case the first that is the same to the engine: a deployment that changes nothing is none.
     pub same_as: Vec<usize>,
+    /// What each node of the last plan has done since the last stop.
+    pub nodes: Vec<NodeReport>,
 }
 
 /// What the interpreter makes of a case, with plans that are the same to the engine under one number.
@@ -83,8 +85,9 @@ async fn run_case(case: &Case, defect: Option<Defect>) -> Ran {
         feed.go_on();
     }
     run.handle.finished().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
+    let report = run.handle.report(None).await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
     runs.end(run);
-    Ran { outcome: runs.outcome, switches, same_as: runs.same_as }
+    Ran { outcome: runs.outcome, switches, same_as: runs.same_as, nodes: report.nodes }
 }
 
 /// All runs of the engine over a case: one, and one more for each stop.

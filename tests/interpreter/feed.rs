@@ -49,16 +49,16 @@ pub fn legs(case: &Case) -> VecDeque<VecDeque<Batch>> {
         let leg = legs.back_mut().expect("there is at least one");
         let goes_on = !case.engine.cuts.contains(&number);
         match (&entry.what, leg.back_mut()) {
-            (Happening::Record(record), Some(Batch { partition, records: Records::Rows(rows) }))
+            (Happening::Record(record), Some(Batch { partition, records: Records::Rows(rows), .. }))
                 if goes_on && *partition == entry.partition =>
             {
                 rows.push(record.clone());
             }
             (Happening::Record(record), _) => {
-                leg.push_back(Batch { partition: entry.partition, records: Records::Rows(vec![record.clone()]) });
+                leg.push_back(Batch::new(entry.partition, Records::Rows(vec![record.clone()])));
             }
             (Happening::Tick(time), _) => {
-                leg.push_back(Batch { partition: entry.partition, records: Records::Tick(*time) });
+                leg.push_back(Batch::new(entry.partition, Records::Tick(*time)));
             }
         }
     }
@@ -161,7 +161,7 @@ impl State {
         if let Records::Rows(rows) = &mut batch.records {
             if rows.len() > most.max(1) {
                 let rest = Records::Rows(rows.split_off(most.max(1)));
-                leg.push_front(Batch { partition: batch.partition, records: rest });
+                leg.push_front(Batch::new(batch.partition, rest));
             }
             if let Some(last) = rows.last() {
                 self.handed.insert(batch.partition, Offset(last.offset.0 + 1));

@@ -29,5 +29,5 @@ pub mod store;
 mod unit;
 
 pub use case::{Case, Entry, Happening, Intake, PlanVersion, Switch};
-pub use outcome::{Letter, Mechanism, Outcome, Written};
+pub use outcome::{Fate, Letter, Mechanism, Outcome, Written};
 pub use run::interpret;

@@ -12,6 +12,8 @@ pub struct Outcome {
     pub written: BTreeMap<(Binding, Key), Vec<Written>>,
     /// The dead letters; their order means nothing.
     pub letters: Vec<Letter>,
+    /// What became of the rows of each node: computed, skipped, failed, quarantined, paused, as in the engine's series.
+    pub fates: BTreeMap<(NodeId, Fate), u64>,
     /// How often each mechanism decided something; only the interpreter counts.
     pub counts: BTreeMap<Mechanism, u64>,
 }
@@ -52,7 +54,28 @@ pub struct Letter {
     pub reason: String,
 }
 
+/// What became of a row of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fate {
+    /// It was computed.
+    Computed,
+    /// It lacked a value or an artifact.
+    Skipped,
+    /// It failed.
+    Failed,
+    /// Its node was in quarantine.
+    Quarantined,
+    /// Its node was paused.
+    Paused,
+    /// It still waits at the end.
+    Waiting,
+}
+
 impl Outcome {
+    pub(crate) fn fate(&mut self, node: &NodeId, fate: Fate) {
+        *self.fates.entry((node.clone(), fate)).or_default() += 1;
+    }
+
     pub(crate) fn count(&mut self, mechanism: Mechanism) {
         *self.counts.entry(mechanism).or_default() += 1;
     }

@@ -8,7 +8,7 @@ use gristmill::words::{Cause, Key, NodeId, Offset, StreamName, Time};
 
 use super::case::{BadRow, Case, Happening};
 use super::intake::{Arrival, AxisIntake, RawRow};
-use super::outcome::{Letter, Mechanism, Outcome, Written};
+use super::outcome::{Fate, Letter, Mechanism, Outcome, Written};
 use super::plan::{self, Axis, KeyPlan, Plan};
 use super::state::NodeState;
 use super::unit::{Unit, UnitRow};
@@ -37,6 +37,7 @@ pub fn interpret(case: &Case) -> Outcome {
         interpreter.deploy();
     }
     interpreter.count_unused();
+    interpreter.count_waiting();
     interpreter.outcome
 }
 
@@ -235,6 +236,13 @@ impl Interpreter<'_> {
         }
         if self.partitions.len() > 1 {
             self.outcome.count(Mechanism::Partitions);
+        }
+    }
+
+    fn count_waiting(&mut self) {
+        let keys = self.partitions.values().flat_map(|partition| partition.keys.values());
+        for (name, state) in keys.flat_map(|key| &key.nodes) {
+            state.waiting.iter().for_each(|_| self.outcome.fate(name, Fate::Waiting));
         }
     }
 

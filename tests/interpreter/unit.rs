@@ -9,7 +9,7 @@ use gristmill::traits::{AnyOperator, Model};
 use gristmill::words::{Cause, Column, Key, NodeId, StreamName, Time, Value};
 
 use super::kernel::{self, Call, Failure, Values};
-use super::outcome::{Letter, Mechanism, Outcome};
+use super::outcome::{Fate, Letter, Mechanism, Outcome};
 use super::plan::{self, Axis, KeyPlan, Plan};
 use super::rows::At;
 use super::state::NodeState;
@@ -156,7 +156,10 @@ impl<'c> Unit<'_, 'c> {
 
     /// One row of one node: read, see what is missing, compute, write.
     fn row(&mut self, node: &Node, state: &mut NodeState, at: At) {
-        let Some(needs) = self.needs_of(node, state, at) else { return self.write(node, at, None) };
+        let Some(needs) = self.needs_of(node, state, at) else {
+            self.outcome.fate(&node.name(), Fate::Skipped);
+            return self.write(node, at, None);
+        };
         if let Work::Model(_) | Work::Family(_) = &node.work {
             let model = self.model_of(node);
             let (replaced, ended) = state.scores_with(model.as_ref().map(|model| model.digest()));
@@ -168,6 +171,8 @@ impl<'c> Unit<'_, 'c> {
             }
         }
         if self.stands_still(node, state) {
+            let paused = self.plan.version.held(node).paused;
+            self.outcome.fate(&node.name(), if paused { Fate::Paused } else { Fate::Quarantined });
             return self.write(node, at, None);
         }
         match &node.work {
@@ -185,6 +190,7 @@ impl<'c> Unit<'_, 'c> {
             Work::Model(_) | Work::Family(_) => {
                 let Some(model) = self.model_of(node) else {
                     self.outcome.count(Mechanism::FamilyNone);
+                    self.outcome.fate(&node.name(), Fate::Skipped);
                     return self.write(node, at, None);
                 };
                 let result = kernel::score(model.as_ref(), &needs, &node.provides);
@@ -302,10 +308,12 @@ impl<'c> Unit<'_, 'c> {
         match result {
             Ok(values) => {
                 state.computed();
+                self.outcome.fate(&node.name(), Fate::Computed);
                 self.write(node, at, Some(values));
             }
             Err(failure) => {
                 state.failed();
+                self.outcome.fate(&node.name(), Fate::Failed);
                 self.dead_letter(node, at.time, failure);
                 self.write(node, at, None);
             }
@@ -324,6 +332,7 @@ impl<'c> Unit<'_, 'c> {
             Ok(made) => {
                 if matches!(call, Call::Row(..)) {
                     state.computed();
+                    self.outcome.fate(&node.name(), Fate::Computed);
                 }
                 for (time, values) in made {
                     self.outcome.count(mechanism);
@@ -333,6 +342,7 @@ impl<'c> Unit<'_, 'c> {
             Err(failure) => {
                 if matches!(call, Call::Row(..)) {
                     state.failed();
+                    self.outcome.fate(&node.name(), Fate::Failed);
                 }
                 self.dead_letter(node, time, failure);
             }

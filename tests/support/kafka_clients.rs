@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -16,6 +16,15 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// Appends `(key, value)` records and waits until all are there; keys lie where Java's clients put them.
 pub fn produce(brokers: &str, topic: &str, records: impl IntoIterator<Item = (String, String)>) {
+    produce_with_headers(brokers, topic, records.into_iter().map(|(key, value)| (key, value, Vec::new())));
+}
+
+/// As `produce`, with headers.
+pub fn produce_with_headers(
+    brokers: &str,
+    topic: &str,
+    records: impl IntoIterator<Item = (String, String, Vec<(&'static str, Vec<u8>)>)>,
+) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("partitioner", "murmur2_random")
@@ -24,8 +33,12 @@ pub fn produce(brokers: &str, topic: &str, records: impl IntoIterator<Item = (St
         .set("compression.type", "lz4")
         .create()
         .expect("a producer");
-    for (key, value) in records {
+    for (key, value, headers) in records {
         let mut record = BaseRecord::to(topic).key(&key).payload(&value);
+        if !headers.is_empty() {
+            let all = headers.iter().map(|(key, value)| Header { key, value: Some(value) });
+            record.headers = Some(all.fold(OwnedHeaders::new(), OwnedHeaders::insert));
+        }
         while let Err((error, back)) = producer.send(record) {
             let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
             assert!(full, "producing to `{topic}`: {error}");
@@ -87,6 +100,27 @@ impl Reader {
     /// # Panics
     /// When nothing comes for a minute though there should be more.
     pub fn read(&self, mut take: impl FnMut(i32, i64, &str, &[u8])) -> u64 {
+        self.read_messages(|message| {
+            let key = std::str::from_utf8(message.key().unwrap_or_default()).expect("keys are text");
+            take(message.partition(), message.offset(), key, message.payload().unwrap_or_default());
+        })
+    }
+
+    /// As `read`: its key, its headers and its value.
+    ///
+    /// # Panics
+    /// As `read`.
+    pub fn read_with_headers(&self, mut take: impl FnMut(&str, &[(String, Vec<u8>)], &[u8])) -> u64 {
+        self.read_messages(|message| {
+            let key = std::str::from_utf8(message.key().unwrap_or_default()).expect("keys are text");
+            let headers = message.headers().into_iter().flat_map(Headers::iter);
+            let headers: Vec<(String, Vec<u8>)> =
+                headers.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect();
+            take(key, &headers, message.payload().unwrap_or_default());
+        })
+    }
+
+    fn read_messages(&self, mut take: impl FnMut(&BorrowedMessage<'_>)) -> u64 {
         let ends = self.ends();
         let mut all = TopicPartitionList::new();
         for partition in 0..self.partitions {
@@ -100,8 +134,7 @@ impl Reader {
             let message: BorrowedMessage<'_> = message.unwrap_or_else(|error| panic!("`{}`: {error}", self.topic));
             // Those that came after `ends` was asked are not counted.
             if message.offset() < ends[usize::try_from(message.partition()).expect("a partition")] {
-                let key = std::str::from_utf8(message.key().unwrap_or_default()).expect("keys are text");
-                take(message.partition(), message.offset(), key, message.payload().unwrap_or_default());
+                take(&message);
                 (left, count) = (left - 1, count + 1);
             }
         }

@@ -7,6 +7,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// A program of the Python environment.
+///
+/// # Panics
+/// When it is not installed.
+#[must_use]
+pub fn path(program: &str) -> PathBuf {
+    let path = root().join("target/venv/bin").join(program);
+    assert!(path.exists(), "{} is not there; `bash scripts/test python` installs it", path.display());
+    path
+}
+
 /// Runs a program of the Python environment to its end, in the project's root.
 ///
 /// # Errors
@@ -15,8 +26,7 @@ fn root() -> PathBuf {
 /// # Panics
 /// When it is not installed.
 pub fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let path = root().join("target/venv/bin").join(program);
-    assert!(path.exists(), "{} is not there; `bash scripts/test python` installs it", path.display());
+    let path = path(program);
     let ended = Command::new(&path).args(arguments).current_dir(root()).env("PYTHONDONTWRITEBYTECODE", "1").output();
     let ended = ended.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let said = [&ended.stdout[..], &ended.stderr[..]].concat();

@@ -11,4 +11,4 @@ pub(crate) use fields::Problem;
 pub(crate) use limits::limits;
 pub(crate) use observed::{Counted, Letters, Observed, Traffic};
 pub(crate) use sink::sink;
-pub(crate) use source::{Input, Intake, replaced, source};
+pub(crate) use source::{FileKind, Input, Intake, replaced, source};

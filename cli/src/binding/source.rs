@@ -12,16 +12,24 @@ use super::fields::{Fields, Problem};
 use super::record::{self, Given};
 
 /// What can be a source.
-const KINDS: [&str; 4] = ["simulate", "csv", "json", "kafka"];
+const KINDS: [&str; 5] = ["simulate", "csv", "json", "parquet", "kafka"];
 /// The option that a file comes from.
 const INPUT: &str = "--input";
 const PARTITIONS_MAX: u64 = 1_024;
+
+/// What a file's records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Csv,
+    Json,
+    Parquet,
+}
 
 /// A file that stands in for whatever the table says.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pub(crate) path: PathBuf,
-    pub(crate) csv: bool,
+    pub(crate) kind: FileKind,
     pub(crate) key: Option<String>,
     pub(crate) time: Option<String>,
 }
@@ -50,6 +58,7 @@ pub(crate) fn source(
         "simulate" => simulated(&mut fields, class),
         "csv" => csv(&mut fields, &given, None),
         "json" => json(&mut fields, &given, None),
+        "parquet" => parquet(&mut fields, &given, None),
         _ => kafka(&mut fields, &given),
     };
     fields.finish();
@@ -67,16 +76,20 @@ pub(crate) fn replaced(
     let before = problems.len();
     let nothing = Value::Null;
     let kind = table.and_then(|table| table.get("kind")).and_then(Value::as_str);
-    let same = if input.csv { kind == Some("csv") } else { matches!(kind, Some("json" | "kafka")) };
+    let same = match input.kind {
+        FileKind::Csv => kind == Some("csv"),
+        FileKind::Json => matches!(kind, Some("json" | "kafka")),
+        FileKind::Parquet => kind == Some("parquet"),
+    };
     let table = table.filter(|_| same).unwrap_or(&nothing);
     let place = if same { "source" } else { INPUT };
     let mut fields = Fields::of(table, place, folder, problems);
     let given = Given { by_option: true, key: input.key.clone(), time: input.time.clone() };
     let intake = intake(&mut fields);
-    let made = if input.csv {
-        csv(&mut fields, &given, Some(&input.path))
-    } else {
-        json(&mut fields, &given, Some(&input.path))
+    let made = match input.kind {
+        FileKind::Csv => csv(&mut fields, &given, Some(&input.path)),
+        FileKind::Json => json(&mut fields, &given, Some(&input.path)),
+        FileKind::Parquet => parquet(&mut fields, &given, Some(&input.path)),
     };
     // What else the table has is about where records come from, and that has been replaced.
     drop(fields);
@@ -169,6 +182,23 @@ fn json(fields: &mut Fields<'_>, given: &Given, path: Option<&Path>) -> Made {
         return unreadable(&path?);
     }
     Some(file::json_lines(path?, |_| record).map(|source| Box::new(source) as Box<dyn Source>))
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(fields: &mut Fields<'_>, given: &Given, path: Option<&Path>) -> Made {
+    let path = path.map(Path::to_owned).or_else(|| fields.path("path", "\"readings.parquet\""));
+    let before = fields.found();
+    let record = record::json(fields, given, false);
+    if fields.found() > before {
+        return unreadable(&path?);
+    }
+    Some(file::parquet(path?, |_| record).map(|source| Box::new(source) as Box<dyn Source>))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(fields: &mut Fields<'_>, _given: &Given, _path: Option<&Path>) -> Made {
+    fields.wrong("this grist was built without Parquet", "build it with --features parquet");
+    None
 }
 
 #[cfg(feature = "kafka")]

@@ -52,6 +52,12 @@ fn the_api_listens_beside_what_runs() {
     let running = Running::start(&topology, registry);
     let known = get(&running.address, "/v1/topologies", token);
     assert!(known.starts_with("HTTP/1.1 200") && known.contains("\"class\":\"pump\""), "{known}");
+    let metrics = get(&running.address, "/metrics", token);
+    // Histograms, not summaries: their quantiles can be read off over processes and time.
+    for le in ["0.0005", "0.01", "1", "86400", "+Inf"] {
+        let bucket = format!("gristmill_batch_seconds_bucket{{class=\"pump\",le=\"{le}\"}}");
+        assert!(metrics.contains(&bucket), "no {bucket} in {metrics}");
+    }
     let stranger = get(&running.address, "/v1/topologies", "grist_0");
     assert!(stranger.starts_with("HTTP/1.1 401"), "{stranger}");
     let second = run(&["run", &topology, "--registry", registry]);

@@ -2,11 +2,12 @@
 
 use crate::support::run;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "demo",
     "run",
     "validate",
     "plan",
+    "limits",
     "score",
     "bench",
     "token",
@@ -52,7 +53,10 @@ fn command_lines_that_make_no_sense_end_with_2_and_say_what_would() {
         (&["demo", "--seconds", "0"], "0 is not in 1..="),
         (&["bench", "flet"], "fleet"),
         (&["bench", "fleet", "--devices", "0"], "0 is not in 1..="),
-        (&["score", "a.toml", "--input", "a.txt", "--output", "b.csv"], "name a file that ends in .csv or .jsonl"),
+        (
+            &["score", "a.toml", "--input", "a.txt", "--output", "b.csv"],
+            "name a file that ends in .csv, .jsonl or .parquet",
+        ),
         (&["plan", "a.toml", "--dot", "--json"], "cannot be used with"),
     ] {
         let ended = run(arguments);

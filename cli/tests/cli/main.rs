@@ -6,6 +6,9 @@ mod demo;
 mod files;
 mod help;
 mod killed;
+mod limits;
+#[cfg(feature = "otel")]
+mod otel;
 mod remote;
 mod run;
 mod score;

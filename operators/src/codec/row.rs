@@ -28,7 +28,7 @@ pub enum TimeStyle {
 ///
 /// ```
 /// use gristmill::traits::{SinkFrame, sink::SinkColumn};
-/// use gristmill::words::{Cause, Column, Key, NodeId, PartitionIndex, Revision, StreamName, Time};
+/// use gristmill::words::{Cause, Column, Key, NodeId, PartitionIndex, Revision, StreamName, Time, Traces};
 /// use gristmill_operators::codec::row::{TimeStyle, write_row};
 ///
 /// let (key, stream, node) = (Key::from("P1"), StreamName::from("wear"), NodeId::from("wear"));
@@ -39,6 +39,7 @@ pub enum TimeStyle {
 /// };
 /// let frame = SinkFrame {
 ///     revision: Revision(1), source: "sensors", partition: PartitionIndex(0), source_partition: 0, columns: &[column],
+///     traces: &Traces::default(),
 /// };
 /// let mut line = Vec::new();
 /// frame.for_each(|row| write_row(&frame, &row, TimeStyle::Micros, &mut line));
@@ -101,7 +102,7 @@ pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
 }
 
-pub(super) fn write_value(value: &Value, out: &mut Vec<u8>) {
+pub(crate) fn write_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::F32(number) if number.is_infinite() => write_infinite(f64::from(*number), out),
         Value::F64(number) if number.is_infinite() => write_infinite(*number, out),

@@ -1,4 +1,4 @@
-//! Files: CSV and JSON lines in and out.
+//! Files: CSV and JSON lines in and out, and Parquet with the feature `parquet`.
 //!
 //! ```no_run
 //! use gristmill_operators::file;
@@ -14,6 +14,8 @@ mod csv;
 mod letters;
 mod lines;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod sink;
 mod source;
 #[cfg(test)]
@@ -21,5 +23,9 @@ mod tests;
 
 pub use csv::CsvRecord;
 pub use letters::{FileLetters, dead_letters};
+#[cfg(feature = "parquet")]
+pub use parquet::{ParquetSink, parquet_sink};
 pub use sink::{FileSink, sink};
+#[cfg(feature = "parquet")]
+pub use source::parquet;
 pub use source::{FileSource, csv, json_lines};

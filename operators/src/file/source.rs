@@ -15,11 +15,14 @@ use crate::codec::json::{JsonRecord, json};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// A source that reads a file once; made by [`csv`] or [`json_lines`]. Partition 0; offsets count records from 0, the
+/// Gives the bytes of the next record; `None` at the end.
+type NextRecord = Box<dyn FnMut() -> Result<Option<Vec<u8>>, String> + Send>;
+
+/// A source that reads a file once; made by [`csv`], [`json_lines`] or `parquet`. Partition 0; offsets count records from 0, the
 /// header not among them, blank lines among them.
 pub struct FileSource {
     path: PathBuf,
-    lines: Lines<BufReader<File>>,
+    records: NextRecord,
     axes: Axes,
     decoder: Arc<dyn Decode>,
     from: i64,
@@ -41,7 +44,7 @@ pub fn csv(path: impl AsRef<Path>, describe: impl FnOnce(CsvRecord) -> CsvRecord
     let header =
         lines.next().map_err(|error| stop(path, &error))?.ok_or_else(|| stop(path, &"the file has no header"))?;
     let decoder = Csv::new(&header, &record).map_err(|reason| stop(path, &reason))?;
-    Ok(FileSource::new(path, lines, Axes::default(), Arc::new(decoder)))
+    Ok(FileSource::new(path, by_line(lines), Axes::default(), Arc::new(decoder)))
 }
 
 /// Reads a file with a JSON record on each line.
@@ -56,7 +59,30 @@ pub fn json_lines(
     let decoder = json(describe);
     decoder.check().map_err(|reason| stop(path, &reason))?;
     let axes = decoder.axes();
-    Ok(FileSource::new(path, open(path, Ends::Line)?, axes, Arc::new(decoder)))
+    Ok(FileSource::new(path, by_line(open(path, Ends::Line)?), axes, Arc::new(decoder)))
+}
+
+/// Reads a Parquet file: a row is a record whose fields are named as its columns, described as one of JSON. A value that is
+/// null or NaN is a reading that is not there; a column of timestamps has times, whatever the unit that is described; one
+/// of lists of floats has vectors.
+///
+/// # Errors
+/// When the file cannot be read, the description makes no sense, or a column that it names is missing.
+#[cfg(feature = "parquet")]
+pub fn parquet(
+    path: impl AsRef<Path>,
+    describe: impl FnOnce(JsonRecord) -> JsonRecord,
+) -> Result<FileSource, SourceError> {
+    let path = path.as_ref();
+    let decoder = json(describe);
+    decoder.check().map_err(|reason| stop(path, &reason))?;
+    let (axes, file) = (decoder.axes(), File::open(path).map_err(|error| stop(path, &error))?);
+    let mut rows = super::parquet::ParquetRows::open(file, &decoder.fields()).map_err(|reason| stop(path, &reason))?;
+    Ok(FileSource::new(path, Box::new(move || rows.next()), axes, Arc::new(decoder)))
+}
+
+fn by_line(mut lines: Lines<BufReader<File>>) -> NextRecord {
+    Box::new(move || lines.next().map_err(|error| error.to_string()))
 }
 
 fn open(path: &Path, ends: Ends) -> Result<Lines<BufReader<File>>, SourceError> {
@@ -71,8 +97,8 @@ fn stop(path: &Path, reason: &dyn std::fmt::Display) -> SourceError {
 }
 
 impl FileSource {
-    fn new(path: &Path, lines: Lines<BufReader<File>>, axes: Axes, decoder: Arc<dyn Decode>) -> Self {
-        Self { path: path.to_owned(), lines, axes, decoder, from: 0, next: 0, goes_on: false, paused: false }
+    fn new(path: &Path, records: NextRecord, axes: Axes, decoder: Arc<dyn Decode>) -> Self {
+        Self { path: path.to_owned(), records, axes, decoder, from: 0, next: 0, goes_on: false, paused: false }
     }
 
     /// Begins with the record at `offset`: those before it are read and dropped.
@@ -99,7 +125,7 @@ impl Source for FileSource {
         }
         let (mut records, mut bytes) = (Vec::new(), 0);
         while records.len() < limits.records.max(1) && bytes < limits.bytes.max(1) {
-            let record = self.lines.next();
+            let record = (self.records)();
             let record = record.map_err(|error| stop(&self.path, &format!("record {}: {error}", self.next)))?;
             let Some(payload) = record else {
                 if self.goes_on && self.next < self.from {
@@ -122,7 +148,7 @@ impl Source for FileSource {
         if records.is_empty() {
             return Ok(Polled::Batches(Vec::new()));
         }
-        Ok(Polled::Batches(vec![Batch { partition: 0, records: Records::Raw(records) }]))
+        Ok(Polled::Batches(vec![Batch::new(0, Records::Raw(records))]))
     }
 
     /// Unless its host said where to begin.

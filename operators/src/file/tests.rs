@@ -6,7 +6,8 @@ use gristmill::traits::sink::{DeadLetter, DeadLetters, SinkColumn};
 use gristmill::traits::source::{AxisStreams, PollLimits, Polled};
 use gristmill::traits::{Done, Records, RowsRecord, Sink, SinkFrame, Source};
 use gristmill::words::{
-    Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName, Time, Value,
+    Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName, Time, Traces,
+    Value,
 };
 use proptest::prelude::*;
 
@@ -151,6 +152,7 @@ fn write(sink: &dyn Sink, key: &str, done: &Arc<AtomicUsize>) {
         partition: PartitionIndex(0),
         source_partition: 0,
         columns: &[column],
+        traces: &Traces::default(),
     };
     let done = done.clone();
     let said = Done::new(move || {

@@ -8,7 +8,7 @@ use gristmill::traits::sink::{DeadLetter, DeadLetters};
 use gristmill::traits::{Done, SinkError};
 
 use super::overflow::Overflow;
-use super::producer::{Core, Options, Word};
+use super::producer::{Core, Note, Options, Word};
 use crate::codec::letter::write_letter;
 use crate::codec::row::TimeStyle;
 
@@ -57,7 +57,7 @@ impl KafkaLettersOptions {
 /// Writes dead letters to a topic.
 pub struct KafkaLetters {
     core: Arc<Core>,
-    queue: Arc<Overflow<Arc<Word>>>,
+    queue: Arc<Overflow<Note>>,
 }
 
 impl KafkaLetters {
@@ -77,7 +77,7 @@ impl DeadLetters for KafkaLetters {
             line.clear();
             write_letter(letter, TimeStyle::Rfc3339, &mut line);
             let key = letter.key.as_ref().map_or(&[][..], |key| key.as_bytes());
-            self.core.send(&self.queue, key, &line, &word);
+            self.core.send(&self.queue, key, &line, Note { word: word.clone(), trace: None });
         }
         word.one_less();
     }

@@ -19,6 +19,7 @@ mod producer;
 mod properties;
 mod sink;
 mod source;
+mod trace;
 
 pub use letters::{KafkaLetters, KafkaLettersOptions, dead_letters};
 pub use sink::{KafkaSink, sink};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use gristmill::traits::{Done, SinkError};
+use gristmill::words::TraceParent;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -17,6 +18,7 @@ use super::context::log;
 use super::errors::explain;
 use super::overflow::{Offered, Overflow};
 use super::properties::{Properties, creation_reason};
+use super::trace;
 use crate::failure::{OnFailure, abort};
 
 /// How long a start waits for the brokers to say which topics there are.
@@ -131,6 +133,12 @@ impl Word {
     }
 }
 
+/// What goes with a record beside its bytes.
+pub(super) struct Note {
+    pub(super) word: Arc<Word>,
+    pub(super) trace: Option<TraceParent>,
+}
+
 /// The context of the producer: takes delivery reports.
 pub(super) struct Reports {
     topic: String,
@@ -185,7 +193,7 @@ pub(super) struct Core {
     options: Options,
     producer: ThreadedProducer<Reports>,
     /// Kept beyond their writers, while records wait in them.
-    queues: Mutex<Vec<Arc<Overflow<Arc<Word>>>>>,
+    queues: Mutex<Vec<Arc<Overflow<Note>>>>,
     wake: SyncSender<()>,
 }
 
@@ -225,7 +233,7 @@ impl Core {
     }
 
     /// A queue of its own for one writer.
-    pub(super) fn queue(&self) -> Arc<Overflow<Arc<Word>>> {
+    pub(super) fn queue(&self) -> Arc<Overflow<Note>> {
         let queue = Arc::new(Overflow::default());
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|queue| Arc::strong_count(queue) > 1 || !queue.is_empty());
@@ -234,22 +242,23 @@ impl Core {
     }
 
     /// Sends a record, or lets it wait; never blocks.
-    pub(super) fn send(&self, queue: &Overflow<Arc<Word>>, key: &[u8], payload: &[u8], word: &Arc<Word>) {
-        word.one_more();
+    pub(super) fn send(&self, queue: &Overflow<Note>, key: &[u8], payload: &[u8], note: Note) {
+        note.word.one_more();
         self.producer.context().undelivered.fetch_add(1, Ordering::AcqRel);
-        if queue.offer(key, payload, word.clone(), |key, payload, word| self.offer(key, payload, word)) {
+        if queue.offer(key, payload, note, |key, payload, note| self.offer(key, payload, note)) {
             // Full means that it will be woken anyway.
             let _ = self.wake.try_send(());
         }
     }
 
-    fn offer(&self, key: &[u8], payload: &[u8], word: Arc<Word>) -> Offered<Arc<Word>> {
-        let record = BaseRecord::with_opaque_to(&self.options.topic, word).payload(payload);
+    fn offer(&self, key: &[u8], payload: &[u8], Note { word, trace }: Note) -> Offered<Note> {
+        let mut record = BaseRecord::with_opaque_to(&self.options.topic, word).payload(payload);
+        record.headers = trace.map(trace::write);
         let record = if key.is_empty() { record } else { record.key(key) };
         match self.producer.send(record) {
             Ok(()) => Offered::Taken,
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
-                Offered::Full(record.delivery_opaque)
+                Offered::Full(Note { word: record.delivery_opaque, trace })
             }
             Err((error, record)) => {
                 let reports = self.producer.context();
@@ -264,7 +273,7 @@ impl Core {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut waiting = false;
         for queue in queues {
-            waiting |= queue.drain(|key, payload, word| self.offer(key, payload, word));
+            waiting |= queue.drain(|key, payload, note| self.offer(key, payload, note));
         }
         waiting
     }
@@ -299,8 +308,8 @@ impl Drop for Core {
     fn drop(&mut self) {
         // As for rows that the client purges.
         for queue in self.queues.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            queue.drain(|_, _, word| {
-                word.fail();
+            queue.drain(|_, _, note| {
+                note.word.fail();
                 Offered::Taken
             });
         }

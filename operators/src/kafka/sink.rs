@@ -8,7 +8,7 @@ use gristmill::traits::{Done, Sink, SinkError, SinkFrame, SinkWriter};
 use gristmill::words::ShardIndex;
 
 use super::overflow::Overflow;
-use super::producer::{Core, Options, Word};
+use super::producer::{Core, Note, Options, Word};
 use crate::codec::row::{TimeStyle, write_row};
 
 /// A sink of Kafka records; made by [`sink`]. It connects when the first writer is opened.
@@ -19,7 +19,7 @@ pub struct KafkaSink {
 }
 
 /// Begins a sink that writes every prediction as a record of `topic`: its key is the row's key, its value the JSON of
-/// [`write_row`]. At least once: a frame is done when all replicas have its rows. Rows of a key keep their order.
+/// [`write_row`]. A row that a record with a header `traceparent` let be computed has that header too. At least once: a frame is done when all replicas have its rows. Rows of a key keep their order.
 ///
 /// When brokers are away rows wait, without end, and sources pause. A record that can never be delivered (too large, not
 /// authorised, topic deleted) is logged and ends the process, so that nothing after it is committed;
@@ -102,7 +102,7 @@ impl fmt::Debug for KafkaSink {
 
 struct Writer {
     core: Arc<Core>,
-    queue: Arc<Overflow<Arc<Word>>>,
+    queue: Arc<Overflow<Note>>,
     times: TimeStyle,
     /// Used again for every row.
     line: Vec<u8>,
@@ -114,7 +114,8 @@ impl SinkWriter for Writer {
         frame.for_each(|row| {
             self.line.clear();
             write_row(frame, &row, self.times, &mut self.line);
-            self.core.send(&self.queue, row.key.as_bytes(), &self.line, &word);
+            let note = Note { word: word.clone(), trace: frame.trace(&row) };
+            self.core.send(&self.queue, row.key.as_bytes(), &self.line, note);
         });
         word.one_less();
     }

@@ -18,6 +18,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use super::context::{Context, TopicPartition};
 use super::errors::source_error;
 use super::properties::{Properties, creation_reason};
+use super::trace;
 use crate::codec::json::{Json, JsonRecord, json};
 
 /// How long a start waits for the brokers to say which topics there are.
@@ -305,9 +306,18 @@ impl KafkaSource {
             payload: message.payload().unwrap_or_default().into(),
         };
         // Messages of a partition come in runs: its batch is near the end.
-        match batches.iter_mut().rev().find(|batch| batch.partition == number) {
-            Some(Batch { records: Records::Raw(records), .. }) => records.push(record),
-            _ => batches.push(Batch { partition: number, records: Records::Raw(vec![record]) }),
+        let traces = match batches.iter_mut().rev().find(|batch| batch.partition == number) {
+            Some(Batch { records: Records::Raw(records), traces, .. }) => {
+                records.push(record);
+                traces
+            }
+            _ => {
+                batches.push(Batch::new(number, Records::Raw(vec![record])));
+                &mut batches.last_mut().expect("just pushed").traces
+            }
+        };
+        if let Some((offset, parent)) = trace::read(message) {
+            traces.push(offset, parent);
         }
     }
 

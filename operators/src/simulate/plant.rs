@@ -283,7 +283,7 @@ impl Plant {
             }
         }
         let numbered = (0..self.partitions).zip(batches);
-        numbered.filter_map(|(partition, rows)| Some(Batch { partition, records: Records::Rows(rows?) })).collect()
+        numbered.filter_map(|(partition, rows)| Some(Batch::new(partition, Records::Rows(rows?)))).collect()
     }
 }
 

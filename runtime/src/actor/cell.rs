@@ -49,11 +49,11 @@ pub(crate) type Artifacts = SmallVec<[(Revision, Option<Arc<dyn Model>>); 1]>;
 /// What became of a node's rows; they add up: `rows` is the sum of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counts {
-    /// Rows that came.
+    /// Rows that came: those of its axis, or that its rule, gate and thinning let be rows of it.
     pub rows: u64,
     /// Rows that were computed.
     pub computed: u64,
-    /// Rows that lacked a needed value, or an artifact.
+    /// Rows that lacked a needed value, whether the node stood still or not; or an artifact.
     pub skipped: u64,
     /// Rows that failed.
     pub failed: u64,

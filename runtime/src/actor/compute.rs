@@ -258,8 +258,11 @@ impl<'f> NodeRun<'f> {
     ) {
         let emits = self.plan.emits;
         let (times, causes) = (rows.times(), rows.causes());
+        // What lacks a value is skipped whether the node stands still or not: where frames end must not show in counts.
+        let lacking = filled.picked.as_ref().map_or(0, |picked| times.len() - picked.len());
         cell.counts.rows += times.len() as u64;
-        if self.stands_still(key, times.len(), cell) {
+        cell.counts.skipped += lacking as u64;
+        if self.stands_still(key, times.len() - lacking, cell) {
             return;
         }
         let columns: SmallVec<[ColumnRef<'_>; NEEDS_ON_STACK]> = (0..self.plan.needs.len())
@@ -277,7 +280,6 @@ impl<'f> NodeRun<'f> {
                 self.letters(run, failures, &columns, |row| (times[row], causes[row]));
             }
             Some(picked) => {
-                cell.counts.skipped += (times.len() - picked.len()) as u64;
                 if picked.is_empty() {
                     return;
                 }

@@ -169,6 +169,8 @@ pub(crate) struct InspectedNode {
     pub(crate) quarantined: usize,
     /// See [`Cell::busy`](super::cell::Cell::busy).
     pub(crate) busy: Duration,
+    /// Rows that wait until all needs have reached them.
+    pub(crate) waiting_rows: u64,
     /// Frames that it is to compute and has not, if that was asked for.
     pub(crate) waiting: u64,
     /// Bytes of states and artifacts by key, if that was asked for.
@@ -199,6 +201,7 @@ impl Handler<Inspect> for Shard {
                 counts: cell.counts,
                 quarantined: cell.health.quarantines().count(),
                 busy: cell.busy,
+                waiting_rows: cell.align.values().map(|align| align.waiting.len() as u64).sum(),
                 waiting: given.saturating_sub(cell.frames),
                 bytes: if inspect.memory { cell.bytes() } else { 0 },
                 overruns: cell.overruns,

@@ -318,6 +318,10 @@ impl Running {
             self.bytes -= freed.bytes;
             let took = self.driver.clock.monotonic().saturating_sub(freed.since);
             self.driver.metrics.batch_seconds.record(took.as_secs_f64());
+            if let Some(logged) = freed.logged {
+                let age = (self.driver.clock.wall().0 - logged.0).max(0);
+                self.driver.metrics.record_age_seconds.record(age as f64 / 1e6);
+            }
             self.driver.metrics.batches.increment(1);
             self.partitions[place].next_committed(freed.next);
             if let Some(at) = self.replaying.iter().position(|(batch, _)| *batch == (partition, number)) {

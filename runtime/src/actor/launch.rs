@@ -76,10 +76,10 @@ impl Shard {
             assert!(slots[slot as usize].set(written).is_ok(), "a column of the source has one place");
         }
         self.options.tally.add(Count::Frames, 1);
-        let (shard, keys) = (self.options.shard.0, gathering.keys.len());
+        let (shard, keys, nodes) = (i64::from(self.options.shard.0), gathering.keys.len() as i64, left as i64);
         let frame = Arc::new(Frame {
             tally: Arc::clone(&self.options.tally),
-            span: tracing::trace_span!(parent: &delivery.part.token().span, "frame", shard, keys, nodes = left),
+            span: tracing::trace_span!(parent: &delivery.part.token().span, "frame", shard, keys, nodes),
             plan: Arc::clone(plan),
             part: delivery.part.another(),
             chain,

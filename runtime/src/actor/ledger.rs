@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::metrics::ClassMetrics;
 use crate::traits::Done;
 use crate::traits::sink::{DeadLetter, DeadLetters};
-use crate::words::{Offset, PartitionIndex, Revision};
+use crate::words::{Offset, PartitionIndex, Revision, Time, Traces};
 
 /// A micro-batch in flight. The last of its parts to finish says so to the source's driver.
 pub(crate) struct BatchToken {
@@ -22,6 +22,8 @@ pub(crate) struct BatchToken {
     pub(crate) finished: Box<dyn Fn(PartitionIndex, u64) + Send + Sync>,
     pub(crate) dead_letters: Arc<dyn DeadLetters>,
     pub(crate) metrics: Arc<ClassMetrics>,
+    /// Which of its records are part of a trace.
+    pub(crate) traces: Traces,
     /// Open until all of it is done.
     pub(crate) span: tracing::Span,
 }
@@ -93,6 +95,8 @@ struct Flying {
     bytes: usize,
     /// When it was handed over.
     since: Duration,
+    /// When the log got its first record, if the log says so.
+    logged: Option<Time>,
     /// The position that is reached when this and all before it are done.
     then: Option<Offset>,
     done: bool,
@@ -105,23 +109,26 @@ pub(crate) struct Freed {
     pub(crate) bytes: usize,
     /// When it had been handed over.
     pub(crate) since: Duration,
+    /// When the log had got its first record.
+    pub(crate) logged: Option<Time>,
     /// The new position of the partition, if it moved.
     pub(crate) next: Option<Offset>,
 }
 
 impl InFlight {
-    /// A micro-batch leaves; its number.
+    /// A micro-batch leaves, handed over and got by the log `since` then; its number.
     pub(crate) fn leave(
         &mut self,
         revision: Revision,
         records: usize,
         bytes: usize,
-        since: Duration,
+        since: (Duration, Option<Time>),
         then: Option<Offset>,
     ) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.batches.push_back(Flying { number, revision, records, bytes, since, then, done: false });
+        let (since, logged) = since;
+        self.batches.push_back(Flying { number, revision, records, bytes, since, logged, then, done: false });
         number
     }
 
@@ -130,8 +137,8 @@ impl InFlight {
         let first = self.batches.front().map_or(number, |batch| batch.number);
         let index = usize::try_from(number - first).expect("fewer in flight than memory holds");
         self.batches[index].done = true;
-        let Flying { records, bytes, since, .. } = self.batches[index];
-        let mut freed = Freed { records, bytes, since, next: None };
+        let Flying { records, bytes, since, logged, .. } = self.batches[index];
+        let mut freed = Freed { records, bytes, since, logged, next: None };
         while self.batches.front().is_some_and(|batch| batch.done) {
             let batch = self.batches.pop_front().expect("there is a front");
             freed.next = batch.then.or(freed.next);
@@ -157,9 +164,9 @@ mod tests {
     fn a_position_moves_only_past_finished_batches() {
         let mut partition = InFlight::default();
         for end in [10, 20, 30] {
-            partition.leave(Revision(1), 5, 50, Duration::ZERO, Some(Offset(end)));
+            partition.leave(Revision(1), 5, 50, (Duration::ZERO, Some(Time(7))), Some(Offset(end)));
         }
-        let freed = |next| Freed { records: 5, bytes: 50, since: Duration::ZERO, next };
+        let freed = |next| Freed { records: 5, bytes: 50, since: Duration::ZERO, logged: Some(Time(7)), next };
         assert_eq!(partition.done(1), freed(None));
         assert_eq!(partition.done(0), freed(Some(Offset(20))));
         assert_eq!(partition.done(2), freed(Some(Offset(30))));

@@ -139,9 +139,6 @@ fn run_row(
         }
         columns.push(column);
     }
-    if work.stands_still(key, 1, cell) {
-        return;
-    }
     let lacks = work
         .plan
         .needs
@@ -149,7 +146,11 @@ fn run_row(
         .zip(&columns)
         .any(|(need, column)| need.kind != NeedKind::Optional && column.as_ref().is_missing(0));
     if lacks && work.plan.node.missing != Missing::Pass {
+        work.stands_still(key, 0, cell);
         cell.counts.skipped += 1;
+        return;
+    }
+    if work.stands_still(key, 1, cell) {
         return;
     }
     let columns: SmallVec<[ColumnRef<'_>; NEEDS_ON_STACK]> = columns.iter().map(Column::as_ref).collect();

@@ -74,6 +74,7 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
         partition: token.partition,
         source_partition: token.source_partition,
         columns: &columns,
+        traces: &token.traces,
     };
     writer.write(&whole, frame.done());
 }

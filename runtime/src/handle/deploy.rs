@@ -87,7 +87,7 @@ impl Handle {
             (class, doors, state.next(deployment), state.revision)
         };
         let span = tracing::info_span!(
-            "deployment", %class, revision = next.0, result = Empty, changes = Empty,
+            "deployment", %class, revision = next.0 as i64, result = Empty, changes = Empty,
             prepare_us = Empty, trial_us = Empty, stage_us = Empty, switch_us = Empty, drain_us = Empty
         );
         let begun = doors.clock.monotonic();

@@ -13,7 +13,7 @@ use crate::topology::plan::ClassPlan;
 use crate::topology::replay::{Again, Computed, again};
 use crate::traits::sink::{Artifact, DeadLetter, SinkColumn};
 use crate::traits::{Decode, Done, Sink, SinkFrame};
-use crate::words::{Binding, Class, Column, Key, NodeId, PartitionIndex, Revision, ShardIndex};
+use crate::words::{Binding, Class, Column, Key, NodeId, PartitionIndex, Revision, ShardIndex, Traces};
 
 /// How long sinks and shards may take for what is replayed.
 const REPLAY_WAIT: Duration = Duration::from_secs(30);
@@ -140,6 +140,7 @@ fn write(
         partition: PartitionIndex(letter.source_partition),
         source_partition: letter.source_partition,
         columns: &columns,
+        traces: &Traces::default(),
     };
     let (said, done) = mpsc::sync_channel(1);
     writer.write(&frame, Done::new(move || _ = said.try_send(())));

@@ -33,6 +33,8 @@ pub struct NodeReport {
     pub wiring: String,
     /// What became of its rows.
     pub counts: Counts,
+    /// Rows that wait until all needs have reached them (`on_all`); not among `counts` yet.
+    pub waiting_rows: u64,
     /// Keys it is quarantined for.
     pub quarantined_keys: usize,
     /// About how long it has computed, over all shards; the nodes of a loop are measured as the first of them.
@@ -117,6 +119,7 @@ impl Handle {
             for node in inspected.nodes {
                 let sum = counted.entry((node.name, node.born)).or_default();
                 sum.counts.add(&node.counts);
+                sum.waiting += node.waiting_rows;
                 sum.quarantined += node.quarantined;
                 sum.bytes += node.bytes;
                 sum.busy += node.busy;
@@ -159,6 +162,7 @@ type Counted = HashMap<(NodeId, Revision), Sum>;
 #[derive(Clone, Copy, Default)]
 struct Sum {
     counts: Counts,
+    waiting: u64,
     /// Keys that it is quarantined for.
     quarantined: usize,
     /// Of states and artifacts by key.
@@ -199,6 +203,7 @@ impl Stand {
                 born: Some(node.born),
                 wiring: wiring(node),
                 counts: sum.counts,
+                waiting_rows: sum.waiting,
                 quarantined_keys: sum.quarantined,
                 busy: sum.busy,
                 memory_bytes: memory.then(bytes),
@@ -242,6 +247,7 @@ impl Stand {
                 born: None,
                 wiring: declared_wiring(node),
                 counts: Counts::default(),
+                waiting_rows: 0,
                 quarantined_keys: 0,
                 busy: Duration::ZERO,
                 memory_bytes: None,

@@ -27,7 +27,7 @@ pub(crate) async fn try_and_stage(
     span: &Span,
 ) -> Result<(), DeployError> {
     let first = doors.clock.monotonic();
-    span.record("changes", staged.changes.0.len());
+    span.record("changes", staged.changes.0.len() as i64);
     try_all(std::mem::take(&mut staged.trial), limit).await?;
     let begun = phase(doors, span, "trial_us", first);
     if staged.is_nothing() {
@@ -68,8 +68,8 @@ pub(crate) fn phase(doors: &Doors, span: &Span, name: &str, begun: Duration) -> 
     now
 }
 
-fn micros(took: Duration) -> u64 {
-    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+fn micros(took: Duration) -> i64 {
+    i64::try_from(took.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Takes back what a shard that is late has started or will start: it does one after the other.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::model::{Digest, Model};
 use super::source::RawRecord;
-use crate::words::{Cause, ColumnRef, Key, NodeId, PartitionIndex, Revision, ShardIndex, StreamName, Time, Value};
+use crate::words::{
+    Cause, ColumnRef, Key, NodeId, PartitionIndex, Revision, ShardIndex, StreamName, Time, TraceParent, Traces, Value,
+};
 
 /// Where predictions go.
 pub trait Sink: Send + Sync + 'static {
@@ -133,6 +135,8 @@ pub struct SinkFrame<'a> {
     pub source_partition: u32,
     /// All columns of a key together, in the order of their streams' names.
     pub columns: &'a [SinkColumn<'a>],
+    /// Which records of its micro-batch are part of a trace.
+    pub traces: &'a Traces,
 }
 
 /// One value with its provenance.
@@ -155,6 +159,13 @@ pub struct SinkRow<'a> {
 }
 
 impl<'a> SinkFrame<'a> {
+    /// The trace of the record that let a row be computed: a row's cause is a record of its micro-batch, or a tick or a
+    /// switch, which are in none.
+    #[inline]
+    pub fn trace(&self, row: &SinkRow<'_>) -> Option<TraceParent> {
+        self.traces.of(row.cause.offset)
+    }
+
     /// Calls `row` for every value that is not missing, in the order sinks write: by key, then cause, time and stream.
     pub fn for_each(&self, mut row: impl FnMut(SinkRow<'a>)) {
         let mut rest = self.columns;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::words::{Column, ElementType, Key, Offset, StreamName, Time};
+use crate::words::{Column, ElementType, Key, Offset, StreamName, Time, Traces};
 
 /// Which streams a source brings, and which of them share their rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,15 @@ pub struct Batch {
     pub partition: u32,
     /// What is in it.
     pub records: Records,
+    /// Which of its records are part of a trace.
+    pub traces: Traces,
+}
+
+impl Batch {
+    /// Records that are part of no trace.
+    pub fn new(partition: u32, records: Records) -> Self {
+        Self { partition, records, traces: Traces::default() }
+    }
 }
 
 /// What a poll brought.

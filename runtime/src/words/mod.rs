@@ -6,6 +6,7 @@ pub mod element;
 pub mod id;
 pub mod stream;
 pub mod time;
+pub mod trace;
 
 pub use column::{Column, ColumnRef};
 pub use column_mut::ColumnMut;
@@ -16,3 +17,4 @@ pub use id::{
 };
 pub use stream::{Attribute, Stream};
 pub use time::{Cause, Position, Span, Time};
+pub use trace::{TraceParent, Traces};

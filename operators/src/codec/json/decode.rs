@@ -54,6 +54,12 @@ impl Json {
         self.problem.clone().map_or(Ok(()), Err)
     }
 
+    /// Every field with a meaning of its own.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        self.shape.fields()
+    }
+
     fn checked_text<'r>(&self, record: &'r RawRecord) -> Result<&'r str, String> {
         self.check()?;
         let bytes = record.payload.len();

@@ -8,7 +8,16 @@ use super::split::{rows_bytes, shard_of, split};
 use crate::actor::ledger::{BatchToken, Part};
 use crate::actor::shard::{Delivered, Delivery};
 use crate::traits::source::{Batch, RawRecord, Records};
-use crate::words::{Cause, Offset};
+use crate::words::{Cause, Offset, Time, Traces};
+
+/// What is known of a micro-batch beside its records.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// Which of its records are part of a trace.
+    pub(super) traces: Traces,
+    /// When the log got its first record.
+    pub(super) logged: Option<Time>,
+}
 
 impl Running {
     pub(super) fn hand_over(&mut self, batch: Batch) {
@@ -17,27 +26,30 @@ impl Running {
             Records::Rows(mut records) if self.late.is_some() => {
                 let rest = records.split_off(1);
                 let plan = self.late.take();
-                self.hand_over(Batch { partition: batch.partition, records: Records::Rows(records) });
+                let (partition, traces) = (batch.partition, batch.traces.clone());
+                self.hand_over(Batch { partition, records: Records::Rows(records), traces });
                 self.driver.plan = plan.expect("it was just there");
-                self.hand_over(Batch { partition: batch.partition, records: Records::Rows(rest) });
+                self.hand_over(Batch { partition, records: Records::Rows(rest), traces: batch.traces });
             }
             Records::Rows(records) => {
-                let Some(last) = records.last().map(|record| record.offset) else { return };
+                let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
+                let (last, beside) = (last.offset, Beside { traces: batch.traces, logged: first.log_time });
                 self.partitions[place].reached(last);
                 let bytes = records.iter().map(rows_bytes).sum();
                 let count = records.len();
                 let shards = self.driver.shards.len();
                 let parts = split(records, shards, |record| shard_of(&record.key, shards));
                 let parts = parts.into_iter().map(|records| records.map(Delivered::Rows)).collect();
-                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)));
+                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)), beside);
             }
             Records::Raw(records) => {
-                let Some(last) = records.last().map(|record| record.offset) else { return };
+                let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
+                let (last, beside) = (last.offset, Beside { traces: batch.traces, logged: first.log_time });
                 self.partitions[place].reached(last);
                 let bytes = records.iter().map(|record| record.payload.len()).sum();
                 let count = records.len();
                 let parts = self.split_raw(place, records);
-                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)));
+                self.deliver(place, parts, count, bytes, Some(Offset(last.0 + 1)), beside);
             }
             Records::Tick(now) => {
                 let last = self.partitions[place].last.unwrap_or(Offset(-1));
@@ -54,17 +66,20 @@ impl Running {
         records: usize,
         bytes: usize,
         then: Option<Offset>,
+        beside: Beside,
     ) -> Arc<BatchToken> {
         let revision = self.driver.plan.revision;
         self.records += records;
         self.bytes += bytes;
         let partition = &mut self.partitions[place];
-        let now = self.driver.clock.monotonic();
-        let number = partition.in_flight.leave(revision, records, bytes, now, then);
+        let since = (self.driver.clock.monotonic(), beside.logged);
+        let number = partition.in_flight.leave(revision, records, bytes, since, then);
         let (source, local) = (&self.driver.name, partition.local);
-        let revision = revision.0;
-        let span =
-            tracing::debug_span!(parent: None, "batch", %source, partition = local, number, records, bytes, revision);
+        // Signed: collectors of spans know no other whole numbers.
+        let span = tracing::debug_span!(
+            parent: None, "batch", %source, partition = i64::from(local), number = number as i64,
+            records = records as i64, bytes = bytes as i64, revision = revision.0 as i64
+        );
         let done = self.done.0.clone();
         Arc::new(BatchToken {
             source: Arc::clone(&self.driver.name),
@@ -78,6 +93,7 @@ impl Running {
             }),
             dead_letters: Arc::clone(&self.driver.dead_letters),
             metrics: Arc::clone(&self.driver.metrics),
+            traces: beside.traces,
             span,
         })
     }
@@ -103,9 +119,10 @@ impl Running {
         records: usize,
         bytes: usize,
         then: Option<Offset>,
+        beside: Beside,
     ) -> Arc<BatchToken> {
         let count = parts.iter().flatten().count();
-        let token = self.token(place, count, records, bytes, then);
+        let token = self.token(place, count, records, bytes, then, beside);
         for (shard, what) in parts.into_iter().enumerate() {
             if let Some(what) = what {
                 self.send(shard, place, &token, what);
@@ -116,7 +133,7 @@ impl Running {
 
     pub(super) fn tell_all_shards(&mut self, place: usize, mut what: impl FnMut(usize) -> Delivered) {
         let shards = self.driver.shards.len();
-        let token = self.token(place, shards, 1, 0, None);
+        let token = self.token(place, shards, 1, 0, None, Beside::default());
         (0..shards).for_each(|shard| self.send(shard, place, &token, what(shard)));
     }
 

@@ -80,7 +80,7 @@ impl Running {
             }
             tick @ Records::Tick(_) => tick,
         };
-        Ok(Batch { partition, records })
+        Ok(Batch { partition, records, traces: batch.traces })
     }
 
     fn begin(&mut self, partition: u32, began: Option<Offset>) -> Result<(), SourceError> {

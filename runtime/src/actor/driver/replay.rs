@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::Running;
+use super::hand_over::Beside;
 use crate::traits::source::RawRecord;
 
 /// A record to be taken again.
@@ -21,7 +22,7 @@ impl Running {
             return;
         };
         let (bytes, parts) = (record.payload.len(), self.split_raw(place, vec![record]));
-        let token = self.deliver(place, parts, 1, bytes, None);
+        let token = self.deliver(place, parts, 1, bytes, None, Beside::default());
         self.replaying.push(((token.partition, token.number), done));
     }
 }
