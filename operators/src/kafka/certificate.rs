@@ -35,7 +35,7 @@ mod looked_at {
 
     /// The trouble with what is wrong with the certificate, if that can be found out.
     pub(in crate::kafka) fn examined(named: Named, properties: &Properties) -> Trouble {
-        let Named { mut trouble, broker } = named;
+        let Named { mut trouble, broker, .. } = named;
         let (Fault::CertificateUntrusted, Some(broker)) = (trouble.fault, broker) else { return trouble };
         let Some((number, text)) = verdict(&broker, properties) else { return trouble };
         trouble.fault = match number {

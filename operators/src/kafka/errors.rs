@@ -72,6 +72,10 @@ fn fault(code: Code) -> Fault {
     }
 }
 
+/// What the client says of a connection that is ended before a word was understood.
+const LISTENER_WORDS: [&str; 3] =
+    ["connecting to a PLAINTEXT broker", "connecting to a SSL listener", "in state APIVERSION_QUERY"];
+
 /// What the client's words tell beyond the code: of certificates, credentials and listeners.
 pub(super) fn from_words(code: Code, words: &str) -> Option<Fault> {
     let of = |some: &[&str]| some.iter().any(|part| words.contains(part));
@@ -84,15 +88,7 @@ pub(super) fn from_words(code: Code, words: &str) -> Option<Fault> {
         }
         Code::SSL => Some(Fault::TlsFailed),
         Code::Authentication | Code::SaslAuthenticationFailed => Some(Fault::CredentialsRefused),
-        Code::BrokerTransportFailure
-            if of(&[
-                "connecting to a PLAINTEXT broker",
-                "connecting to a SSL listener",
-                "require SASL authentication",
-            ]) =>
-        {
-            Some(Fault::ListenerOtherwise)
-        }
+        Code::BrokerTransportFailure if of(&LISTENER_WORDS) => Some(Fault::ListenerOtherwise),
         Code::Fatal if of(&["authorization failed"]) => Some(Fault::ClusterDenied),
         _ => None,
     }

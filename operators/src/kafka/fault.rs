@@ -85,9 +85,9 @@ impl Fault {
             ),
             Self::ListenerOtherwise => (
                 "listener-otherwise",
-                "the broker's listener speaks another `security.protocol` than this client; nothing was sent unprotected \
-                 in its place",
-                StopAtFirst,
+                "the broker's listener speaks another `security.protocol` than this client, or the broker is starting; \
+                 nothing was sent unprotected in its place; trying again",
+                Wait,
             ),
             Self::PolledTooLate => (
                 "polled-too-late",

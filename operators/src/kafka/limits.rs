@@ -39,7 +39,7 @@ const FETCH: Setting = setting(&["fetch.max.bytes"], 52_428_800.0);
 const ANSWER: Setting = setting(&["receive.message.max.bytes"], 100_000_000.0);
 const REFRESH: Setting = setting(&["topic.metadata.refresh.interval.ms"], 60_000.0);
 const RECONNECT: Setting = setting(&["reconnect.backoff.ms"], 100.0);
-const RECONNECT_MAX: Setting = setting(&["reconnect.backoff.max.ms"], 10_000.0);
+const RECONNECT_MAX: Setting = setting(&["reconnect.backoff.max.ms"], 3_000.0);
 
 /// A setting as it will be.
 struct Value {
@@ -217,7 +217,7 @@ mod tests {
                 &[("reconnect.backoff.ms", "20000")],
                 "reconnect.backoff.ms",
                 "20000",
-                "`reconnect.backoff.max.ms` = `10000`",
+                "`reconnect.backoff.max.ms` = `3000`",
             ),
         ];
         for (set, name, value, limit) in cases {

@@ -16,10 +16,10 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 use super::errors::Trouble;
-use super::fault::{Fault, Remedy};
+use super::fault::Fault;
 use super::limits;
 use super::overflow::{Offered, Overflow};
-use super::properties::{Properties, RECOVERY};
+use super::properties::Properties;
 use super::source::not_there;
 use super::words::Words;
 use crate::failure::{OnFailure, abort};
@@ -43,7 +43,7 @@ const OWNED: [(&str, &str); 7] = [
 ];
 /// No time-out for messages: when brokers are away rows wait and sources pause. Java's partitioner: keys lie where other
 /// clients look for them.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 8] = [
     ("client.id", "gristmill"),
     ("linger.ms", "5"),
     ("compression.type", "lz4"),
@@ -52,7 +52,6 @@ const DEFAULTS: [(&str, &str); 9] = [
     ("queue.buffering.max.kbytes", "131072"),
     ("partitioner", "murmur2_random"),
     ("socket.keepalive.enable", "true"),
-    RECOVERY,
 ];
 /// A topic that is deleted is not created again by those who write to it.
 const SET: [(&str, &str); 3] = [("enable.idempotence", "true"), ("acks", "all"), ("allow.auto.create.topics", "false")];
@@ -358,8 +357,7 @@ fn look_for_topic(options: &Options, producer: &ThreadedProducer<Reports>) -> Re
             Ok(metadata) => break metadata,
             Err(error) => error,
         };
-        let certain = words.named().is_some_and(|named| named.trouble.fault.said().2 != Remedy::Wait);
-        if certain || clock.monotonic() >= until {
+        if words.named().is_some() || clock.monotonic() >= until {
             return Err(options.said(&words.trouble(&error)));
         }
     };

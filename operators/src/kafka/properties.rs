@@ -14,9 +14,14 @@ use super::words::Words;
 const SECRET_WORDS: [&str; 7] =
     ["password", "secret", ".pem", "token", "sasl.oauthbearer.config", "sasl.jaas", "credential"];
 
-/// The client's other strategy begins anew at once whenever all brokers are down: with a certificate that it does not accept
-/// that is 20 connections a second, without the pauses that `reconnect.backoff.ms` promises.
-pub(super) const RECOVERY: (&str, &str) = ("metadata.recovery.strategy", "none");
+/// How a client comes back to brokers that were away.
+const COMING_BACK: [(&str, &str); 2] = [
+    // The other strategy begins anew at once whenever all brokers are down: with a certificate that is not accepted that is
+    // 20 connections a second, without the pauses that `reconnect.backoff.ms` promises.
+    ("metadata.recovery.strategy", "none"),
+    // No broker that has come back is left alone for longer.
+    ("reconnect.backoff.max.ms", "3000"),
+];
 
 /// The properties of a client, as its operator set them.
 #[derive(Clone, Default)]
@@ -63,7 +68,7 @@ impl Properties {
     /// The client's configuration: `defaults`, then what was set, then `owned`.
     pub(super) fn config(&self, defaults: &[(&str, &str)], owned: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (name, value) in defaults {
+        for (name, value) in COMING_BACK.iter().chain(defaults) {
             config.set(*name, *value);
         }
         for (name, value) in &self.set {
@@ -72,7 +77,7 @@ impl Properties {
         for (name, value) in owned {
             config.set(*name, *value);
         }
-        config.set("bootstrap.servers", &self.brokers).set_log_level(RDKafkaLogLevel::Warning);
+        config.set("bootstrap.servers", &self.brokers).set_log_level(RDKafkaLogLevel::Info);
         config
     }
 

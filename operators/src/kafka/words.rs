@@ -1,7 +1,10 @@
 //! What the client says of itself: log lines and errors become events, without secrets; what names a fault is kept.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use gristmill::clock::SystemClock;
+use gristmill::traits::Clock;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
@@ -14,6 +17,9 @@ pub(super) const DEBUG_AREA: &str = "metadata";
 /// A secret that is shorter is in many words by chance.
 const SECRET_CHARACTERS_MIN: usize = 4;
 
+/// What was said so long ago may be over. The client repeats what lasts every 30 s.
+const HEARD_MAX: Duration = Duration::from_secs(60);
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Words {
@@ -22,6 +28,7 @@ pub(super) struct Words {
     debug: bool,
     /// For a look at a certificate that was not accepted.
     properties: Properties,
+    clock: SystemClock,
     heard: Mutex<Heard>,
 }
 
@@ -39,6 +46,7 @@ pub(super) struct Named {
     pub(super) trouble: Trouble,
     /// `host:port`, where the client says it.
     pub(super) broker: Option<String>,
+    at: Duration,
 }
 
 impl Words {
@@ -48,7 +56,7 @@ impl Words {
         // One that is part of another goes after it.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let debug = properties.get("debug").is_some();
-        Self { secrets, debug, properties: properties.clone(), heard: Mutex::default() }
+        Self { secrets, debug, properties: properties.clone(), clock: SystemClock::default(), heard: Mutex::default() }
     }
 
     pub(super) fn hide(&self, text: &str) -> String {
@@ -58,6 +66,10 @@ impl Words {
     /// A log line as an event.
     pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let message = self.hide(message);
+        // That a connection was ended is no error to the client, only a line.
+        if let Some(fault) = from_words(Code::BrokerTransportFailure, &message) {
+            self.name(Trouble::new(fault, message.clone()));
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::error!(target: "librdkafka", facility, message);
@@ -73,14 +85,17 @@ impl Words {
     pub(super) fn error(&self, error: &KafkaError, words: &str) -> String {
         let words = self.hide(words);
         if let Some(code) = error.rdkafka_error_code() {
-            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(fault) = from_words(code, &words) {
-                let trouble = Trouble::new(fault, words.clone());
-                heard.named = Some(Named { trouble, broker: broker_in(&words) });
+                self.name(Trouble::new(fault, words.clone()));
             }
-            heard.last = Some((code, words.clone()));
+            self.heard.lock().unwrap_or_else(PoisonError::into_inner).last = Some((code, words.clone()));
         }
         words
+    }
+
+    fn name(&self, trouble: Trouble) {
+        let named = Named { broker: broker_in(&trouble.detail), at: self.clock.monotonic(), trouble };
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).named = Some(named);
     }
 
     /// The brokers have answered: what was wrong before is over.
@@ -89,7 +104,8 @@ impl Words {
     }
 
     pub(super) fn named(&self) -> Option<Named> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).named.clone()
+        let named = self.heard.lock().unwrap_or_else(PoisonError::into_inner).named.clone();
+        named.filter(|named| self.clock.monotonic() < named.at + HEARD_MAX)
     }
 
     /// What an error is, with what the client said of it. Where that was a certificate, the broker is connected to.

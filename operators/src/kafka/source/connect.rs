@@ -10,8 +10,7 @@ use rdkafka::metadata::Metadata;
 
 use super::{Context, KafkaSource, Pause, StartAt};
 use crate::kafka::errors::Trouble;
-use crate::kafka::fault::{Fault, Remedy};
-use crate::kafka::properties::RECOVERY;
+use crate::kafka::fault::Fault;
 use crate::kafka::words::{DEBUG_AREA, Words};
 
 /// How long a start waits for the brokers to say which topics there are.
@@ -35,7 +34,6 @@ impl KafkaSource {
             ("socket.keepalive.enable", "true"),
             // Partitions that are added are noticed within a minute.
             ("topic.metadata.refresh.interval.ms", "60000"),
-            RECOVERY,
         ];
         let owned = [
             ("group.id", &*self.group),
@@ -78,9 +76,7 @@ impl KafkaSource {
             // What the client tells aside comes with polls; there are no records yet. A poll that does not wait ends with
             // the first line that is logged.
             while consumer.poll(TOLD_WAIT).is_some() {}
-            let named = consumer.context().words.named();
-            let certain = named.is_some_and(|named| named.trouble.fault.said().2 != Remedy::Wait);
-            if certain || self.clock.monotonic() >= until {
+            if consumer.context().words.named().is_some() || self.clock.monotonic() >= until {
                 return Err(self.error(consumer, &error));
             }
         }
