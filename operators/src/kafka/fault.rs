@@ -12,6 +12,7 @@ pub(super) enum Remedy {
 }
 
 /// What went wrong.
+#[cfg_attr(not(feature = "kafka-tls"), allow(dead_code, reason = "certificates are looked at only with TLS"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     BrokersAway,

@@ -45,6 +45,7 @@ struct Heard {
 pub(super) struct Named {
     pub(super) trouble: Trouble,
     /// `host:port`, where the client says it.
+    #[cfg_attr(not(feature = "kafka-tls"), allow(dead_code, reason = "certificates are looked at only with TLS"))]
     pub(super) broker: Option<String>,
     at: Duration,
 }
