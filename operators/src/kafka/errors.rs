@@ -23,7 +23,7 @@ impl Trouble {
         let Some(code) = error.rdkafka_error_code() else { return Self::new(Fault::ClientFailed, error.to_string()) };
         let fault = match (fault(code), error) {
             // One that ends the client by itself, whatever it is called.
-            (fault, KafkaError::MessageConsumptionFatal(_)) if fault.said().2 != Remedy::Stop => Fault::ClientFailed,
+            (fault, KafkaError::MessageConsumptionFatal(_)) if fault.remedy() != Remedy::Stop => Fault::ClientFailed,
             (fault, _) => fault,
         };
         Self::new(fault, code.to_string())
@@ -31,7 +31,7 @@ impl Trouble {
 
     /// The whole text: what was done, where, the name, what it means and what to do, what is known.
     pub(super) fn text(&self, what: &str, brokers: &str) -> String {
-        let (name, meaning, _) = self.fault.said();
+        let (name, meaning) = (self.fault.name(), self.fault.meaning());
         let at = if brokers.is_empty() { String::new() } else { format!(" at `{brokers}`") };
         let detail = if self.detail.is_empty() { String::new() } else { format!(" ({})", self.detail) };
         format!("{what}{at}: {name}: {meaning}{detail}")
@@ -39,7 +39,7 @@ impl Trouble {
 
     /// The same for a source. `met`: whether the brokers have been spoken to before.
     pub(super) fn source(&self, what: &str, brokers: &str, met: bool) -> SourceError {
-        let retry = match self.fault.said().2 {
+        let retry = match self.fault.remedy() {
             Remedy::Wait => true,
             Remedy::Stop => false,
             Remedy::StopAtFirst => met,

@@ -179,8 +179,10 @@ pub(super) fn sink(properties: &Properties) -> Vec<String> {
 mod tests {
     use super::*;
 
+    type Set = &'static [(&'static str, &'static str)];
+
     fn properties(set: &[(&str, &str)]) -> Properties {
-        let mut properties = Properties { brokers: "b:9092".to_owned(), ..Properties::default() };
+        let mut properties = Properties::default();
         set.iter().for_each(|(name, value)| properties.set(name, value));
         properties
     }
@@ -193,7 +195,7 @@ mod tests {
     /// What is set, and what is said of it: the setting, its value, the limit.
     #[test]
     fn what_can_not_work_in_a_source_is_said() {
-        let cases: [(&[(&str, &str)], &str, &str, &str); 10] = [
+        let cases: [(Set, &str, &str, &str); 10] = [
             (
                 &[("max.poll.interval.ms", "9000"), ("session.timeout.ms", "6000")],
                 "max.poll.interval.ms",

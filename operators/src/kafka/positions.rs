@@ -164,6 +164,8 @@ impl Known {
 mod tests {
     use super::*;
 
+    type Positions<'c> = &'c [(i32, Option<Mark>)];
+
     fn mark(whole: i32) -> Option<Mark> {
         Some(Mark { whole, topic: None })
     }
@@ -180,7 +182,7 @@ mod tests {
     /// Partitions with a position and its mark; of how many; and what a partition without one is.
     #[test]
     fn a_partition_without_a_position_is_new_or_has_lost_it() {
-        let cases: [(&[(i32, Option<Mark>)], i32, i32, Absent); 8] = [
+        let cases: [(Positions<'_>, i32, i32, Absent); 8] = [
             (&[], 4, 2, Absent::NewGroup),
             // Another member of a new group was quicker.
             (&[(3, mark(0))], 4, 2, Absent::NewGroup),
