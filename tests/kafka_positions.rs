@@ -166,7 +166,8 @@ fn a_topic_that_is_made_again_is_not_gone_on_with() {
     for records in [5, 500] {
         broker.create_topic("t", 1);
         produce_to(&broker.bootstrap(), "t", 0, 100);
-        let mut source = source(&broker, "g");
+        // The client waits longer for a topic that it does not see than the tools need to make it again.
+        let mut source = source(&broker, "g").set("topic.metadata.propagation.max.ms", "60000");
         read(&mut source, 100);
         poll(&mut source).expect("a poll");
         broker.delete_topic("t");
