@@ -23,12 +23,15 @@ remember() { cat "${@:2}" | sha256sum >"$1"; }
 
 has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
-# librdkafka is built from source by its own configure script: it takes cc, c++, make and zlib's header.
+# librdkafka is built from source by its own configure script: it takes cc, c++, make, and the headers of zlib and OpenSSL.
 step_system() {
   local packages=()
   command -v cargo >/dev/null || fail "Rust is missing: install the version that Cargo.toml names"
   command -v cc >/dev/null && command -v c++ >/dev/null && command -v make >/dev/null || packages+=(build-essential)
   echo '#include <zlib.h>' | cc -E - >/dev/null 2>&1 || packages+=(zlib1g-dev)
+  # For TLS to brokers. OpenSSL built from source would cost the gate minutes.
+  echo '#include <openssl/ssl.h>' | cc -E - >/dev/null 2>&1 || packages+=(libssl-dev)
+  command -v pkg-config >/dev/null || packages+=(pkg-config)
   command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
   command -v mvn >/dev/null || packages+=(maven)
   has_venv || packages+=(python3 python3-venv)

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::kafka_secured;
+pub use super::kafka_secured::Listener;
 use super::kafka_tools::{self, Jvm};
 pub use super::kafka_tools::{PartitionLag, total_lag};
 
@@ -40,6 +42,8 @@ pub struct Broker {
 struct Ports {
     clients: u16,
     controller: u16,
+    /// Those of listeners with TLS.
+    secured: [u16; 3],
 }
 
 enum StartError {
@@ -51,9 +55,20 @@ impl Broker {
     /// Starts an empty broker and returns once it serves clients.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_as(None)
+    }
+
+    /// As `start`, with three listeners beside the plain one that speak TLS and know these users by SCRAM-SHA-256, and
+    /// an authorizer: without a rule only whoever comes by the plain listener may do anything.
+    #[must_use]
+    pub fn start_secured(users: &[(&str, &str)]) -> Self {
+        Self::start_as(Some(users))
+    }
+
+    fn start_as(secured: Option<&[(&str, &str)]>) -> Self {
         for _ in 0..START_ATTEMPTS_MAX {
             let mut broker = Self { ports: Ports::free(), folder: new_folder(), starts: 0, process: None };
-            broker.format();
+            broker.format(secured);
             match broker.launch() {
                 Ok(()) => return broker,
                 Err(StartError::PortTaken) => {}
@@ -67,6 +82,18 @@ impl Broker {
     #[must_use]
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.ports.clients)
+    }
+
+    /// The address of a listener with TLS.
+    #[must_use]
+    pub fn secured(&self, listener: Listener) -> String {
+        format!("localhost:{}", self.ports.secured[listener as usize])
+    }
+
+    /// Where the broker's files are: its data, and its certificates.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The broker's process id while it runs: for signals that a test sends itself.
@@ -109,6 +136,27 @@ impl Broker {
         let output = self.tool(kafka_tools::GROUPS, &["--describe", "--offsets", "--group", group], "");
         kafka_tools::parse_lag(&output.stdout)
             .unwrap_or_else(|problem| panic!("group `{group}`: {problem}\n{}", output.stderr))
+    }
+
+    /// Deletes a topic, and with it what groups have committed in it.
+    pub fn delete_topic(&self, name: &str) {
+        self.tool(kafka_tools::TOPICS, &["--delete", "--topic", name], "");
+    }
+
+    /// Gives a topic more partitions: so many in all.
+    pub fn add_partitions(&self, name: &str, partitions: u32) {
+        self.tool(kafka_tools::TOPICS, &["--alter", "--topic", name, "--partitions", &partitions.to_string()], "");
+    }
+
+    /// Deletes what a group that nobody is in has committed; `of` is a topic, or `topic:partition`.
+    pub fn delete_offsets(&self, group: &str, of: &str) {
+        let output = self.tool(kafka_tools::GROUPS, &["--delete-offsets", "--group", group, "--topic", of], "");
+        assert!(!output.stdout.contains("Error"), "deleting offsets of `{group}`: {} {}", output.stdout, output.stderr);
+    }
+
+    /// Runs one of Kafka's tools by the name of its class, against this broker, and returns what it printed.
+    pub fn admin(&self, class: &str, arguments: &[&str]) -> String {
+        self.tool(class, arguments, "").stdout
     }
 
     /// Moves a group that nobody is in back to the beginning of a topic.
@@ -171,14 +219,23 @@ impl Broker {
         }
     }
 
-    fn format(&self) {
+    fn format(&self, secured: Option<&[(&str, &str)]>) {
         let properties = include_str!("../kafka/server.properties.template")
             .replace("@PORT@", &self.ports.clients.to_string())
             .replace("@CONTROLLER_PORT@", &self.ports.controller.to_string())
             .replace("@DATA@", &self.folder.join("data").to_string_lossy());
+        let users = secured.unwrap_or_default();
+        let users: Vec<String> =
+            users.iter().map(|(name, password)| format!("SCRAM-SHA-256=[name={name},password={password}]")).collect();
+        let properties = match secured {
+            Some(_) => kafka_secured::properties(&properties, self.ports.secured, &self.folder),
+            None => properties,
+        };
         fs::write(self.properties_file(), properties).expect("the run's folder can be written");
         let file = self.properties_file();
-        let arguments = ["format", "-t", CLUSTER_ID, "-c", &file.to_string_lossy()];
+        let file = file.to_string_lossy();
+        let mut arguments = vec!["format", "-t", CLUSTER_ID, "-c", &file];
+        users.iter().for_each(|user| arguments.extend(["--add-scram", user.as_str()]));
         Jvm::new().tool(kafka_tools::STORAGE, &arguments, "").unwrap_or_else(|problem| panic!("{problem}"));
     }
 
@@ -237,7 +294,7 @@ impl Drop for Broker {
 }
 
 impl Ports {
-    /// Two free ports, searched from a place that differs by process and call.
+    /// Free ports, searched from a place that differs by process and call.
     ///
     /// They lie below the ports that the system gives to clients. A client that tries to reach a dead broker at a port
     /// among those can be connected to itself, and then holds the port against the broker's return.
@@ -245,13 +302,11 @@ impl Ports {
         const FIRST: u32 = 20_000;
         const COUNT: u32 = 12_000;
         static CALLS: AtomicU32 = AtomicU32::new(0);
-        let start = process::id().wrapping_mul(64).wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed) * 2);
+        let start = process::id().wrapping_mul(64).wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed) * 5);
         let candidates = (0..COUNT).map(|step| FIRST + start.wrapping_add(step) % COUNT);
         let mut free = candidates.filter_map(|port| u16::try_from(port).ok()).filter(|port| is_free(*port));
-        match (free.next(), free.next()) {
-            (Some(clients), Some(controller)) => Self { clients, controller },
-            _ => panic!("no two free ports between {FIRST} and {}", FIRST + COUNT),
-        }
+        let mut next = || free.next().unwrap_or_else(|| panic!("no free port between {FIRST} and {}", FIRST + COUNT));
+        Self { clients: next(), controller: next(), secured: [next(), next(), next()] }
     }
 }
 

@@ -50,6 +50,70 @@ pub fn produce_with_headers(
     producer.flush(TIMEOUT).unwrap_or_else(|error| panic!("producing to `{topic}`: {error}"));
 }
 
+/// Appends so many small records to one partition, with keys of no meaning.
+pub fn produce_to(brokers: &str, topic: &str, partition: i32, records: usize) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .create()
+        .expect("a producer");
+    // A partition that has just been made takes a moment to be known.
+    for number in 0..records {
+        let value = number.to_string();
+        let record = BaseRecord::to(topic).partition(partition).key("k").payload(&value);
+        producer.send(record).unwrap_or_else(|(error, _)| panic!("producing to `{topic}`: {error}"));
+    }
+    producer.flush(TIMEOUT).unwrap_or_else(|error| panic!("producing to `{topic}`: {error}"));
+}
+
+/// Appends records one by one, and waits for brokers that are away.
+pub struct Feed {
+    producer: BaseProducer,
+    topic: String,
+}
+
+impl Feed {
+    /// To a topic; keys lie where Java's clients put them, and no record is there twice.
+    #[must_use]
+    pub fn new(brokers: &str, topic: &str) -> Self {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", "0")
+            .create()
+            .expect("a producer");
+        Self { producer, topic: topic.to_owned() }
+    }
+
+    /// Appends a record, or lets it wait.
+    ///
+    /// # Panics
+    /// When the producer can not go on.
+    pub fn send(&self, (key, value): (String, String)) {
+        let mut record = BaseRecord::to(&self.topic).key(&key).payload(&value);
+        while let Err((error, back)) = self.producer.send(record) {
+            let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+            assert!(full, "producing to `{}`: {error}", self.topic);
+            self.producer.poll(STEP);
+            record = back;
+        }
+    }
+
+    /// Lets so much time pass.
+    pub fn poll(&self, time: Duration) {
+        self.producer.poll(time);
+    }
+
+    /// Waits until all records are there.
+    ///
+    /// # Panics
+    /// When they are not after a minute.
+    pub fn delivered(&self) {
+        self.producer.flush(TIMEOUT).unwrap_or_else(|error| panic!("producing to `{}`: {error}", self.topic));
+    }
+}
+
 /// A reader without a group.
 pub struct Reader {
     consumer: BaseConsumer,
@@ -75,8 +139,19 @@ impl Reader {
     /// The offset that the next record of each partition will get.
     #[must_use]
     pub fn ends(&self) -> Vec<i64> {
-        let end = |partition| self.consumer.fetch_watermarks(&self.topic, partition, TIMEOUT).map(|(_, end)| end);
-        (0..self.partitions).map(|partition| end(partition).expect("the broker says where the log ends")).collect()
+        (0..self.partitions).map(|partition| self.end(partition)).collect()
+    }
+
+    fn end(&self, partition: i32) -> i64 {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match self.consumer.fetch_watermarks(&self.topic, partition, TIMEOUT) {
+                Ok((_, end)) => return end,
+                // A broker that has just come back has its leaders a moment later.
+                Err(error) => assert!(Instant::now() < deadline, "where `{}` ends: {error}", self.topic),
+            }
+            std::thread::sleep(STEP);
+        }
     }
 
     /// Waits until the topic has so many records.

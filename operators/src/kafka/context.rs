@@ -1,25 +1,26 @@
 //! What the consumer's callbacks and the source share: which partitions are owned, and what is done in each.
 
+mod assign;
+mod handover;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gristmill::clock::SystemClock;
-use gristmill::traits::Clock;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-/// How long a partition that is to go to another member may take until what was read of it is done. What is not done
-/// by then is done by both.
-const HANDOVER_MAX: Duration = Duration::from_secs(10);
-/// How long a new partition waits to hear what its group has committed, and how often it asks.
-const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
-const COMMITTED_ATTEMPTS: u32 = 3;
+use super::StartAt;
+use super::errors::Trouble;
+use super::fault::Fault;
+use super::positions::Known;
+use super::words::{Words, changed_id};
 
 pub(super) type TopicPartition = (String, i32);
 
@@ -45,11 +46,24 @@ struct Leaving {
     until: Duration,
 }
 
+/// Why partitions could not be begun, or may not be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AssignError {
+    #[error("{0}")]
+    Client(KafkaError),
+    #[error("{}: {}", .0.fault.name(), .0.detail)]
+    Named(Trouble),
+}
+
 /// The context of a source's consumer.
 pub(super) struct Context {
     group: String,
-    /// Whether a partition without a committed position starts at its beginning; else `auto.offset.reset` decides.
-    beginning: bool,
+    start_at: StartAt,
+    /// Where saved states end: there must be positions.
+    expected: HashMap<TopicPartition, i64>,
+    pub(super) words: Words,
+    /// What is known of topics in the group.
+    known: Mutex<HashMap<String, Known>>,
     owned: Mutex<HashMap<TopicPartition, Owned>>,
     /// Rises with every rebalance.
     rebalances: AtomicU64,
@@ -59,14 +73,17 @@ pub(super) struct Context {
     closing: AtomicBool,
     clock: SystemClock,
     commit_error: Mutex<Option<KafkaError>>,
-    assign_error: Mutex<Option<KafkaError>>,
+    assign_error: Mutex<Option<AssignError>>,
 }
 
 impl Context {
-    pub(super) fn new(group: &str, beginning: bool) -> Self {
+    pub(super) fn new(group: &str, start_at: StartAt, words: Words, expected: HashMap<TopicPartition, i64>) -> Self {
         Self {
             group: group.to_owned(),
-            beginning,
+            start_at,
+            expected,
+            words,
+            known: Mutex::default(),
             owned: Mutex::default(),
             rebalances: AtomicU64::new(0),
             paused: AtomicBool::new(false),
@@ -76,6 +93,10 @@ impl Context {
             commit_error: Mutex::default(),
             assign_error: Mutex::default(),
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn owned(&self) -> MutexGuard<'_, HashMap<TopicPartition, Owned>> {
@@ -132,12 +153,14 @@ impl Context {
 
     /// What is done and not sent yet; it counts as sent from now on.
     pub(super) fn take_done(&self, only: Option<&TopicPartitionList>) -> TopicPartitionList {
+        let known = self.known();
         let mut list = TopicPartitionList::new();
         for ((topic, partition), owned) in self.owned().iter_mut() {
             let asked = only.is_none_or(|only| only.find_partition(topic, *partition).is_some());
-            if let (true, Some(done)) = (asked && owned.done > owned.sent, owned.done)
-                && list.add_partition_offset(topic, *partition, Offset::Offset(done)).is_ok()
-            {
+            let (true, Some(done)) = (asked && owned.done > owned.sent, owned.done) else { continue };
+            let mut element = list.add_partition(topic, *partition);
+            if element.set_offset(Offset::Offset(done)).is_ok() {
+                element.set_metadata(known.get(topic).map(|known| known.mark().to_string()).unwrap_or_default());
                 owned.sent = Some(done);
             }
         }
@@ -149,147 +172,71 @@ impl Context {
         self.commit_error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    pub(super) fn take_assign_error(&self) -> Option<KafkaError> {
+    pub(super) fn take_assign_error(&self) -> Option<AssignError> {
         self.assign_error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let mut list = list.clone();
-        let mut begins = HashMap::new();
-        if self.beginning {
-            match self.committed(consumer, &list) {
-                Ok(committed) => (list, begins) = committed,
-                Err(error) => {
-                    // Assigned all the same, else the group would wait; the source asks to begin anew.
-                    tracing::warn!(group = self.group, %error, "what the group has committed cannot be asked");
-                    *self.assign_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                }
-            }
-        }
-        for element in list.elements() {
-            let (topic, partition) = (element.topic(), element.partition());
-            tracing::info!(group = self.group, topic, partition, offset = ?element.offset(), "partition assigned");
-            let partition = (topic.to_owned(), partition);
-            // Where the group has never committed, its beginning is: tools leave out partitions without a position,
-            // and would call a group that has not come to them nearer to the end than it is.
-            let begin = if let Offset::Offset(begin) = element.offset() { Some(begin) } else { None };
-            let owned = Owned { begin, done: begins.remove(&partition), ..Owned::default() };
-            self.owned().insert(partition, owned);
-        }
-        if let Err(error) = consumer.incremental_assign(&list) {
-            *self.assign_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            return;
-        }
-        // Said either way: the client remembers of a partition that comes back that it was paused when it went.
-        let paused = self.paused.load(Ordering::Acquire);
-        if let Err(error) = if paused { consumer.pause(&list) } else { consumer.resume(&list) } {
-            tracing::warn!(group = self.group, %error, paused, "whether new partitions are read cannot be told to the client");
-            *self.assign_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        }
+    /// The first error stands: what comes after it follows from it.
+    fn fail(&self, error: AssignError) {
+        self.assign_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    /// Where each partition goes on; at its beginning when the group has never committed there. Which those are, and
-    /// where they begin.
-    fn committed(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        list: &TopicPartitionList,
-    ) -> KafkaResult<(TopicPartitionList, HashMap<TopicPartition, i64>)> {
-        let mut attempt = 1;
-        let mut committed = loop {
-            match consumer.committed_offsets(list.clone(), COMMITTED_TIMEOUT) {
-                Err(_) if attempt < COMMITTED_ATTEMPTS => attempt += 1,
-                other => break other?,
-            }
+    /// What is done of a topic is not committed any more: it is another topic now, or none.
+    pub(super) fn forget(&self, topic: &str) {
+        self.owned().retain(|(name, _), _| name != topic);
+    }
+
+    /// Which of the topics that are read the client's words are about.
+    pub(super) fn topic_in(&self, words: &str) -> Option<String> {
+        let known = self.known();
+        let said = known.keys().filter(|topic| words.split([' ', ':']).any(|word| word == topic.as_str()));
+        said.max_by_key(|topic| topic.len()).cloned()
+    }
+
+    /// The client has learnt which topic of a name it reads.
+    fn identified(&self, topic: &str, id: &str, again: bool) {
+        let mut known = self.known();
+        let Some(of_topic) = known.get_mut(topic) else { return };
+        let other = of_topic.identify(id);
+        drop(known);
+        let remade = if again {
+            Some(Trouble::new(Fault::TopicRemade, format!("`{topic}`: while it was read")))
+        } else {
+            other.map(|partition| assign::remade(topic, partition))
         };
-        let mut new = Vec::new();
-        for element in committed.elements() {
-            element.error()?;
-            if !matches!(element.offset(), Offset::Offset(_)) {
-                new.push((element.topic().to_owned(), element.partition()));
-            }
-        }
-        let mut begins = HashMap::new();
-        for (topic, partition) in new {
-            tracing::info!(group = self.group, topic, partition, "nothing committed yet: reading from the beginning");
-            let (begin, _) = consumer.fetch_watermarks(&topic, partition, COMMITTED_TIMEOUT)?;
-            committed.set_partition_offset(&topic, partition, Offset::Offset(begin))?;
-            begins.insert((topic, partition), begin);
-        }
-        Ok((committed, begins))
-    }
-
-    /// Another member is to have these partitions. What was read of them is done first, so that the other begins
-    /// where this one ended; no more of them is read.
-    fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        if self.closing.load(Ordering::Acquire) || consumer.assignment_lost() || self.is_done(list) {
-            self.give_away(consumer, list);
-            return;
-        }
-        if let Err(error) = consumer.pause(list) {
-            tracing::warn!(group = self.group, %error, "partitions that are to go cannot be paused; what comes is left to their next owner");
-        }
-        let until = self.clock.monotonic() + HANDOVER_MAX;
-        self.leaving().push(Leaving { list: list.clone(), until });
-    }
-
-    /// Whether everything is done that was read of these partitions.
-    fn is_done(&self, list: &TopicPartitionList) -> bool {
-        let owned = self.owned();
-        let done = |owned: &Owned| owned.next.is_none_or(|next| owned.done.is_some_and(|done| done >= next));
-        list.elements()
-            .iter()
-            .all(|element| owned.get(&(element.topic().to_owned(), element.partition())).is_none_or(done))
-    }
-
-    /// Gives away the partitions that are done, or have had their time.
-    pub(super) fn hand_over(&self, consumer: &BaseConsumer<Self>) {
-        if !self.is_leaving() {
-            return;
-        }
-        let now = self.clock.monotonic();
-        let lost = self.closing.load(Ordering::Acquire) || consumer.assignment_lost();
-        let due = |leaving: &mut Leaving| lost || now >= leaving.until || self.is_done(&leaving.list);
-        let due: Vec<Leaving> = self.leaving().extract_if(.., due).collect();
-        for leaving in due {
-            if !self.is_done(&leaving.list) {
-                tracing::warn!(group = self.group, partitions = ?leaving.list, "partitions go to another member before all that was read of them is done; it is done again there");
-            }
-            self.give_away(consumer, &leaving.list);
+        if let Some(trouble) = remade {
+            self.forget(topic);
+            self.fail(AssignError::Named(trouble));
         }
     }
 
-    /// The consumer is about to go.
-    pub(super) fn close(&self, consumer: &BaseConsumer<Self>) {
-        self.closing.store(true, Ordering::Release);
-        self.hand_over(consumer);
-    }
-
-    fn give_away(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let done = self.take_done(Some(list));
-        if done.count() > 0 && !consumer.assignment_lost() {
-            // Not waited for: the client gives the partitions away only after its commits were answered.
-            if let Err(error) = consumer.commit(&done, CommitMode::Async) {
-                tracing::warn!(group = self.group, %error, "what is done was not committed at the revocation; it is read again");
-            }
-        }
-        for element in list.elements() {
+    /// Positions stand at the broker.
+    fn committed(&self, offsets: &TopicPartitionList) {
+        let mut known = self.known();
+        for element in offsets.elements() {
             let (topic, partition) = (element.topic(), element.partition());
-            tracing::info!(group = self.group, topic, partition, "partition revoked");
-            self.owned().remove(&(topic.to_owned(), partition));
-        }
-        if let Err(error) = consumer.incremental_unassign(list) {
-            *self.assign_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            let Offset::Offset(position) = element.offset() else { continue };
+            let good = element.error().is_ok();
+            if good && known.get_mut(topic).is_some_and(|known| known.committed(partition, position)) {
+                // Every partition has a position now, which is to stand beside each of them.
+                let mut owned = self.owned();
+                let of_topic = owned.iter_mut().filter(|((name, _), _)| name == topic);
+                of_topic.for_each(|(_, owned)| owned.sent = None);
+            }
         }
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        if let Some((topic, id, again)) = changed_id(message) {
+            self.identified(topic, id, again);
+        }
+        self.words.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        let reason = self.words.error(&error, reason);
         tracing::warn!(target: "librdkafka", group = self.group, %error, reason);
     }
 }
@@ -304,7 +251,7 @@ impl ConsumerContext for Context {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let Err(error) = result else { return };
+        let Err(error) = result else { return self.committed(offsets) };
         tracing::warn!(group = self.group, %error, "a commit was refused; it is tried again with the next");
         for element in offsets.elements() {
             if let Some(owned) = self.owned().get_mut(&(element.topic().to_owned(), element.partition())) {
@@ -315,24 +262,13 @@ impl ConsumerContext for Context {
     }
 }
 
-/// The client's own log lines as events.
-pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::error!(target: "librdkafka", facility, message);
-        }
-        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, message),
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn owning(first: Option<i64>) -> (Context, TopicPartition) {
-        let (context, partition) = (Context::new("g", true), ("t".to_owned(), 0));
+        let (context, partition) =
+            (Context::new("g", StartAt::Committed, Words::default(), HashMap::new()), ("t".to_owned(), 0));
         context.owned().insert(partition.clone(), Owned { first, ..Owned::default() });
         (context, partition)
     }

@@ -11,15 +11,20 @@
 //! # let _ = (source, sink);
 //! ```
 
+mod certificate;
 mod context;
 mod errors;
+mod fault;
 mod letters;
+mod limits;
 mod overflow;
+mod positions;
 mod producer;
 mod properties;
 mod sink;
 mod source;
 mod trace;
+mod words;
 
 pub use letters::{KafkaLetters, KafkaLettersOptions, dead_letters};
 pub use sink::{KafkaSink, sink};

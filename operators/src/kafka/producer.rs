@@ -6,35 +6,42 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use gristmill::traits::{Done, SinkError};
+use gristmill::clock::SystemClock;
+use gristmill::traits::{Clock, Done, SinkError};
 use gristmill::words::TraceParent;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
-use super::context::log;
-use super::errors::explain;
+use super::errors::Trouble;
+use super::fault::Fault;
+use super::limits;
 use super::overflow::{Offered, Overflow};
-use super::properties::{Properties, creation_reason};
+use super::properties::Properties;
+use super::source::not_there;
 use super::trace;
+use super::words::Words;
 use crate::failure::{OnFailure, abort};
 
 /// How long a start waits for the brokers to say which topics there are.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it looks meanwhile whether the client has said why they do not.
+const METADATA_STEP: Duration = Duration::from_secs(1);
 /// How often waiting records are offered again.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 const FLUSH_STEP: Duration = Duration::from_millis(50);
-/// Shorter than this, a restart of a broker would count as a failure.
-const MESSAGE_TIMEOUT_MS_MIN: u64 = 10_000;
 
-const OWNED: [(&str, &str); 5] = [
+const OWNED: [(&str, &str); 7] = [
     ("bootstrap.servers", "say `brokers`"),
     ("enable.idempotence", "a retry must neither double nor reorder"),
     ("acks", "what counts as written is what all replicas have"),
     ("request.required.acks", "what counts as written is what all replicas have"),
     ("transactional.id", "this sink is at-least-once"),
+    ("delivery.report.only.error", "a frame is done when its rows are reported as delivered"),
+    ("allow.auto.create.topics", "a misspelt topic must fail"),
 ];
 /// No time-out for messages: when brokers are away rows wait and sources pause. Java's partitioner: keys lie where other
 /// clients look for them.
@@ -48,7 +55,8 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("partitioner", "murmur2_random"),
     ("socket.keepalive.enable", "true"),
 ];
-const SET: [(&str, &str); 2] = [("enable.idempotence", "true"), ("acks", "all")];
+/// A topic that is deleted is not created again by those who write to it.
+const SET: [(&str, &str); 3] = [("enable.idempotence", "true"), ("acks", "all"), ("allow.auto.create.topics", "false")];
 
 /// What a producer is made of.
 #[derive(Clone)]
@@ -69,23 +77,31 @@ impl Options {
         }
     }
 
-    pub(super) fn problems(&self) -> Vec<String> {
+    fn problems(&self) -> Vec<String> {
         let mut problems = self.properties.problems(&OWNED);
         if self.topic.is_empty() {
             problems.push("no topic".to_owned());
         }
-        if let Some(timeout) = self.properties.get("message.timeout.ms")
-            && timeout.parse::<u64>().map_or(true, |millis| (1..MESSAGE_TIMEOUT_MS_MIN).contains(&millis))
-        {
-            problems.push(format!(
-                "property `message.timeout.ms` = `{timeout}`: 0 (wait for the brokers) or at least {MESSAGE_TIMEOUT_MS_MIN}"
-            ));
-        }
+        problems.extend(limits::sink(&self.properties));
         problems
     }
 
     fn error(&self, reason: &str) -> SinkError {
-        SinkError { reason: format!("kafka topic `{}`: {reason}", self.topic) }
+        SinkError { reason: format!("kafka sink `{}`: {reason}", self.topic) }
+    }
+
+    fn said(&self, trouble: &Trouble) -> SinkError {
+        SinkError { reason: trouble.text(&format!("kafka sink `{}`", self.topic), &self.properties.brokers) }
+    }
+
+    /// All that is wrong with the description.
+    pub(super) fn check(&self) -> Result<(), SinkError> {
+        let problems = self.problems();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let trouble = Trouble::new(Fault::SettingsRefused, problems.join("; "));
+        Err(SinkError { reason: trouble.text(&format!("kafka sink `{}`", self.topic), "") })
     }
 }
 
@@ -145,15 +161,31 @@ pub(super) struct Reports {
     brokers: String,
     on_failure: OnFailure,
     failed: AtomicBool,
+    lost: AtomicBool,
     undelivered: AtomicUsize,
+    words: Words,
+    /// The producer is about to go, with whatever is in it.
+    leaving: AtomicBool,
 }
 
 impl Reports {
     fn failed(&self, error: &KafkaError, word: &Word) {
         word.fail();
+        self.tell(error);
+    }
+
+    /// A record that is not delivered, and of which nobody is told here.
+    fn lost(&self, word: &Word) {
+        word.fail();
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Tells of the first failure.
+    fn tell(&self, error: &KafkaError) {
         if !self.failed.swap(true, Ordering::AcqRel) {
-            let (reason, _) =
-                explain(error, &format!("kafka sink `{}`: a record can not be delivered", self.topic), &self.brokers);
+            let trouble = self.words.trouble(error);
+            let what = format!("kafka sink `{}`: a record can not be delivered", self.topic);
+            let reason = trouble.text(&what, &self.brokers);
             tracing::error!(topic = self.topic, reason, "what was not committed will be read again");
             (self.on_failure)(&reason);
         }
@@ -162,11 +194,16 @@ impl Reports {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        self.words.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        let reason = self.words.error(&error, reason);
         tracing::warn!(target: "librdkafka", topic = self.topic, %error, reason);
+        // The client takes no more records, and gives back those that it has as if somebody had asked for it.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.tell(&error);
+        }
     }
 }
 
@@ -177,7 +214,9 @@ impl ProducerContext for Reports {
         match result {
             Ok(_) => word.one_less(),
             // The producer goes away with rows in it: its owner has given up waiting, and commits nothing.
-            Err((error, _)) if is_purge(error) => word.fail(),
+            Err((error, _)) if is_purge(error) && self.leaving.load(Ordering::Acquire) => word.fail(),
+            // The client has given up, and says why in an error of its own; it may come after this.
+            Err((error, _)) if is_purge(error) => self.lost(&word),
             Err((error, _)) => self.failed(error, &word),
         }
         self.undelivered.fetch_sub(1, Ordering::AcqRel);
@@ -200,28 +239,21 @@ pub(super) struct Core {
 impl Core {
     /// Connects, and checks that the topic is there.
     pub(super) fn open(options: &Options) -> Result<Arc<Self>, SinkError> {
-        let problems = options.problems();
-        if !problems.is_empty() {
-            return Err(options.error(&problems.join("; ")));
-        }
-        let brokers = options.properties.brokers.clone();
+        options.check()?;
         let reports = Reports {
             topic: options.topic.clone(),
-            brokers: brokers.clone(),
+            brokers: options.properties.brokers.clone(),
             on_failure: options.on_failure.clone(),
             failed: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             undelivered: AtomicUsize::new(0),
+            words: Words::new(&options.properties),
+            leaving: AtomicBool::new(false),
         };
         let config = options.properties.config(&DEFAULTS, &SET);
         let producer: ThreadedProducer<Reports> =
-            config.create_with_context(reports).map_err(|error| options.error(&creation_reason(&error)))?;
-        let metadata = producer
-            .client()
-            .fetch_metadata(None, METADATA_TIMEOUT)
-            .map_err(|error| options.error(&explain(&error, "connecting", &brokers).0))?;
-        if !metadata.topics().iter().any(|topic| topic.name() == options.topic) {
-            return Err(options.error(&format!("the topic is missing at `{brokers}`, or this user may not see it")));
-        }
+            config.create_with_context(reports).map_err(|error| options.said(&options.properties.creation(&error)))?;
+        look_for_topic(options, &producer)?;
         let (wake, woken) = sync_channel(1);
         let core = Arc::new(Self { options: options.clone(), producer, queues: Mutex::default(), wake });
         let weak = Arc::downgrade(&core);
@@ -263,6 +295,8 @@ impl Core {
             Err((error, record)) => {
                 let reports = self.producer.context();
                 reports.undelivered.fetch_sub(1, Ordering::AcqRel);
+                // The client's last word, where it has said one.
+                let error = self.producer.client().fatal_error().map_or(error, |(code, _)| KafkaError::Global(code));
                 reports.failed(&error, &record.delivery_opaque);
                 Offered::Taken
             }
@@ -284,7 +318,12 @@ impl Core {
         let mut left = self.options.flush_timeout;
         loop {
             let undelivered = reports.undelivered.load(Ordering::Acquire);
-            if reports.failed.load(Ordering::Acquire) {
+            if reports.lost.load(Ordering::Acquire)
+                && let Some((code, _)) = self.producer.client().fatal_error()
+            {
+                reports.tell(&KafkaError::Global(code));
+            }
+            if reports.failed.load(Ordering::Acquire) || reports.lost.load(Ordering::Acquire) {
                 return Err(self.options.error("a record could not be delivered; see the log"));
             } else if undelivered == 0 {
                 return Ok(());
@@ -306,6 +345,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        self.producer.context().leaving.store(true, Ordering::Release);
         // As for rows that the client purges.
         for queue in self.queues.get_mut().unwrap_or_else(PoisonError::into_inner) {
             queue.drain(|_, _, note| {
@@ -314,6 +354,29 @@ impl Drop for Core {
             });
         }
     }
+}
+
+/// Whether the topic is there. All topics are asked for: a producer that asks for one by name has it created.
+fn look_for_topic(options: &Options, producer: &ThreadedProducer<Reports>) -> Result<(), SinkError> {
+    let words = &producer.context().words;
+    let clock = SystemClock::default();
+    let until = clock.monotonic() + METADATA_TIMEOUT;
+    let metadata = loop {
+        let error = match producer.client().fetch_metadata(None, METADATA_STEP) {
+            Ok(metadata) => break metadata,
+            Err(error) => error,
+        };
+        if words.named().is_some() || clock.monotonic() >= until {
+            return Err(options.said(&words.trouble(&error)));
+        }
+    };
+    words.over();
+    if metadata.topics().iter().any(|topic| topic.name() == options.topic) {
+        return Ok(());
+    }
+    let config = options.properties.config(&[], &[("allow.auto.create.topics", "false")]);
+    let asks: BaseConsumer = config.create().map_err(|error| options.said(&options.properties.creation(&error)))?;
+    Err(options.said(&not_there(&asks, &options.topic)))
 }
 
 /// The queue's last records would wait for ever if no frame came after them.

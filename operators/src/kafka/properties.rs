@@ -6,9 +6,22 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::errors::Trouble;
+use super::fault::Fault;
+use super::words::Words;
+
 /// Names whose values are never shown.
 const SECRET_WORDS: [&str; 7] =
     ["password", "secret", ".pem", "token", "sasl.oauthbearer.config", "sasl.jaas", "credential"];
+
+/// How a client comes back to brokers that were away.
+const COMING_BACK: [(&str, &str); 2] = [
+    // The other strategy begins anew at once whenever all brokers are down: with a certificate that is not accepted that is
+    // 20 connections a second, without the pauses that `reconnect.backoff.ms` promises.
+    ("metadata.recovery.strategy", "none"),
+    // No broker that has come back is left alone for longer.
+    ("reconnect.backoff.max.ms", "3000"),
+];
 
 /// The properties of a client, as its operator set them.
 #[derive(Clone, Default)]
@@ -25,6 +38,16 @@ impl Properties {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.set.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The names of all that is set.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.set.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The values of secrets.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.set.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.as_str())
     }
 
     /// Everything that is wrong with the properties. `owned`: names that are not the operator's to set, and what sets
@@ -45,7 +68,7 @@ impl Properties {
     /// The client's configuration: `defaults`, then what was set, then `owned`.
     pub(super) fn config(&self, defaults: &[(&str, &str)], owned: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (name, value) in defaults {
+        for (name, value) in COMING_BACK.iter().chain(defaults) {
             config.set(*name, *value);
         }
         for (name, value) in &self.set {
@@ -54,8 +77,25 @@ impl Properties {
         for (name, value) in owned {
             config.set(*name, *value);
         }
-        config.set("bootstrap.servers", &self.brokers).set_log_level(RDKafkaLogLevel::Warning);
+        config.set("bootstrap.servers", &self.brokers).set_log_level(RDKafkaLogLevel::Info);
         config
+    }
+
+    /// Why a client could not be made, without the values of secrets.
+    pub(super) fn creation(&self, error: &KafkaError) -> Trouble {
+        let detail = match error {
+            KafkaError::ClientConfig(_, _, name, _) if is_secret(name) => {
+                format!("property `{name}` has no value that can be used")
+            }
+            KafkaError::ClientConfig(_, what, name, value) => format!("property `{name}` = `{value}`: {what}"),
+            other => other.to_string(),
+        };
+        // What the client says when its library was built without OpenSSL.
+        let without =
+            ["not built with", "OpenSSL not available", "requires SSL", "without SSL", "not available at build"];
+        let no_tls = !cfg!(feature = "kafka-tls") && without.iter().any(|part| detail.contains(part));
+        let fault = if no_tls { Fault::TlsNotBuilt } else { Fault::SettingsRefused };
+        Trouble::new(fault, Words::new(self).hide(&detail))
     }
 }
 
@@ -72,17 +112,6 @@ impl fmt::Debug for Properties {
 
 fn is_secret(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
-}
-
-/// Why a client could not be made, without the values of secrets.
-pub(super) fn creation_reason(error: &KafkaError) -> String {
-    match error {
-        KafkaError::ClientConfig(_, _, name, _) if is_secret(name) => {
-            format!("property `{name}` has no value that can be used")
-        }
-        KafkaError::ClientConfig(_, what, name, value) => format!("property `{name}` = `{value}`: {what}"),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -102,7 +131,7 @@ mod tests {
                 name.into(),
                 "hush".into(),
             );
-            assert!(!creation_reason(&error).contains("hush"));
+            assert!(!properties.creation(&error).detail.contains("hush"));
         }
         properties.set("client.id", "seen");
         let shown = format!("{properties:?}");

@@ -70,11 +70,7 @@ impl KafkaSink {
     /// # Errors
     /// All that is wrong with it.
     pub fn check(&self) -> Result<(), SinkError> {
-        let problems = self.options.problems();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(SinkError { reason: format!("kafka sink `{}`: {}", self.options.topic, problems.join("; ")) })
+        self.options.check()
     }
 }
 

@@ -1,7 +1,12 @@
 //! Records of topics, read as a member of a consumer group.
 
+mod connect;
+mod faults;
 mod idle;
 
+pub(super) use self::connect::not_there;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +17,13 @@ use gristmill::traits::{Axes, Batch, Clock, Decode, RawRecord, Records, Source, 
 use gristmill::words::{Offset, Time};
 use rdkafka::Timestamp;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::context::{Context, TopicPartition};
-use super::errors::source_error;
-use super::properties::{Properties, creation_reason};
+use super::limits;
+use super::properties::Properties;
 use super::trace;
 use crate::codec::json::{Json, JsonRecord, json};
-
-/// How long a start waits for the brokers to say which topics there are.
-const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
-const OFFSETS_TIMEOUT: Duration = Duration::from_secs(3);
 
 const OWNED: [(&str, &str); 9] = [
     ("bootstrap.servers", "say `brokers`"),
@@ -40,13 +40,24 @@ const OWNED: [(&str, &str); 9] = [
 /// Where reading starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartAt {
-    /// At the group's committed position; at the beginning of a partition in which the group has never committed (the
-    /// log says so). A position that the log has already dropped is an error, not a silent jump.
+    /// At the group's committed position. A group that has no position in any partition of a topic is new to it, and
+    /// begins at the beginning of each; so does it in a partition that was added since. The log says so, and the
+    /// beginning is committed at once.
+    ///
+    /// A partition that had a position and has none is an error (`position-missing`), not a silent beginning: each
+    /// commit says beside the position how many partitions of the topic, from 0 on, have had one, and a partition below
+    /// that number had one. Where no version of gristmill has committed, the highest partition with a position counts.
+    /// So does what this process has read, and a saved state. A group that has lost all its positions (they expire
+    /// after `offsets.retention.minutes` without members) looks like a new one.
+    ///
+    /// A position that the log has dropped already, or has not got to, is an error (`position-out-of-range`), not a
+    /// silent jump.
     #[default]
     Committed,
     /// At the group's committed position; where there is none, or the log has dropped it, at the oldest record.
     Earliest,
-    /// At the group's committed position; where there is none, or the log has dropped it, after the newest record.
+    /// At the group's committed position; where there is none, or the log has dropped it, after the newest record. A
+    /// partition that was added to a topic that the group reads begins at its beginning all the same.
     Latest,
 }
 
@@ -63,6 +74,10 @@ pub struct KafkaSource {
     pause: Pause,
     /// What came nevertheless, for the next poll.
     held: Vec<Batch>,
+    /// Where saved states end.
+    expected: HashMap<TopicPartition, i64>,
+    /// The brokers have been spoken to.
+    met: bool,
     clock: SystemClock,
 }
 
@@ -117,6 +132,8 @@ pub fn source(topics: impl Topics) -> KafkaSource {
         consumer: None,
         pause: Pause::No,
         held: Vec::new(),
+        expected: HashMap::new(),
+        met: false,
         clock: SystemClock::default(),
     }
 }
@@ -190,6 +207,7 @@ impl KafkaSource {
     /// All that is wrong with it.
     pub fn check(&self) -> Result<(), SourceError> {
         let mut problems = self.properties.problems(&OWNED);
+        problems.extend(limits::source(&self.properties));
         if self.topics.is_empty() || self.topics.iter().any(String::is_empty) {
             problems.push("no topic".to_owned());
         }
@@ -201,56 +219,7 @@ impl KafkaSource {
             (None, None) => problems.push("no decoder: say `json(|r| ..)` or `decoded_by(..)`".to_owned()),
             _ => {}
         }
-        if problems.is_empty() { Ok(()) } else { Err(self.stop(&problems.join("; "))) }
-    }
-
-    fn stop(&self, reason: &str) -> SourceError {
-        SourceError { reason: format!("{}: {reason}", self.what()), retry: false }
-    }
-
-    fn what(&self) -> String {
-        format!("kafka source `{}`, group `{}`", self.topics.join(", "), self.group)
-    }
-
-    fn error(&self, error: &KafkaError) -> SourceError {
-        source_error(error, &self.what(), &self.properties.brokers)
-    }
-
-    fn connect(&self) -> Result<BaseConsumer<Context>, SourceError> {
-        self.check()?;
-        let reset = match self.start_at {
-            StartAt::Committed => "error",
-            StartAt::Earliest => "earliest",
-            StartAt::Latest => "latest",
-        };
-        let defaults =
-            [("client.id", "gristmill"), ("isolation.level", "read_committed"), ("socket.keepalive.enable", "true")];
-        let owned = [
-            ("group.id", &*self.group),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("auto.offset.reset", reset),
-            ("partition.assignment.strategy", "cooperative-sticky"),
-            ("allow.auto.create.topics", "false"),
-        ];
-        let context = Context::new(&self.group, self.start_at == StartAt::Committed);
-        context.pause(self.pause == Pause::Said);
-        let config = self.properties.config(&defaults, &owned);
-        let consumer: BaseConsumer<Context> =
-            config.create_with_context(context).map_err(|error| self.stop(&creation_reason(&error)))?;
-        // All topics, not the ones by name: a broker may create those it is asked for.
-        let metadata = consumer.fetch_metadata(None, METADATA_TIMEOUT).map_err(|error| self.error(&error))?;
-        for name in &self.topics {
-            if !metadata.topics().iter().any(|topic| topic.name() == name) {
-                let brokers = &self.properties.brokers;
-                return Err(
-                    self.stop(&format!("topic `{name}` is missing at `{brokers}`, or this user may not see it"))
-                );
-            }
-        }
-        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&names).map_err(|error| self.error(&error))?;
-        Ok(consumer)
+        if problems.is_empty() { Ok(()) } else { Err(self.refused(&problems.join("; "))) }
     }
 
     /// Waits for records on a connected consumer, and gathers what is there already.
@@ -275,6 +244,9 @@ impl KafkaSource {
                 break;
             }
             wait = Duration::ZERO;
+        }
+        if count > 0 {
+            context.words.over();
         }
         if context.rebalances() != rebalances || context.is_leaving() {
             // Records of a partition that goes away are its next owner's.
@@ -321,34 +293,12 @@ impl KafkaSource {
         }
     }
 
-    /// What an error means; for a lost position, of which partitions.
-    fn diagnosed(&self, consumer: &BaseConsumer<Context>, error: &KafkaError) -> SourceError {
-        let lost = matches!(
-            error.rdkafka_error_code(),
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
-        );
-        let mut said = self.error(error);
-        if lost && let Ok(committed) = consumer.committed(OFFSETS_TIMEOUT) {
-            for element in committed.elements() {
-                let (topic, partition) = (element.topic(), element.partition());
-                if let rdkafka::Offset::Offset(offset) = element.offset()
-                    && let Ok((low, high)) = consumer.fetch_watermarks(topic, partition, OFFSETS_TIMEOUT)
-                    && !(low..=high).contains(&offset)
-                {
-                    said.reason +=
-                        &format!("; `{topic}` partition {partition}: committed {offset}, the log has {low} to {high}");
-                }
-            }
-        }
-        said
-    }
-
     /// What is to be said to the group with every call: partitions that may go, positions that are done.
     fn settle(&self, consumer: &BaseConsumer<Context>) -> Result<(), SourceError> {
         consumer.context().hand_over(consumer);
         self.send_done(consumer, CommitMode::Async)?;
         if let Some(error) = consumer.context().take_commit_error() {
-            let said = self.error(&error);
+            let said = self.error(consumer, &error);
             if !said.retry {
                 return Err(said);
             }
@@ -367,9 +317,8 @@ impl KafkaSource {
         };
         let done = what(self, &consumer);
         if let Some(error) = consumer.context().take_assign_error() {
-            // Where the new partitions go on is not known: the group is left and joined again.
             consumer.context().close(&consumer);
-            return Err(SourceError { retry: true, ..self.error(&error) });
+            return Err(self.unassigned(&consumer, error));
         }
         if done.as_ref().map_or_else(|error| error.retry, |_| true) {
             self.consumer = Some(consumer);
@@ -384,7 +333,7 @@ impl KafkaSource {
         if done.count() == 0 {
             return Ok(());
         }
-        consumer.commit(&done, mode).map_err(|error| self.error(&error))
+        consumer.commit(&done, mode).map_err(|error| self.error(consumer, &error))
     }
 }
 
@@ -402,6 +351,12 @@ impl Source for KafkaSource {
             source.settle(consumer)?;
             source.gather(consumer, limits).map(Polled::Batches)
         })
+    }
+
+    fn go_on_at(&mut self, partition: u32, next: Offset) -> Result<bool, SourceError> {
+        // The group's position decides; but there must be one.
+        self.expected.insert(self.partition(partition), next.0);
+        Ok(false)
     }
 
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {

@@ -19,8 +19,8 @@ impl KafkaSource {
             Pause::Unsaid(_) => {
                 self.pause = Pause::Said;
                 consumer.context().pause(true);
-                let assigned = consumer.assignment().map_err(|error| self.error(&error))?;
-                consumer.pause(&assigned).map_err(|error| self.error(&error))?;
+                let assigned = consumer.assignment().map_err(|error| self.error(consumer, &error))?;
+                consumer.pause(&assigned).map_err(|error| self.error(consumer, &error))?;
             }
             Pause::Said | Pause::No => {}
         }
