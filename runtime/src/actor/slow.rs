@@ -147,20 +147,20 @@ impl NodeRun<'_> {
         let (times, causes) = (rows.times(), rows.causes());
         let start = out.begin(run, times, causes, false);
         let filled = fill(self, run, &rows, cell);
+        let picked = filled.picked.clone().unwrap_or_else(|| (0..times.len()).collect());
         cell.counts.rows += times.len() as u64;
-        if self.stands_still(key, times.len(), cell) {
+        cell.counts.skipped += (times.len() - picked.len()) as u64;
+        if self.stands_still(key, picked.len(), cell) {
             return None;
         }
         if pool.quarantined(Mark::of(self.plan)) {
-            cell.counts.quarantined += times.len() as u64;
+            cell.counts.quarantined += picked.len() as u64;
             return None;
         }
         let columns: SmallVec<[ColumnRef<'_>; 4]> = (0..self.plan.needs.len())
             .map(|need| filled.column(need).or_else(|| rows.column(need).map(|(column, _)| column)))
             .map(|column| column.expect("a need that nobody provides was filled"))
             .collect();
-        let picked = filled.picked.clone().unwrap_or_else(|| (0..times.len()).collect());
-        cell.counts.skipped += (times.len() - picked.len()) as u64;
         if picked.is_empty() {
             return None;
         }
