@@ -36,10 +36,8 @@ pub struct Limit {
     pub bytes: Option<u64>,
 }
 
-/// About what a record in flight takes besides its own bytes, when each of its rows is one of a frame of few: columns,
-/// slots and words of a chain of a few nodes. `tests/bounded.rs` holds a system to it.
-const RECORD_BYTES: usize = 2 * 1024;
-/// A record's own bytes are there as it came, decoded, and in the columns of its frame.
+/// Beside the frames, records are there as they came and decoded, and columns have room to grow: so much more than the
+/// bytes in flight. `tests/bounded.rs` holds a system to it.
 const COPIES: usize = 3;
 /// A row that waits: its time, a place, and a column of one value for each of a few streams.
 const WAITING_ROW_BYTES: usize = 256;
@@ -51,9 +49,7 @@ const AS_OF_ROW_BYTES: usize = 32;
 impl Options {
     /// The most that records in flight can take of memory, in bytes, when the source is paused: see [`limits`].
     pub fn in_flight_memory(&self) -> usize {
-        let drive = &self.drive;
-        let records = drive.in_flight_records + drive.batch_records;
-        (drive.in_flight_bytes + drive.batch_bytes) * COPIES + records * RECORD_BYTES
+        (self.drive.in_flight_bytes + self.drive.batch_bytes) * COPIES
     }
 }
 
@@ -88,7 +84,6 @@ pub fn limits(options: &Options) -> Vec<Limit> {
 fn in_flight(options: &Options) -> Vec<Limit> {
     const LIMITS: &str = "[limits], DriveOptions";
     let drive = &options.drive;
-    let all = options.in_flight_memory();
     vec![
         limit(
             "in_flight_records",
@@ -97,12 +92,16 @@ fn in_flight(options: &Options) -> Vec<Limit> {
             "the source pauses",
         )
         .seen_in("gristmill_records_in_flight")
+        .set_by(LIMITS),
+        limit(
+            "in_flight_bytes",
+            drive.in_flight_bytes,
+            "bytes of those records, or of their frames, a class",
+            "the source pauses",
+        )
+        .seen_in("gristmill_bytes_in_flight")
         .set_by(LIMITS)
-        .bytes(drive.in_flight_records * RECORD_BYTES),
-        limit("in_flight_bytes", drive.in_flight_bytes, "bytes of those records, a class", "the source pauses")
-            .seen_in("gristmill_bytes_in_flight")
-            .set_by(LIMITS)
-            .bytes(all - drive.in_flight_records * RECORD_BYTES),
+        .bytes(options.in_flight_memory()),
         limit("batch_records", drive.batch_records, "records of a micro-batch", "the next one begins").set_by(LIMITS),
         limit(
             "batch_bytes",

@@ -161,7 +161,7 @@ fn describe() {
     gauge!("gristmill_keys", Unit::Count, "Keys met.");
     gauge!("gristmill_frames_in_flight", Unit::Count, "Frames that are not done.");
     gauge!("gristmill_records_in_flight", Unit::Count, "Records that were polled and are not done.");
-    gauge!("gristmill_bytes_in_flight", Unit::Bytes, "Bytes of those records.");
+    gauge!("gristmill_bytes_in_flight", Unit::Bytes, "Bytes of those records, or of the frames made of them.");
     gauge!("gristmill_credits", Unit::Count, "Records that may be polled before the source pauses.");
     gauge!("gristmill_revision", Unit::Count, "The revision that runs.");
     gauge!("gristmill_nodes", Unit::Count, "Declared nodes, by state.");

@@ -14,7 +14,7 @@ use gristmill::defect::Defect;
 use gristmill::deployer::{Artifact, ChangeSet, Deployer};
 use gristmill::in_process::{Feeder, feed};
 use gristmill::registry::{RegistryFolder, digest_of};
-use gristmill::topology::{Registry, Topology, all_models, sensor, sink};
+use gristmill::topology::{Topology, all_models, sensor, sink};
 use gristmill::traits::source::{Axes, RowsRecord};
 use gristmill::traits::{
     Digest, Done, Format, LoadError, Model, Port, ScoreError, Sink, SinkError, SinkFrame, SinkWriter,
@@ -159,7 +159,7 @@ pub async fn start(folder: &Path, defect: Option<Defect>) -> (Deployer, Feeder, 
     let scores = Scores::default();
     let plant = Topology::new("plant").with(sensor(X)).with(sink("out").needs(all_models()));
     let builder = Runtime::builder().topology(plant).source(source).sink("out", scores.clone()).shards(2);
-    let mut formats = Registry::new();
+    let mut formats = gristmill_operators::registry::registry();
     formats.register_format(Constant);
     let folder = RegistryFolder::open(folder, Time(0)).expect("the folder opens");
     let deployer = Deployer::start(builder.defect(defect), folder, formats).await.expect("it starts");

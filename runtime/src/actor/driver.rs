@@ -45,7 +45,7 @@ pub struct DriveOptions {
     pub batch_age: Duration,
     /// Most records in flight; the source pauses there.
     pub in_flight_records: usize,
-    /// Most bytes in flight.
+    /// Most bytes in flight: of records as they came, or of the frames that were made of them, whichever is more.
     pub in_flight_bytes: usize,
     /// How often positions are committed.
     pub commit_interval: Duration,
@@ -198,7 +198,7 @@ impl Running {
                 tracing::warn!(source = %self.driver.name, %error, "positions were not committed; trying again");
             }
             let options = self.driver.options;
-            let full = self.records >= options.in_flight_records || self.bytes >= options.in_flight_bytes;
+            let full = self.records >= options.in_flight_records || self.held() >= options.in_flight_bytes;
             if full != self.paused {
                 self.paused = full;
                 self.driver.source.pause(full);
@@ -245,11 +245,16 @@ impl Running {
         let room = options.in_flight_records - self.records;
         let polled = self.driver.source.poll(PollLimits {
             records: options.batch_records.min(room),
-            bytes: options.batch_bytes.min(options.in_flight_bytes - self.bytes),
+            bytes: options.batch_bytes.min(options.in_flight_bytes.saturating_sub(self.held())).max(1),
             wait: options.batch_age,
         });
         self.pace.polled(self.driver.clock.monotonic());
         polled
+    }
+
+    /// Bytes in flight: of records as they came, or of the frames that were made of them, whichever is more.
+    fn held(&self) -> usize {
+        self.bytes.max(self.driver.tallies.frame_bytes())
     }
 
     fn idle(&mut self) -> Result<(), SourceError> {
@@ -355,10 +360,11 @@ impl Running {
 
     /// Tells the recorder how things stand.
     fn record(&mut self) {
+        let held = self.held();
         let Driver { metrics, tallies, options, .. } = &mut self.driver;
         tallies.record(metrics);
         metrics.records_in_flight.set(self.records as f64);
-        metrics.bytes_in_flight.set(self.bytes as f64);
+        metrics.bytes_in_flight.set(held as f64);
         metrics.credits.set(options.in_flight_records.saturating_sub(self.records) as f64);
     }
 

@@ -102,6 +102,8 @@ pub(crate) struct Installed {
     pub(crate) actors: Vec<Option<Addr<NodeActor>>>,
     /// The place of each node's state on the shard.
     pub(crate) cells: Vec<u32>,
+    /// Bytes that all nodes write for a row.
+    pub(crate) row_bytes: usize,
 }
 
 /// The nodes of one key as actors of its shard.
@@ -198,6 +200,8 @@ pub(crate) struct Frame {
     /// See [`IntakePolicy::waiting_rows_max`](super::intake::IntakePolicy::waiting_rows_max).
     pub(crate) waiting_rows_max: usize,
     pub(crate) dead: Mutex<Vec<DeadLetter>>,
+    /// About how much memory it takes until it is done.
+    pub(crate) bytes: u64,
     pub(crate) tally: Arc<Tally>,
     pub(crate) span: tracing::Span,
 }
@@ -257,7 +261,7 @@ impl Frame {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut letters = std::mem::take(&mut *self.dead.lock().expect("nobody panics with this lock"));
             letters.iter_mut().for_each(|letter| self.complete(letter));
-            self.tally.frame_done();
+            self.tally.frame_done(self.bytes);
             self.part.finish(letters);
         }
     }

@@ -179,7 +179,10 @@ impl Installer {
             actors[index] = Some(running.actor.clone());
             cells[index] = running.cell;
         }
-        let installed = Arc::new(Installed { variant: Variant::of(&plan.base, mask.clone()), actors, cells });
+        let streams = mask.iter().flat_map(|index| &plan.base.nodes[index].streams);
+        let row_bytes = streams.map(|(_, element)| element.row_bytes()).sum();
+        let variant = Variant::of(&plan.base, mask.clone());
+        let installed = Arc::new(Installed { variant, actors, cells, row_bytes });
         self.bases[base].variants.insert(mask.clone(), Arc::clone(&installed));
         installed
     }

@@ -5,15 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use smallvec::SmallVec;
 
-use super::frame::{Flush, Frame, Gate, Installed, InstalledKey, KeyFrame, Kind, OwnNode, Waits};
+use super::frame::{Axis, Flush, Frame, Gate, Installed, InstalledKey, KeyFrame, Kind, OwnNode, Piece, Waits, Written};
 use super::gather::Gathering;
 use super::lanes::{ByChain, ChainNumber};
 use super::node::{At, feeds, send};
 use super::shard::{Delivery, Shard};
-use super::tally::Count;
 use crate::defect::{self, Defect};
 use crate::topology::bits::Bits;
-use crate::topology::plan::{AxisLabel, KeyPlan, PlanNode};
+use crate::topology::plan::{AxisLabel, ClassPlan, KeyPlan, PlanNode};
 use crate::words::{Cause, KeyIndex, Revision, Time};
 
 impl Shard {
@@ -64,18 +63,16 @@ impl Shard {
         if left == 0 {
             return;
         }
-        let attributes = if plan.base.attributes.types().is_empty() {
-            Vec::new()
-        } else {
-            gathering.keys.iter().map(|key| self.attributes(plan, *key)).collect()
-        };
+        let known = !plan.base.attributes.types().is_empty();
+        let attributes = gathering.keys.iter().filter(|_| known).map(|key| self.attributes(plan, *key)).collect();
         let slots: Box<[OnceLock<_>]> = (0..plan.base.slots).map(|_| OnceLock::new()).collect();
         for (slot, written) in columns {
             let complete = written.column.as_ref().is_complete();
             let written = super::frame::Written { complete, ..written };
             assert!(slots[slot as usize].set(written).is_ok(), "a column of the source has one place");
         }
-        self.options.tally.add(Count::Frames, 1);
+        let bytes = frame_bytes(plan, &installed, &axes, own.locals as usize);
+        self.options.tally.frame_begun(bytes);
         let (shard, keys, nodes) = (i64::from(self.options.shard.0), gathering.keys.len() as i64, left as i64);
         let frame = Arc::new(Frame {
             tally: Arc::clone(&self.options.tally),
@@ -101,6 +98,7 @@ impl Shard {
             left: AtomicU32::new(u32::try_from(left).expect("a frame wakes fewer than 2^32 nodes")),
             dead: Mutex::new(Vec::new()),
             waiting_rows_max: self.options.policy.waiting_rows_max,
+            bytes,
             installed,
         });
         self.shared.busy.begin(chain, left);
@@ -282,4 +280,19 @@ fn start(frame: &Arc<Frame>) {
             }
         }
     }
+}
+
+/// About how much memory a frame takes: its rows with all that is written for them, and a place for each node and stream.
+fn frame_bytes(plan: &ClassPlan, installed: &Installed, axes: &[Option<Arc<Axis>>], locals: usize) -> u64 {
+    /// A row's time and cause.
+    const ROW: usize = size_of::<Time>() + size_of::<Cause>();
+    let rows = |axis: &Option<Arc<Axis>>| axis.as_ref().map_or(0, |axis| axis.times.len());
+    let read = axes.iter().zip(&plan.base.axes).map(|(axis, of)| {
+        let columns: usize = of.streams.iter().map(|(_, element)| element.row_bytes()).sum();
+        rows(axis) * (ROW + columns)
+    });
+    let most = axes.iter().map(rows).max().unwrap_or(0);
+    let places = size_of::<Frame>() + plan.base.slots * size_of::<Written>() + installed.cells.len() * 16;
+    let own = locals * (size_of::<Piece>() + ROW);
+    (places + own + read.sum::<usize>() + most * installed.row_bytes) as u64
 }

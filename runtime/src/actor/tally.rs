@@ -33,8 +33,11 @@ pub(crate) enum Count {
 pub(crate) struct Tally {
     sums: [AtomicU64; COUNTS],
     keys: AtomicU64,
+    /// Of all frames that were begun.
+    frame_bytes: AtomicU64,
     /// Frames end on any thread.
     frames_done: AtomicU64,
+    frame_bytes_done: AtomicU64,
     /// Parts of micro-batches of which the shard has made frames.
     taken: AtomicU64,
 }
@@ -73,8 +76,15 @@ impl Tally {
         self.taken.store(self.taken.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
-    pub(crate) fn frame_done(&self) {
+    /// A frame begins that takes so much memory; only the shard's thread says so.
+    pub(crate) fn frame_begun(&self, bytes: u64) {
+        self.add(Count::Frames, 1);
+        self.frame_bytes.store(self.frame_bytes.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn frame_done(&self, bytes: u64) {
         self.frames_done.fetch_add(1, Ordering::Relaxed);
+        self.frame_bytes_done.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -92,6 +102,16 @@ impl TallyReader {
     /// Parts of micro-batches of which a shard has made frames.
     pub(crate) fn taken(&self, shard: usize) -> u64 {
         self.tallies[shard].taken.load(Ordering::Acquire)
+    }
+
+    /// About how much memory the frames in flight take.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        let of = |tally: &Arc<Tally>| {
+            // Done before begun, so that there are never fewer than none.
+            let done = tally.frame_bytes_done.load(Ordering::Relaxed);
+            tally.frame_bytes.load(Ordering::Relaxed).saturating_sub(done)
+        };
+        usize::try_from(self.tallies.iter().map(of).sum::<u64>()).unwrap_or(usize::MAX)
     }
 
     /// Tells the recorder what came since the last time.

@@ -27,6 +27,19 @@ pub enum ElementType {
     Vector(u16),
 }
 
+impl ElementType {
+    /// How many bytes a row of a column of it takes.
+    pub const fn row_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F64 | Self::I64 => 8,
+            Self::Bool => 1,
+            Self::Str => size_of::<SmolStr>(),
+            Self::Vector(width) => 4 * width as usize,
+        }
+    }
+}
+
 impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -45,7 +45,7 @@ pub(super) fn change(maker: &mut Maker, plan: &PlanVersion) -> PlanVersion {
 
 /// Pauses, resumes or resets nodes.
 fn decide(maker: &mut Maker, plan: &mut PlanVersion) {
-    let what = maker.random.weighted(&[34, 38, 28]);
+    let what = maker.random.weighted(&[30, 46, 24]);
     for node in plan.nodes.iter().filter(|node| node.kind != NodeKind::Sink) {
         let held = plan.held.entry(node.name()).or_default();
         match what {
