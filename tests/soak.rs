@@ -18,6 +18,8 @@ use gristmill_tests::support::constants::{self, Scores, key, put, record, reside
 
 /// Devices with a model each.
 const DEVICES: u32 = 1_000;
+/// Deployments before it is measured, a whole number of rounds less one.
+const WARM: u64 = 119;
 /// Records a second.
 const RATE: u64 = 4_000;
 
@@ -116,8 +118,12 @@ async fn memory_descriptors_and_threads_are_flat() {
     tokio::time::sleep(Duration::from_millis(300)).await; // the partition has rows
     deployer.deploy(put((0..DEVICES).map(|n| (n, "1".to_owned()))), &Terms::by("soak")).await.expect("it is right");
     deployer.deploy(beside(), &Terms::by("soak")).await.expect("it is right");
+    // So many revisions are kept; until then their records grow.
+    for number in 0..=WARM {
+        deploy(&deployer, number).await;
+    }
     let begun = Instant::now();
-    let (mut sizes, mut scored, mut deployments) = (Vec::new(), 0, 0);
+    let (mut sizes, mut scored, mut deployments) = (Vec::new(), 0, WARM + 1);
     while begun.elapsed() < Duration::from_secs(seconds) {
         tokio::time::sleep(every).await;
         deploy(&deployer, deployments).await;
