@@ -11,6 +11,7 @@
 //! # let _ = (source, sink);
 //! ```
 
+mod attributes;
 mod context;
 mod errors;
 mod letters;
@@ -21,6 +22,10 @@ mod sink;
 mod source;
 mod trace;
 
+pub use attributes::{
+    ATTRIBUTE_RECORD_BYTES_MAX, AttributeCounts, AttributesTo, Following, KafkaAttributes, KafkaAttributesOptions,
+    TOPIC_KEYS_MAX, attributes,
+};
 pub use letters::{KafkaLetters, KafkaLettersOptions, dead_letters};
 pub use sink::{KafkaSink, sink};
 pub use source::{KafkaSource, StartAt, source};
