@@ -189,7 +189,7 @@ fn wrong(
     for partition in 0..PARTITIONS {
         for offset in 0..rows {
             let begun = |record: &&Record| record.positions.get(&partition).is_none_or(|from| from.0 <= offset);
-            let revision = records.iter().filter(begun).next_back().expect("the start").revision;
+            let revision = records.iter().rfind(begun).expect("the start").revision;
             let number = (offset as usize % (KEYS / PARTITIONS as usize)) * PARTITIONS as usize + partition as usize;
             let rating = known[&revision].get(&key(number));
             let is_right = match (came.get(&(partition, offset)).map(Vec::as_slice), rating) {

@@ -180,7 +180,8 @@ mod tests {
         let mut facts = facts();
         facts.take(0, 0, Some(b"P2"), Some(b"{\"rating\": 5}")).expect("a record");
         let long = [b"{\"site\": \"".to_vec(), vec![b'x'; ATTRIBUTE_RECORD_BYTES_MAX], b"\"}".to_vec()].concat();
-        let cases: [(Option<&[u8]>, &[u8], &str); 9] = [
+        type Case<'a> = (Option<&'a [u8]>, &'a [u8], &'a str);
+        let cases: [Case<'_>; 9] = [
             (None, b"{}", "no key"),
             (Some(b"\xff"), b"{}", "no text"),
             (Some(b"a b"), b"{}", "a b"),
