@@ -3,8 +3,11 @@
 
 use gristmill::NodeState;
 use gristmill::node_state::{MOVES, Move};
+use gristmill::registry::{Kind, REVISIONS_KEPT};
+use gristmill::topology::Attributes;
+use gristmill::words::{ElementType, Offset, Value};
 use gristmill_admin::Limits;
-use gristmill_tests::support::site::{Answer, Site, folder};
+use gristmill_tests::support::site::{Answer, MEAN, RMS, Site, folder, pump};
 use serde_json::json;
 
 const ANOMALY: &str = r#"{
@@ -183,6 +186,50 @@ async fn what_is_known_of_keys_is_changed_lasts_and_is_gone_back_from() {
     assert_eq!((&known["types"], &known["keys"]), (&json!({ "rating": "f64" }), &json!({ "P2": { "rating": 7.5 } })));
     post(&site, &format!("/v1/revisions/{}/rollback", rated["revision"])).done();
     assert_eq!(site.get("/v1/attributes/P1").done()["attributes"], json!({ "rating": 40.0 }));
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_knows_of_keys_changes_under_what_was_deployed() {
+    let known = |ratings: &[(&str, f64)]| {
+        ratings.iter().fold(Attributes::new().declare("rating", ElementType::F64), |mut known, (key, rating)| {
+            known.set(*key, "rating", &Value::F64(*rating)).expect("it is declared");
+            known
+        })
+    };
+    let ratings = |site: &Site| site.get("/v1/attributes").done()["keys"].clone();
+    let folder = folder("host-attributes");
+    let columns = [RMS, MEAN];
+    let start = || Site::start_on(&folder, Limits::default(), pump().attributes(known(&[("P1", 1.0)])), &columns);
+    let mut site = start().await;
+    site.row().await;
+    let put = |site: &Site, body: &str| site.send("PUT", "/v1/attributes", Some(&site.tokens[1]), &[], body.as_bytes());
+    let deployed = put(&site, r#"{ "keys": { "P2": { "rating": 7 } } }"#).done();
+    // More than revisions are kept: those that were deployed are not forgotten for them.
+    for turn in 0..REVISIONS_KEPT + 5 {
+        let now = known(&[("P1", 2.0 + turn as f64), ("P2", 3.0)]);
+        let outcome = site.deployer.host_attributes(None, now, "as of then", "a topic").await.expect("it applies");
+        assert_eq!(outcome.changes, "~ attributes of keys (as of then)");
+    }
+    let last = 2.0 + (REVISIONS_KEPT + 4) as f64;
+    assert_eq!(ratings(&site), json!({ "P1": { "rating": last }, "P2": { "rating": 7.0 } }));
+    let records = site.deployer.records();
+    let facts = records.iter().filter(|record| record.kind == Kind::Facts).count();
+    assert_eq!((facts, records.len()), (REVISIONS_KEPT, REVISIONS_KEPT + 2));
+    let record = &records[records.len() - 1];
+    assert_eq!((record.who.as_str(), record.positions.get(&0)), ("a topic", Some(&Offset(1))));
+    let same = site.deployer.host_attributes(None, known(&[("P1", last), ("P2", 3.0)]), "", "a topic").await;
+    assert_eq!(same.expect("it is fine").verdict, "unchanged");
+    let wrong = Attributes::new().declare("rating", ElementType::Str);
+    let refused = site.deployer.host_attributes(None, wrong, "", "a topic").await.expect_err("7 is no text");
+    assert_eq!(refused.code, "bad-attribute");
+    // Going back takes back what was deployed, not what the host knows.
+    let base = deployed["base"].as_u64().expect("a number");
+    post(&site, &format!("/v1/revisions/{base}/rollback")).done();
+    assert_eq!(ratings(&site), json!({ "P1": { "rating": last }, "P2": { "rating": 3.0 } }));
+    site.end().await;
+    let site = start().await;
+    assert_eq!(ratings(&site), json!({ "P1": { "rating": 1.0 } }), "the next start has what the host knows then");
     site.end().await;
 }
 

@@ -30,6 +30,10 @@ pub(crate) struct Started {
 }
 
 impl Started {
+    pub(crate) fn deployer(&self) -> &Deployer {
+        &self.deployer
+    }
+
     pub(crate) fn handle(&self) -> &Handle {
         self.deployer.handle()
     }

@@ -11,6 +11,7 @@ use gristmill::words::Binding;
 use gristmill::{Builder, IntakePolicy, Options, Runtime, Topology};
 use gristmill_operators::{file, registry};
 
+use crate::attributes_topic::{self, AttributesTopic, Known};
 use crate::binding::{self, Input, Intake, Letters, Observed, Problem, Traffic};
 use crate::failure::Failure;
 
@@ -38,6 +39,7 @@ pub(crate) struct Loaded {
     pub(crate) options: Options,
     source: Option<(Box<dyn Source>, Intake)>,
     sinks: Sinks,
+    attributes_topic: Option<AttributesTopic>,
     /// Whether a sink prints.
     pub(crate) console: bool,
     /// What is left to a host.
@@ -93,6 +95,8 @@ pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused
     let source = loading.source();
     let (sinks, console) = loading.sinks();
     let options = binding::limits(read.limits(), &folder, &mut loading.problems);
+    let table = read.attributes_topic();
+    let attributes_topic = table.and_then(|table| attributes_topic::of_table(table, &folder, &mut loading.problems));
     let Loading { problems: mut bound, unbound, .. } = loading;
     let text = std::fs::read_to_string(path).unwrap_or_default();
     bound.iter_mut().for_each(|problem| problem.line = line_of(&text, &problem.place, &problem.problem));
@@ -115,7 +119,7 @@ pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused
     }
     match (topology, plan) {
         (Some(topology), Some(plan)) if problems.is_empty() => {
-            Ok(Loaded { topology, plan, options, source, sinks, console, unbound })
+            Ok(Loaded { topology, plan, options, source, sinks, attributes_topic, console, unbound })
         }
         _ => {
             problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
@@ -229,6 +233,13 @@ impl Loading<'_> {
 }
 
 impl Loaded {
+    /// Reads what a topic says of keys now, if there is one; what it says later is to be followed.
+    pub(crate) async fn know(mut self) -> Result<(Self, Option<Known>), Failure> {
+        let (topology, known) = attributes_topic::read(self.attributes_topic.take(), self.topology).await?;
+        self.topology = topology;
+        Ok((self, known))
+    }
+
     /// Everything bound, with what goes by counted.
     pub(crate) fn builder(self, traffic: &Arc<Traffic>) -> Result<Builder, Failure> {
         let mut builder = Runtime::builder().topology(self.topology);

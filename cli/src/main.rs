@@ -3,6 +3,7 @@
 #[cfg(feature = "admin")]
 mod admin;
 mod args;
+mod attributes_topic;
 mod bench;
 mod binding;
 mod demo;

@@ -11,6 +11,7 @@ use gristmill::traits::Clock;
 use gristmill::{Builder, Handle};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::attributes_topic::{self, Known};
 use crate::binding::Traffic;
 use crate::failure::{Exit, Failure};
 use crate::load::{Purpose, load};
@@ -20,6 +21,7 @@ use crate::stop;
 
 const EXAMPLE: &str = "\
 The file has a table [source] and a table [sink.NAME] for every sink of its nodes; docs/cli.md has all their fields.
+A table [attributes_topic] lets what is known of keys come from a topic of Kafka (docs/manifests.md).
 Ctrl-C and SIGTERM stop it in order: the source first, then what is in flight, then the states of keys, then the last
 commit. A second one ends it at once. Then a report is printed: to standard error when a console sink prints to standard output.
 
@@ -88,7 +90,7 @@ impl RunArgs {
 
 /// Runs it.
 pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failure> {
-    let loaded = load(&args.file, &Purpose::Run { aside: output.is_json() })?;
+    let (loaded, known) = load(&args.file, &Purpose::Run { aside: output.is_json() })?.know().await?;
     let console = loaded.console && !output.is_json();
     let (traffic, columns) = (Arc::new(Traffic::default()), loaded.columns());
     let mut builder = loaded.builder(&traffic)?;
@@ -104,7 +106,8 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
         builder = builder.state(store).refused_state(refused);
     }
     let clock = SystemClock::default();
-    let (mill, _beside) = start(builder, args, output).await?;
+    let (mill, beside) = start(builder, args, output).await?;
+    let _following = follow(known, &mill, &beside)?;
     mill.restored().iter().for_each(|restored| output.note(restored));
     let spinner = if console { ProgressBar::hidden() } else { spinner() };
     let watched = Arc::clone(&traffic);
@@ -151,6 +154,20 @@ async fn start(builder: Builder, args: &RunArgs, output: &Output) -> Result<(Han
 #[cfg(not(feature = "admin"))]
 async fn start(builder: Builder, args: &RunArgs, _output: &Output) -> Result<(Handle, Beside), Failure> {
     Ok((plainly(builder, args).await?, ()))
+}
+
+/// What a topic says of keys goes by the registry, where there is one.
+#[cfg(feature = "admin")]
+fn follow(known: Option<Known>, mill: &Handle, beside: &Beside) -> Result<impl Sized + use<>, Failure> {
+    match beside {
+        Some(started) => attributes_topic::follow(known, started.deployer().clone()),
+        None => attributes_topic::follow(known, mill.clone()),
+    }
+}
+
+#[cfg(not(feature = "admin"))]
+fn follow(known: Option<Known>, mill: &Handle, _beside: &Beside) -> Result<impl Sized + use<>, Failure> {
+    attributes_topic::follow(known, mill.clone())
 }
 
 async fn plainly(builder: Builder, args: &RunArgs) -> Result<Handle, Failure> {

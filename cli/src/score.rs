@@ -128,7 +128,8 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
     let bytes = std::fs::metadata(&args.input).map_or(0, |metadata| metadata.len());
     let traffic = Arc::new(Traffic::default());
     let counted = Arc::new(Counted { sink: written.sink(), traffic: Arc::clone(&traffic) });
-    let loaded = load(&args.file, &Purpose::Score { input: &input, output: counted })?;
+    // What a topic says of keys is what it says now.
+    let (loaded, _) = load(&args.file, &Purpose::Score { input: &input, output: counted })?.know().await?;
     if loaded.sink_nodes() == 0 {
         let advice = "add a node such as sink = \"predictions\" with asks = [{ all = \"models\" }]";
         return Err(Failure::refused(format!(

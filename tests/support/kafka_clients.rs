@@ -114,6 +114,18 @@ impl Feed {
     }
 }
 
+/// Appends a record without a value.
+pub fn tombstone(brokers: &str, topic: &str, key: &str) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("partitioner", "murmur2_random")
+        .create()
+        .expect("a producer");
+    let record: BaseRecord<'_, str, str> = BaseRecord::to(topic).key(key);
+    producer.send(record).unwrap_or_else(|(error, _)| panic!("producing to `{topic}`: {error}"));
+    producer.flush(TIMEOUT).unwrap_or_else(|error| panic!("producing to `{topic}`: {error}"));
+}
+
 /// A reader without a group.
 pub struct Reader {
     consumer: BaseConsumer,

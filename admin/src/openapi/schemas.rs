@@ -174,7 +174,7 @@ fn revisions() -> Value {
         "revision": of("RevisionNumber"),
         "base": of("RevisionNumber"),
         "topology": text(),
-        "kind": open(&["is"], json!({ "is": { "enum": ["start", "deploy", "rollback"] }, "to": of("RevisionNumber") })),
+        "kind": open(&["is"], json!({ "is": { "enum": ["start", "deploy", "facts", "rollback"] }, "to": of("RevisionNumber") })),
         "who": text(),
         "when": { "type": "integer", "description": "In microseconds since 1970." },
         "verdict": open(&["is"], json!({

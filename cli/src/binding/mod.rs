@@ -7,7 +7,7 @@ mod record;
 mod sink;
 mod source;
 
-pub(crate) use fields::Problem;
+pub(crate) use fields::{Fields, Problem};
 pub(crate) use limits::limits;
 pub(crate) use observed::{Counted, Letters, Observed, Traffic};
 pub(crate) use sink::sink;

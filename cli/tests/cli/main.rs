@@ -1,6 +1,8 @@
 //! `grist` from outside: what people type, and what they get.
 
 mod admin;
+#[cfg(feature = "kafka")]
+mod attributes_kafka;
 mod bench;
 mod demo;
 mod files;

@@ -11,6 +11,7 @@
 //! # let _ = (source, sink);
 //! ```
 
+mod attributes;
 mod certificate;
 mod context;
 mod errors;
@@ -26,6 +27,10 @@ mod source;
 mod trace;
 mod words;
 
+pub use attributes::{
+    ATTRIBUTE_RECORD_BYTES_MAX, AttributeCounts, AttributesTo, Following, KafkaAttributes, KafkaAttributesOptions,
+    TOPIC_KEYS_MAX, attributes,
+};
 pub use letters::{KafkaLetters, KafkaLettersOptions, dead_letters};
 pub use sink::{KafkaSink, sink};
 pub use source::{KafkaSource, StartAt, source};

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::change::Refusal;
 use crate::registry::RegistryFolder;
 use crate::topology::Attributes;
+use crate::topology::attributes::value_of_json;
 use crate::traits::Digest;
 use crate::words::id::check_name;
 use crate::words::{ElementType, Key, StreamName, Value};
@@ -99,18 +100,9 @@ impl AttributeChange {
             check_name("key", key).map_err(|error| refuse(error.to_string()))?;
             for (name, value) in facts.iter().filter(|(_, value)| !value.is_null()) {
                 let wrong = || refuse(format!("`{name}` of key `{key}` is no number, text, true or false"));
-                set(key, name, &read(value).ok_or_else(wrong)?)?;
+                set(key, name, &value_of_json(value).ok_or_else(wrong)?)?;
             }
         }
         Ok(attributes)
-    }
-}
-
-fn read(value: &Json) -> Option<Value> {
-    match value {
-        Json::Bool(value) => Some(Value::Bool(*value)),
-        Json::Number(number) => number.as_i64().map(Value::I64).or_else(|| Some(Value::F64(number.as_f64()?))),
-        Json::String(text) => Some(Value::Str(text.as_str().into())),
-        _ => None,
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) attributes: Option<Attributes>,
     /// New facts about keys, as they are kept.
     pub(super) facts: Option<Vec<u8>>,
+    /// What the record says beside what changes; may be empty.
+    pub(super) note: String,
     /// What the record says was put.
     pub(super) sets: Vec<SetRef>,
     /// What is deployed afterwards.
@@ -127,6 +129,7 @@ impl Deployer {
             may_lose_state: false,
             attributes,
             facts,
+            note: String::new(),
             sets,
             content,
         })
@@ -151,7 +154,7 @@ impl Deployer {
 
     /// Facts on top of the host's.
     pub(super) fn laid(&self, topology: &Class, facts: &AttributeChange) -> Result<Attributes, Refusal> {
-        facts.over(self.0.facts.get(topology).unwrap_or(&Attributes::new()))
+        facts.over(self.facts().get(topology).unwrap_or(&Attributes::new()))
     }
 
     /// What is deployed on a topology.
@@ -263,7 +266,8 @@ impl Deployer {
 
     /// Carries a plan out, between a record that says so and one that says what became of it.
     pub(super) async fn carry_out(&self, plan: Plan, terms: &Terms, asked: Digest) -> Result<Outcome, Refusal> {
-        let Plan { topology, kind, put, remove, decided, may_lose_state, attributes, facts, sets, content } = plan;
+        let Plan { topology, kind, put, remove, decided, may_lose_state, attributes, facts, note, sets, content } =
+            plan;
         let said = Said { put: sets, remove, decided };
         let mut record = self.record_of(terms, asked, topology.clone(), kind, said).await;
         let limit = *self.0.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -285,7 +289,10 @@ impl Deployer {
             Ok(preview) => preview,
             Err(error) => return Err(self.refuse(terms, record, error.into())),
         };
-        let changes = preview.changes().to_string();
+        let mut changes = preview.changes().to_string();
+        if !note.is_empty() {
+            changes = format!("{changes} ({note})");
+        }
         let (revision, base) = (record.revision, record.base);
         let outcome = |verdict, changes| Outcome {
             revision,

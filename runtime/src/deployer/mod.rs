@@ -5,6 +5,7 @@
 mod attributes;
 mod change;
 mod deploy;
+mod host_facts;
 mod letters;
 mod read;
 mod restore;
@@ -70,7 +71,7 @@ struct Inner {
     /// What the host starts with, by topology and name.
     host: BTreeMap<Class, BTreeMap<NodeId, Node>>,
     /// What the host knows of keys, by topology.
-    facts: BTreeMap<Class, Attributes>,
+    facts: Mutex<BTreeMap<Class, Attributes>>,
     ground: Digest,
     /// Deployments go one after the other.
     turn: tokio::sync::Mutex<()>,
@@ -149,6 +150,11 @@ impl Deployer {
     /// When it cannot be read.
     pub fn audit_lines(&self) -> Result<Vec<AuditLine>, RegistryError> {
         self.folder().audit_lines()
+    }
+
+    fn facts(&self) -> MutexGuard<'_, BTreeMap<Class, Attributes>> {
+        // A topology's are replaced as a whole.
+        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn folder(&self) -> MutexGuard<'_, RegistryFolder> {

@@ -70,6 +70,7 @@ impl Deployer {
             may_lose_state: false,
             attributes: None,
             facts: None,
+            note: String::new(),
             sets: last.into_iter().collect(),
             content,
         })

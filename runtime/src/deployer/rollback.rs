@@ -76,6 +76,7 @@ impl Deployer {
             may_lose_state: true,
             attributes,
             facts: None,
+            note: String::new(),
             sets,
             content: then,
         })

@@ -46,7 +46,7 @@ impl Deployer {
     ) -> Result<Self, DeployerStartError> {
         let host: BTreeMap<Class, BTreeMap<NodeId, Node>> = builder.topologies_mut().iter().map(by_name).collect();
         let known = |topology: &Topology| (topology.class().clone(), topology.known_attributes().clone());
-        let facts = builder.topologies_mut().iter().map(known).collect();
+        let facts = Mutex::new(builder.topologies_mut().iter().map(known).collect());
         let ground = ground(builder.topologies_mut());
         let clock = builder.clock_of();
         let place = folder.root().join("dead-letters");

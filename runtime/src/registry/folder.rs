@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::artifacts;
 use super::disk::{Disk, SystemDisk, put};
 use super::error::RegistryError;
-use super::record::{Record, Verdict};
+use super::record::{Kind, Record, Verdict};
 use crate::traits::Digest;
 use crate::words::{Revision, Time};
 
-/// Revisions that are kept, the newest; the one that runs always is.
+/// Revisions that are kept, the newest; the one that runs always is. Those that changed only what the host knows of keys
+/// are counted apart, since there may be one a second.
 pub const REVISIONS_KEPT: usize = 100;
 /// How often artifacts that nobody refers to are looked for: an hour. They are kept for a day anyway.
 const COLLECT_EVERY_MICROS: i64 = 3_600_000_000;
@@ -203,9 +204,13 @@ impl RegistryFolder {
     /// When the disk refuses; what is left over is removed the next time.
     pub fn retire(&mut self, now: Time) -> Result<(), RegistryError> {
         let in_force = self.in_force().map(|record| record.revision);
-        let surplus = self.records.len().saturating_sub(self.kept);
-        let old: Vec<Revision> =
-            self.records.keys().copied().take(surplus).filter(|number| Some(*number) != in_force).collect();
+        let (facts, others): (Vec<&Record>, Vec<&Record>) =
+            self.records.values().partition(|record| record.kind == Kind::Facts);
+        let surplus = |records: Vec<&Record>| {
+            let numbers = records.iter().map(|record| record.revision).filter(|number| Some(*number) != in_force);
+            numbers.take(records.len().saturating_sub(self.kept)).collect::<Vec<_>>()
+        };
+        let old = [surplus(facts), surplus(others)].concat();
         for number in old {
             let path = self.root.join("revisions").join(file_name(number));
             self.disk.remove(&path).map_err(RegistryError::write(&path))?;

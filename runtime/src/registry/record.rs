@@ -76,6 +76,8 @@ pub enum Kind {
     Start,
     /// Nodes were put or removed.
     Deploy,
+    /// What the host knows of keys changed.
+    Facts,
     /// What was deployed at an earlier revision was deployed again.
     Rollback {
         /// That revision.

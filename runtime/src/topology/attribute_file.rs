@@ -32,8 +32,8 @@ pub fn read_attributes(path: impl AsRef<Path>) -> Result<Attributes, ManifestErr
     problems.finish_read(attributes)
 }
 
-/// A column of CSV.
-type Column = (StreamName, ElementType);
+/// An attribute with its type: a column of CSV.
+pub(super) type Column = (StreamName, ElementType);
 
 fn from_csv(text: &str, problems: &mut Problems) -> Option<Attributes> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -128,17 +128,8 @@ fn from_tree(tree: &Tree, problems: &mut Problems) -> Attributes {
         }
     }
     fields.finish(problems);
-    for (name, tree) in members(types, "types", problems) {
-        let place = format!("types.{}", shorten(name));
-        let Some(text) = text_of(tree, &place, problems) else { continue };
-        match (named("key's attribute", name), text.parse()) {
-            (Ok(name), Ok(element)) => attributes = attributes.declare(name, element),
-            (name, element) => {
-                name.err().into_iter().for_each(|refusal| problems.add(tree.line, place.clone(), refusal));
-                let unknown = element.err().map(|error| Refusal::new(error.to_string(), ""));
-                unknown.into_iter().for_each(|refusal| problems.add(tree.line, place.clone(), refusal));
-            }
-        }
+    for (name, element) in read_types(types, "types", problems) {
+        attributes = attributes.declare(name, element);
     }
     for (name, tree) in members(keys, "keys", problems) {
         let Some(key) = key(name, tree.line, problems) else { continue };
@@ -163,6 +154,24 @@ fn from_tree(tree: &Tree, problems: &mut Problems) -> Attributes {
         }
     }
     attributes
+}
+
+/// A table of types by the names of attributes.
+pub(super) fn read_types(types: Option<&Tree>, place: &str, problems: &mut Problems) -> Vec<Column> {
+    let mut read = Vec::new();
+    for (name, tree) in members(types, place, problems) {
+        let place = format!("{place}.{}", shorten(name));
+        let Some(text) = text_of(tree, &place, problems) else { continue };
+        match (named("key's attribute", name), text.parse::<ElementType>()) {
+            (Ok(name), Ok(element)) => read.push((StreamName::from(name), element)),
+            (name, element) => {
+                name.err().into_iter().for_each(|refusal| problems.add(tree.line, place.clone(), refusal));
+                let unknown = element.err().map(|error| Refusal::new(error.to_string(), ""));
+                unknown.into_iter().for_each(|refusal| problems.add(tree.line, place.clone(), refusal));
+            }
+        }
+    }
+    read
 }
 
 fn vector(tree: &Tree) -> Option<Value> {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use immutable_chunkmap::map::MapM;
+
 use crate::words::{ElementType, Key, StreamName, Value};
 
 /// The attributes of one key, by name.
@@ -12,7 +14,8 @@ pub type KeyAttributes = BTreeMap<StreamName, Value>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes {
     types: BTreeMap<StreamName, ElementType>,
-    values: BTreeMap<Key, Arc<KeyAttributes>>,
+    /// Copies share what they have in common: each revision that is kept has one.
+    values: MapM<Key, Arc<KeyAttributes>>,
 }
 
 /// A value was not of its attribute's type.
@@ -76,8 +79,15 @@ impl Attributes {
         let Some(cast) = value.cast(element) else {
             return Err(AttributeError::Type { key, name, element, value: value.clone() });
         };
-        Arc::make_mut(self.values.entry(key).or_default()).insert(name, cast);
+        let mut facts = self.values.remove_cow(&key).unwrap_or_default();
+        Arc::make_mut(&mut facts).insert(name, cast);
+        self.values.insert_cow(key, facts);
         Ok(())
+    }
+
+    /// Takes away all that is known of a key.
+    pub fn forget(&mut self, key: &Key) {
+        self.values.remove_cow(key);
     }
 
     /// The declared types.
@@ -92,6 +102,17 @@ impl Attributes {
 
     /// The keys that have attributes.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.values.keys()
+        (&self.values).into_iter().map(|(key, _)| key)
+    }
+}
+
+/// The value of an attribute as JSON has it: a number, a text, true or false; `None` for anything else.
+pub fn value_of_json(value: &serde_json::Value) -> Option<Value> {
+    use serde_json::Value as Json;
+    match value {
+        Json::Bool(value) => Some(Value::Bool(*value)),
+        Json::Number(number) => number.as_i64().map(Value::I64).or_else(|| Some(Value::F64(number.as_f64()?))),
+        Json::String(text) => Some(Value::Str(text.as_str().into())),
+        _ => None,
     }
 }

@@ -10,7 +10,7 @@ use super::node::NodeManifest;
 use super::text::{self, Syntax, read_text};
 use super::tree::{Kind, Tree, shorten};
 use super::{make, words};
-use crate::topology::attribute_file::read_attributes;
+use crate::topology::attribute_file::{Column, read_attributes, read_types};
 use crate::topology::attributes::Attributes;
 use crate::topology::graph::Topology;
 use crate::topology::registry::{Registry, suggest};
@@ -29,10 +29,19 @@ pub struct TopologyFile {
 struct Read {
     class: Class,
     attributes: Option<(String, usize)>,
+    topic: Option<Topic>,
     nodes: Vec<NodeManifest>,
     source: Option<serde_json::Value>,
     limits: Option<serde_json::Value>,
     sinks: BTreeMap<Binding, serde_json::Value>,
+}
+
+/// A topic of attributes: what it brings, and all that is said of it.
+#[derive(Clone, Debug)]
+struct Topic {
+    types: Vec<Column>,
+    line: usize,
+    table: serde_json::Value,
 }
 
 impl PartialEq for TopologyFile {
@@ -40,7 +49,8 @@ impl PartialEq for TopologyFile {
     fn eq(&self, other: &Self) -> bool {
         let content = |read: &Read| {
             let attributes = read.attributes.as_ref().map(|(path, _)| path.clone());
-            (read.class.clone(), attributes, read.source.clone(), read.limits.clone(), read.sinks.clone())
+            let topic = read.topic.as_ref().map(|topic| topic.table.clone());
+            (read.class.clone(), attributes, topic, read.source.clone(), read.limits.clone(), read.sinks.clone())
         };
         content(&self.read) == content(&other.read) && self.read.nodes == other.read.nodes
     }
@@ -96,6 +106,11 @@ impl TopologyFile {
         self.read.source.as_ref()
     }
 
+    /// Its `[attributes_topic]` table; the types in it are those of the topology already.
+    pub fn attributes_topic(&self) -> Option<&serde_json::Value> {
+        self.read.topic.as_ref().map(|topic| &topic.table)
+    }
+
     /// Its `[limits]` table.
     pub fn limits(&self) -> Option<&serde_json::Value> {
         self.read.limits.as_ref()
@@ -117,7 +132,7 @@ impl TopologyFile {
     /// With everything that does not fit.
     pub fn topology(&self, registry: &Registry) -> Result<Topology, ManifestErrors> {
         let mut problems = Problems::of(self.file.as_str());
-        let attributes = self.attributes(&mut problems);
+        let attributes = self.attributes(&mut problems).map(|known| self.declared_by_topic(known, &mut problems));
         let mut declared = self.read.nodes.clone();
         if let Some(attributes) = &attributes {
             declared.iter_mut().for_each(|node| cast_selector(node, attributes, &mut problems));
@@ -126,6 +141,22 @@ impl TopologyFile {
             make::nodes(&declared, registry, self.folder().map_or(Place::Nowhere, Place::Folder), &mut problems);
         let topology = Topology::new(self.read.class.clone()).with_all(nodes);
         problems.finish(topology.attributes(attributes.unwrap_or_default()))
+    }
+
+    /// With the attributes that a topic brings.
+    fn declared_by_topic(&self, mut known: Attributes, problems: &mut Problems) -> Attributes {
+        let Some(topic) = &self.read.topic else { return known };
+        for (name, element) in &topic.types {
+            match known.types().get(name).filter(|before| *before != element) {
+                Some(before) => {
+                    let problem = format!("`{name}` is {element} here and {before} in the file of attributes");
+                    let refusal = Refusal::new(problem, "write one type in both");
+                    problems.add(topic.line, format!("attributes_topic.types.{name}"), refusal);
+                }
+                None => known = known.declare(name.clone(), *element),
+            }
+        }
+        known
     }
 
     /// The attributes of the keys; `None` where they could not be read, which is reported.
@@ -183,6 +214,7 @@ fn topology(tree: &Tree, partial: bool, problems: &mut Problems) -> Option<Read>
     let class = text::class(&mut fields, "class", partial, problems);
     let line = fields.entry("attributes").map_or(0, |entry| entry.line);
     let attributes = fields.text("attributes", problems).map(|path| (path.to_owned(), line));
+    let topic = fields.take("attributes_topic").and_then(|tree| topic(tree, problems));
     let nodes = match fields.take("node") {
         Some(list) => text::nodes(list, "node", partial, problems),
         None => Vec::new(),
@@ -205,7 +237,15 @@ fn topology(tree: &Tree, partial: bool, problems: &mut Problems) -> Option<Read>
         }
     }
     fields.finish(problems);
-    Some(Read { class: class?, attributes, nodes, source, limits, sinks })
+    Some(Read { class: class?, attributes, topic, nodes, source, limits, sinks })
+}
+
+/// A topic of attributes. Only its types are for us: keys are selected by them.
+fn topic(tree: &Tree, problems: &mut Problems) -> Option<Topic> {
+    let table = opaque(tree, "attributes_topic", problems)?;
+    let Kind::Table(entries) = &tree.kind else { return None };
+    let types = entries.iter().find(|entry| entry.name == "types").map(|entry| &entry.value);
+    Some(Topic { types: read_types(types, "attributes_topic.types", problems), line: tree.line, table })
 }
 
 /// A table that is for somebody else to read.
