@@ -136,7 +136,7 @@ fn of_keys(options: &Options) -> Vec<Limit> {
             .set_by("[limits], Options")
             .bytes(options.keys_max.saturating_mul(KEY_BYTES)),
         limit(
-            "waiting_rows",
+            "waiting_rows_max",
             waiting,
             "rows that wait for their order or for other needs, a key and axis or node",
             "the oldest go early",
