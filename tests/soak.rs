@@ -18,6 +18,8 @@ use gristmill_tests::support::constants::{self, Scores, key, put, record, reside
 
 /// Devices with a model each.
 const DEVICES: u32 = 1_000;
+/// Descriptors and threads that are there for a moment; one that is lost at each deployment is more than that.
+const PASSING: usize = 3;
 /// Deployments before it is measured, a whole number of rounds less one.
 const WARM: u64 = 119;
 /// Records a second.
@@ -162,6 +164,7 @@ async fn memory_descriptors_and_threads_are_flat() {
         warm.last()
     );
     assert!(memory[1] < memory[0] * 1.05, "memory grows: {memory:?}");
-    assert!(most(last, |size| size.descriptors) <= most(first, |size| size.descriptors), "descriptors grow: {warm:?}");
-    assert!(most(last, |size| size.threads) <= most(first, |size| size.threads), "threads grow: {warm:?}");
+    let grown = |of: fn(&Size) -> usize| most(last, of).saturating_sub(most(first, of));
+    assert!(grown(|size| size.descriptors) <= PASSING, "descriptors grow: {warm:?}");
+    assert!(grown(|size| size.threads) <= PASSING, "threads grow: {warm:?}");
 }
