@@ -5,6 +5,8 @@
 
 #[path = "slow_nodes/load.rs"]
 mod load;
+#[path = "slow_nodes/order.rs"]
+mod order;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -234,4 +236,16 @@ fn without_lanes_other_keys_wait() {
         Some(Defect::TimeOut),
     );
     assert_eq!((late.failed, late.slow), (0, 2_000 / 50));
+}
+
+/// Rows that are on a long way when their key comes to a lane are written before those that have a short one.
+#[test]
+fn a_key_that_comes_to_a_lane_keeps_its_order() {
+    assert_eq!(order::out_of_order(None), 0);
+}
+
+/// The broken twin.
+#[test]
+fn without_the_wait_at_its_entry_a_lane_overtakes() {
+    assert!(order::out_of_order(Some(Defect::LaneEntry)) > 0);
 }
