@@ -17,6 +17,7 @@ use gristmill::{Options, Runtime, Stream};
 use gristmill_operators::codec::json::json;
 use gristmill_operators::rolling::{mean, rows};
 use gristmill_tests::support::constants::resident_bytes;
+use gristmill_tests::support::setting::number;
 
 const X: Stream<f64> = Stream::new("x");
 const MEAN: Stream<f64> = Stream::new("mean");
@@ -220,8 +221,7 @@ fn options(in_flight_bytes: usize) -> Options {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_stalls_bounds_memory_and_loses_nothing() {
-    let seconds = std::env::var("GRISTMILL_STALL_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let stall = Duration::from_secs(seconds);
+    let stall = Duration::from_secs(number("GRISTMILL_STALL_SECONDS", 5));
     for (name, shape) in [("100 bytes", Shape::Small), ("1 MB", Shape::Large)] {
         let options = options(64 << 20);
         let bound = options.in_flight_memory() as u64;

@@ -9,6 +9,7 @@ use gristmill::defect::Defect;
 use gristmill::words::NodeId;
 use gristmill_tests::interpreter::engine::{self, Ran};
 use gristmill_tests::interpreter::{Case, Fate, Happening, Mechanism, Outcome, generate, interpret};
+use gristmill_tests::support::setting::number;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 const OUTCOMES: [(Fate, &str); 5] = [
@@ -18,10 +19,6 @@ const OUTCOMES: [(Fate, &str); 5] = [
     (Fate::Quarantined, "quarantined"),
     (Fate::Paused, "paused"),
 ];
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// Runs a case, and what a scrape after it says: the sum of each series, by its name with all labels but the class.
 fn scraped(case: &Case, defect: Option<Defect>) -> (Ran, BTreeMap<String, f64>) {

@@ -22,6 +22,7 @@ use gristmill::registry::Record;
 use gristmill::words::{NodeId, Revision, Time};
 use gristmill_tests::interpreter::random::Random;
 use gristmill_tests::support::constants::{self, OVER, Scored, key, put, record, x_of};
+use gristmill_tests::support::setting::number;
 
 const MODELS: u32 = 1_000;
 const PARTITIONS: u32 = 4;
@@ -302,10 +303,6 @@ fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn folder(name: &str) -> PathBuf {

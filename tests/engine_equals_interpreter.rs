@@ -8,6 +8,7 @@ use gristmill_tests::interpreter::compare::{assert_same, difference};
 use gristmill_tests::interpreter::engine::{self, Ran};
 use gristmill_tests::interpreter::shrink::shrink;
 use gristmill_tests::interpreter::{Case, Mechanism, generate, golden, interpret};
+use gristmill_tests::support::setting::number;
 
 /// What runs a case: the engine, or something that stands in for it.
 type Run = fn(&Case) -> Ran;
@@ -28,10 +29,6 @@ const RUN: Run = engine::run;
 const DEFECT_CASES: u64 = 190;
 /// How often these are run before a defect counts as not found.
 const DEFECT_ROUNDS: usize = 20;
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// Why the engine and the interpreter differ over a case, if they do.
 fn differs(case: &Case, run: Run) -> Option<String> {

@@ -12,6 +12,7 @@ use gristmill_operators::expr::{expr, functions};
 use gristmill_operators::registry::registry;
 use gristmill_tests::interpreter::random::Random;
 use gristmill_tests::support::expression::{Maker, NEEDS, Result1, Row, Twist};
+use gristmill_tests::support::setting::number;
 
 /// What can be compared of nodes.
 fn contents<'n>(nodes: impl Iterator<Item = &'n Node>) -> Vec<String> {
@@ -65,10 +66,6 @@ fn difference(seed: u64, twist: Option<Twist>) -> Option<String> {
         }
     }
     None
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 #[test]

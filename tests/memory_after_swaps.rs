@@ -6,6 +6,7 @@ use std::path::Path;
 use gristmill::deployer::Terms;
 use gristmill::words::Time;
 use gristmill_tests::support::constants::{self, put, record, resident_bytes};
+use gristmill_tests::support::setting::number;
 
 const MODELS: u32 = 100;
 /// By then 100 revisions are kept, as many as ever, and the allocator has what it needs.
@@ -17,7 +18,7 @@ const MORE_MAX: f64 = 0.02;
 async fn a_process_grows_by_no_swaps() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("memory-after-swaps");
     let _ = std::fs::remove_dir_all(&folder); // what an earlier run left
-    let swaps: u32 = std::env::var("GRISTMILL_SWAPS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
+    let swaps = u32::try_from(number("GRISTMILL_SWAPS", 600)).expect("it is not so many");
     let (deployer, feeder, sink) = constants::start(&folder, None).await;
     let all = put((0..MODELS).map(|number| (number, "0".to_owned())));
     deployer.deploy(all, &Terms::by("test")).await.expect("nothing is wrong with it");

@@ -16,10 +16,7 @@ use gristmill::{Handle, Runtime, StartError, Stream};
 use gristmill_tests::interpreter::compare::assert_same;
 use gristmill_tests::interpreter::random::Random;
 use gristmill_tests::interpreter::{engine, generate};
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+use gristmill_tests::support::setting::number;
 
 #[test]
 fn a_stop_and_a_start_at_any_row_change_nothing() {

@@ -15,6 +15,7 @@ use gristmill::deployer::{ChangeSet, Deployer, Terms};
 use gristmill::in_process::Feeder;
 use gristmill::words::Time;
 use gristmill_tests::support::constants::{self, Scores, key, put, record, resident_bytes};
+use gristmill_tests::support::setting::number;
 
 /// Devices with a model each.
 const DEVICES: u32 = 1_000;
@@ -24,10 +25,6 @@ const PASSING: usize = 3;
 const WARM: u64 = 119;
 /// Records a second.
 const RATE: u64 = 4_000;
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// What a process has, at one moment.
 #[derive(Clone, Copy, Debug)]

@@ -9,5 +9,6 @@ mod kafka_tools;
 pub mod logs;
 pub mod python;
 pub mod recorder;
+pub mod setting;
 pub mod site;
 pub mod source;
