@@ -11,13 +11,13 @@ use crate::load::{Purpose, load};
 use crate::output::{Output, bytes, grouped, table};
 
 const EXAMPLE: &str = "\
-Everything that could grow has a bound. Those with SET BY [limits] are set in that table of the topology file:
+Everything that could grow has a bound. Those set by [limits] are set in that table of the topology file:
 
   [limits]
   in_flight_bytes = \"64 MiB\"
   keys_max = 100_000
 
-MEMORY is about how much one of what is counted can take at most: a class for what is in flight, a shard for keys, a key for what
+The memory is about how much one of what is counted can take at most: a class for what is in flight, a shard for keys, a key for what
 waits or is remembered. What operators and models hold is theirs; `grist ls --top memory` measures it while it runs.
 
 Examples:

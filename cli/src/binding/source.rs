@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use gristmill::traits::{Source, SourceError};
 use gristmill::words::Span;
 use gristmill::{BadRow, IntakePolicy};
+use gristmill_operators::codec::JsonRecord;
 use gristmill_operators::{file, simulate};
 use serde_json::Value;
 
@@ -175,24 +176,31 @@ fn unreadable(path: &Path) -> Made {
 }
 
 fn json(fields: &mut Fields<'_>, given: &Given, path: Option<&Path>) -> Made {
-    let path = path.map(Path::to_owned).or_else(|| fields.path("path", "\"readings.jsonl\""));
-    let before = fields.found();
-    let record = record::json(fields, given, false);
-    if fields.found() > before {
-        return unreadable(&path?);
-    }
-    Some(file::json_lines(path?, |_| record).map(|source| Box::new(source) as Box<dyn Source>))
+    let open = |path: PathBuf, record| file::json_lines(path, |_| record);
+    described(fields, given, path, "\"readings.jsonl\"", open)
 }
 
 #[cfg(feature = "parquet")]
 fn parquet(fields: &mut Fields<'_>, given: &Given, path: Option<&Path>) -> Made {
-    let path = path.map(Path::to_owned).or_else(|| fields.path("path", "\"readings.parquet\""));
+    let open = |path: PathBuf, record| file::parquet(path, |_| record);
+    described(fields, given, path, "\"readings.parquet\"", open)
+}
+
+/// A file whose records are described as those of JSON.
+fn described(
+    fields: &mut Fields<'_>,
+    given: &Given,
+    path: Option<&Path>,
+    example: &str,
+    open: impl FnOnce(PathBuf, JsonRecord) -> Result<file::FileSource, SourceError>,
+) -> Made {
+    let path = path.map(Path::to_owned).or_else(|| fields.path("path", example));
     let before = fields.found();
     let record = record::json(fields, given, false);
     if fields.found() > before {
         return unreadable(&path?);
     }
-    Some(file::parquet(path?, |_| record).map(|source| Box::new(source) as Box<dyn Source>))
+    Some(open(path?, record).map(|source| Box::new(source) as Box<dyn Source>))
 }
 
 #[cfg(not(feature = "parquet"))]
