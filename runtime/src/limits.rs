@@ -203,7 +203,7 @@ fn kept() -> Vec<Limit> {
         limit("revisions", REVISIONS_KEPT, "revisions in the registry's folder", "the oldest is deleted")
             .seen_in("grist revisions"),
         limit(
-            "dead_letters",
+            "dead_letter_bytes",
             letters.bytes as usize,
             "bytes of dead letters in the registry's folder",
             "the oldest are deleted",

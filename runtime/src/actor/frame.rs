@@ -174,6 +174,8 @@ pub(crate) struct Frame {
     pub(crate) part: Part,
     /// Whose frames are worked on in order.
     pub(crate) chain: ChainNumber,
+    /// Whether its only key has nodes that may block.
+    pub(crate) slow: bool,
     pub(crate) keys: Vec<KeyIndex>,
     pub(crate) names: Vec<Key>,
     /// What is known of each key under this plan.

@@ -80,6 +80,7 @@ impl Shard {
             plan: Arc::clone(plan),
             part: delivery.part.another(),
             chain,
+            slow: gathering.lane.is_some(),
             keys: std::mem::take(&mut gathering.keys),
             names: std::mem::take(&mut gathering.names),
             attributes,

@@ -270,6 +270,9 @@ impl Handler<Run> for NodeActor {
 #[inline]
 fn slow_node(run: &Run) -> Option<(&Arc<PlanNode>, u32)> {
     let frame = &run.frame;
+    if !frame.slow {
+        return None;
+    }
     let (plan, cell) = match run.at {
         At::Class(leader) => (&frame.plan.base.nodes[leader as usize], frame.installed.cells[leader as usize]),
         At::Key { run, node } => {

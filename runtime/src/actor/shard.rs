@@ -363,7 +363,10 @@ impl Handler<Step> for Shard {
 
     fn handle(&mut self, _step: Step, context: &mut Self::Context) {
         let _guard = AbortOnPanic;
-        let Some(delivery) = self.queue.pop_front() else { return };
+        let Some(delivery) = self.queue.pop_front() else {
+            self.working = false;
+            return;
+        };
         let waiting = self.wait_for(&delivery);
         self.queue.push_front(delivery);
         if let Some(waiting) = waiting {
