@@ -344,7 +344,9 @@ async fn rows_go_on_with_what_is_known_while_the_broker_is_away() {
     let missing = missing.await.expect("it does not panic");
     assert!(!missing.retry && missing.reason.contains(": topic-missing: "), "{missing}");
     assert!(!broker.topics().contains(&"fatcs".to_owned()), "it was not made by asking");
-    let nowhere = kafka::attributes("facts").brokers("127.0.0.1:9").set("sasl.password", "hush");
+    let nowhere = kafka::attributes("facts").brokers("127.0.0.1:9");
+    let nowhere = nowhere.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "PLAIN");
+    let nowhere = nowhere.set("sasl.username", "reader").set("sasl.password", "hush");
     let down =
         tokio::task::spawn_blocking(move || nowhere.read(tank(types())).map(|_| ()).expect_err("nobody is there"));
     let down = down.await.expect("it does not panic");

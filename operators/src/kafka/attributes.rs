@@ -11,6 +11,7 @@ use gristmill::traits::SourceError;
 use gristmill::words::ElementType;
 use gristmill::words::id::check_name;
 
+use super::limits;
 use super::properties::Properties;
 use facts::Facts;
 pub use follow::{AttributeCounts, AttributesTo, Following};
@@ -122,6 +123,7 @@ impl KafkaAttributesOptions {
     /// With all that makes no sense.
     pub fn check(&self) -> Result<(), SourceError> {
         let mut problems = self.properties.problems(&OWNED);
+        problems.extend(limits::reader(&self.properties));
         if self.topic.is_empty() {
             problems.push("no topic is named".to_owned());
         }
@@ -192,9 +194,12 @@ mod tests {
 
     #[test]
     fn a_description_without_sense_is_refused_with_all_that_is_wrong() {
-        let described = attributes("").set("group.id", "g").declare("a b", ElementType::F64).keys_max(0);
+        let described =
+            attributes("").set("group.id", "g").set("sasl.username", "u").declare("a b", ElementType::F64).keys_max(0);
         let error = described.check().expect_err("nonsense");
-        for said in ["no brokers", "without a group", "no topic", "`a b`", "keys_max"] {
+        for said in
+            ["no brokers", "without a group", "`sasl.username` would not be used", "no topic", "`a b`", "keys_max"]
+        {
             assert!(error.reason.contains(said), "{said}: {}", error.reason);
         }
         let known = gristmill::topology::Attributes::new().declare("rating", ElementType::Str);

@@ -92,7 +92,8 @@ impl Limits<'_> {
         }
     }
 
-    fn both(&mut self) {
+    /// What holds for every client.
+    fn all(&mut self) {
         self.need_order(&RECONNECT, &RECONNECT_MAX, (1.0, 0.0), false, "as pauses grow from the one to the other");
         let protocol = self.properties.get("security.protocol").unwrap_or("plaintext").to_lowercase();
         for (prefix, part) in [("sasl.", "sasl"), ("ssl.", "ssl")] {
@@ -108,10 +109,17 @@ impl Limits<'_> {
     }
 }
 
+/// What can not work in a client that reads without a group.
+pub(super) fn reader(properties: &Properties) -> Vec<String> {
+    let mut limits = Limits { properties, problems: Vec::new() };
+    limits.all();
+    limits.problems
+}
+
 /// What can not work in a source.
 pub(super) fn source(properties: &Properties) -> Vec<String> {
     let mut limits = Limits { properties, problems: Vec::new() };
-    limits.both();
+    limits.all();
     let poll = limits.value(&POLL_INTERVAL);
     let must = format!("more than {POLL_PAUSE_MS_MAX}");
     limits.need(&poll, poll.number > POLL_PAUSE_MS_MAX, &must, "the longest pause after an error", "raise it");
@@ -143,7 +151,7 @@ pub(super) fn source(properties: &Properties) -> Vec<String> {
 /// What can not work in a sink.
 pub(super) fn sink(properties: &Properties) -> Vec<String> {
     let mut limits = Limits { properties, problems: Vec::new() };
-    limits.both();
+    limits.all();
     let timeout = limits.value(&MESSAGE_TIMEOUT);
     let good = timeout.number == 0.0 || timeout.number >= MESSAGE_TIMEOUT_MS_MIN;
     let must = format!("0 (wait for the brokers) or at least {MESSAGE_TIMEOUT_MS_MIN}");
