@@ -417,6 +417,9 @@ fn what_the_documentation_shows_can_be_read() {
             check(block);
         } else if block.contains("provides") || block.contains("sink") {
             check(&format!("topology = \"t\"\n{block}"));
+        } else if block.starts_with('[') {
+            let text = format!("class = \"t\"\n{block}");
+            TopologyFile::from_toml(&text).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
         } else {
             block.lines().for_each(|line| check(&with_field(line)));
         }
