@@ -2,9 +2,11 @@
 //! on, other keys notice nothing; too many failures quarantine the node for the key.
 
 use gristmill::topology::{Accepts, Topology, provide, sensor};
+use gristmill::traits::sink::DeadLetter;
 use gristmill::traits::{Operator, Outputs, RowError, Rows};
 use gristmill::words::{ElementType, Time};
-use gristmill::{Bench, Deployment, Stream};
+use gristmill::{Bench, BenchOptions, Deployment, Quarantine, Stream};
+use gristmill_tests::interpreter::random::Random;
 
 const VALUE: Stream<f64> = Stream::new("value");
 const SUM: Stream<f64> = Stream::new("sum");
@@ -105,6 +107,53 @@ fn five_failures_in_a_hundred_rows_quarantine_the_node_for_the_key() {
     push(&mut bench, "a", &[-1.0, 1.0]);
     assert_eq!(bench.dead_letters().len(), 5);
     assert_eq!(values(&mut bench, SUM, "a").len(), 96 - 4);
+}
+
+/// One row in a hundred panics, of several keys, in a node with a state and one behind it.
+#[test]
+fn without_a_limit_every_row_is_tried_and_only_those_that_panic_are_lost() {
+    const KEYS: [&str; 3] = ["a", "b", "c"];
+    let mut bench = topology().bench_with(BenchOptions { quarantine: None, ..BenchOptions::default() });
+    let mut random = Random::new(1);
+    let (mut sums, mut lost) = ([0.0; 3], Vec::new());
+    let mut expected: [Vec<f64>; 3] = Default::default();
+    for row in 0..20_000i64 {
+        let (of, is_bad) = (random.below(KEYS.len()), random.percent(1));
+        let value = random.between(1, 100) as f64;
+        bench.row(KEYS[of], Time::from_secs(row)).set(VALUE, if is_bad { -value } else { value });
+        if is_bad {
+            lost.push((row, KEYS[of].to_owned(), format!("panicked: -{value} is negative")));
+        } else {
+            sums[of] += value;
+            expected[of].push(sums[of]);
+        }
+    }
+    assert!(lost.len() > 150, "{} rows panic", lost.len());
+    let letter =
+        |letter: &DeadLetter| (letter.cause.offset.0, letter.key.as_deref().map(str::to_owned), letter.reason.clone());
+    let mut letters: Vec<_> = bench.dead_letters().iter().map(letter).collect();
+    letters.sort_unstable();
+    let lost: Vec<_> = lost.into_iter().map(|(row, key, reason)| (row, Some(key), reason)).collect();
+    assert_eq!(letters, lost);
+    for (key, expected) in KEYS.iter().zip(&expected) {
+        assert_eq!(values(&mut bench, SUM, key), *expected, "{key}");
+        let behind: Vec<f64> = expected.iter().map(|sum| sum / 2.0).collect();
+        assert_eq!(values(&mut bench, BEHIND, key), behind, "{key}");
+    }
+    let report = bench.report();
+    let node = report.nodes.iter().find(|node| node.node.as_str() == "sum").expect("it runs");
+    assert_eq!((node.quarantined_keys, node.counts.quarantined), (0, 0));
+    assert_eq!((node.counts.failed, node.counts.computed), (letters.len() as u64, 20_000 - letters.len() as u64));
+}
+
+#[test]
+fn the_limit_can_be_another() {
+    let quarantine = Some(Quarantine { failures: 2, rows: 3 });
+    let mut bench = topology().bench_with(BenchOptions { quarantine, ..BenchOptions::default() });
+    // Two failures with two rows between them, then with one between them.
+    push(&mut bench, "a", &[-1.0, 1.0, 1.0, -1.0, 1.0, -1.0, 1.0]);
+    assert_eq!(values(&mut bench, SUM, "a"), [1.0, 2.0, 3.0]);
+    assert_eq!(bench.dead_letters().len(), 3);
 }
 
 /// The broken twin: failures that lie further apart quarantine nothing.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::actor::guard::Quarantine;
 use crate::actor::intake::IntakePolicy;
 use crate::explain::Explanation;
 use crate::handle::{Handle, Preview, Report};
@@ -32,11 +33,14 @@ pub struct BenchOptions {
     pub shards: u16,
     /// How rows come in.
     pub intake: IntakePolicy,
+    /// See [`Options::quarantine`](crate::Options::quarantine).
+    pub quarantine: Option<Quarantine>,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { axes: Axes::default(), shards: 1, intake: IntakePolicy::default() }
+        let quarantine = Some(Quarantine::default());
+        Self { axes: Axes::default(), shards: 1, intake: IntakePolicy::default(), quarantine }
     }
 }
 
@@ -118,6 +122,7 @@ impl Bench {
         }
         builder = builder.dead_letters(letters.clone());
         builder.options_mut().intake = options.intake;
+        builder.options_mut().quarantine = options.quarantine;
         builder.options_mut().drive.batch_age = std::time::Duration::from_millis(1);
         let handle = runtime.block_on(builder.start())?;
         let letters = (letters, Vec::new());

@@ -24,6 +24,7 @@ pub mod words;
 
 pub use actor::Counts;
 pub use actor::driver::{DriveOptions, SwitchPosition};
+pub use actor::guard::Quarantine;
 pub use actor::intake::{BadRow, IntakeCounts, IntakePolicy};
 pub use explain::Explanation;
 pub use handle::{ActorReport, Handle, NodeReport, Preview, ReplayedRow, Report, RunError};

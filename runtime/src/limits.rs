@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::actor::driver::CONTROLS_MAX;
 use crate::actor::explain::{FRAMES_KEPT, WATCHED_MAX};
-use crate::actor::guard::FAILURES_MAX;
+use crate::actor::guard::Quarantine;
 use crate::actor::pool::LOST_MAX;
 use crate::in_process::FEED_CAPACITY;
 use crate::letters::LetterLimits;
@@ -53,23 +53,29 @@ impl Options {
     }
 }
 
-/// A bound that `set_by` sets, or that is fixed.
-const fn limit(name: &'static str, most: usize, of: &'static str, when_full: &'static str) -> Limit {
-    Limit { name, most: most as u64, of, when_full, seen_in: "", set_by: None, bytes: None }
-}
-
 impl Limit {
-    const fn seen_in(mut self, seen_in: &'static str) -> Self {
+    /// One that is fixed, and that nothing shows.
+    pub const fn new(name: &'static str, most: usize, of: &'static str, when_full: &'static str) -> Self {
+        Self { name, most: most as u64, of, when_full, seen_in: "", set_by: None, bytes: None }
+    }
+
+    /// Says where it is seen.
+    #[must_use]
+    pub const fn seen_in(mut self, seen_in: &'static str) -> Self {
         self.seen_in = seen_in;
         self
     }
 
-    const fn set_by(mut self, set_by: &'static str) -> Self {
+    /// Says what sets it.
+    #[must_use]
+    pub const fn set_by(mut self, set_by: &'static str) -> Self {
         self.set_by = Some(set_by);
         self
     }
 
-    const fn bytes(mut self, bytes: usize) -> Self {
+    /// Says about how many bytes it can take.
+    #[must_use]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = Some(bytes as u64);
         self
     }
@@ -85,7 +91,7 @@ fn in_flight(options: &Options) -> Vec<Limit> {
     const LIMITS: &str = "[limits], DriveOptions";
     let drive = &options.drive;
     vec![
-        limit(
+        Limit::new(
             "in_flight_records",
             drive.in_flight_records,
             "records polled and not done, a class",
@@ -93,7 +99,7 @@ fn in_flight(options: &Options) -> Vec<Limit> {
         )
         .seen_in("gristmill_records_in_flight")
         .set_by(LIMITS),
-        limit(
+        Limit::new(
             "in_flight_bytes",
             drive.in_flight_bytes,
             "bytes of those records, or of their frames, a class",
@@ -102,24 +108,31 @@ fn in_flight(options: &Options) -> Vec<Limit> {
         .seen_in("gristmill_bytes_in_flight")
         .set_by(LIMITS)
         .bytes(options.in_flight_memory()),
-        limit("batch_records", drive.batch_records, "records of a micro-batch", "the next one begins").set_by(LIMITS),
-        limit(
+        Limit::new("batch_records", drive.batch_records, "records of a micro-batch", "the next one begins")
+            .set_by(LIMITS),
+        Limit::new(
             "batch_bytes",
             drive.batch_bytes,
             "bytes of a micro-batch; one record may exceed it",
             "the next one begins",
         )
         .set_by(LIMITS),
-        limit("frame_keys", options.frame_keys, "keys of a frame", "the next one begins").set_by("[limits], Options"),
-        limit(
+        Limit::new("frame_keys", options.frame_keys, "keys of a frame", "the next one begins")
+            .set_by("[limits], Options"),
+        Limit::new(
             "mailbox",
             drive.messages_max(),
             "frames that wait at a node, a shard",
             "it cannot be: it is what can be in flight",
         )
         .seen_in("grist ls --actors"),
-        limit("controls", CONTROLS_MAX, "orders to a source's thread that it has not taken up", "who gives one waits"),
-        limit(
+        Limit::new(
+            "controls",
+            CONTROLS_MAX,
+            "orders to a source's thread that it has not taken up",
+            "who gives one waits",
+        ),
+        Limit::new(
             "feed",
             FEED_CAPACITY,
             "micro-batches that a host has sent and a FeedSource not taken",
@@ -131,11 +144,11 @@ fn in_flight(options: &Options) -> Vec<Limit> {
 fn of_keys(options: &Options) -> Vec<Limit> {
     let waiting = options.intake.waiting_rows_max;
     vec![
-        limit("keys_max", options.keys_max, "keys, a class and shard", "records of further keys are dead letters")
+        Limit::new("keys_max", options.keys_max, "keys, a class and shard", "records of further keys are dead letters")
             .seen_in("gristmill_keys, gristmill_records_refused_total")
             .set_by("[limits], Options")
             .bytes(options.keys_max.saturating_mul(KEY_BYTES)),
-        limit(
+        Limit::new(
             "waiting_rows_max",
             waiting,
             "rows that wait for their order or for other needs, a key and axis or node",
@@ -144,7 +157,7 @@ fn of_keys(options: &Options) -> Vec<Limit> {
         .seen_in("gristmill_rows_released_early_total")
         .set_by("[limits], IntakePolicy")
         .bytes(waiting.saturating_mul(WAITING_ROW_BYTES)),
-        limit(
+        Limit::new(
             "as_of_rows",
             AS_OF_ROWS_DEFAULT,
             "values of a need on another axis, a key; twice as many for a moment",
@@ -152,17 +165,15 @@ fn of_keys(options: &Options) -> Vec<Limit> {
         )
         .set_by("as_of_rows of the node")
         .bytes(2 * AS_OF_ROWS_DEFAULT * AS_OF_ROW_BYTES),
-        limit("failures", FAILURES_MAX, "failed rows of a node and key in its last 100 rows", "quarantine for the key")
-            .seen_in("gristmill_quarantines_total")
-            .bytes(FAILURES_MAX * size_of::<u64>()),
-        limit(
+        failures(options),
+        Limit::new(
             "watched_keys",
             WATCHED_MAX,
             "keys whose frames are kept for explain, a shard",
             "the one asked about longest ago is forgotten",
         ),
-        limit("watched_frames", FRAMES_KEPT, "frames kept of such a key", "the oldest is let go"),
-        limit(
+        Limit::new("watched_frames", FRAMES_KEPT, "frames kept of such a key", "the oldest is let go"),
+        Limit::new(
             "state_bytes",
             STATE_BYTES_MAX,
             "bytes of an operator's state of a key when it is saved",
@@ -172,21 +183,32 @@ fn of_keys(options: &Options) -> Vec<Limit> {
     ]
 }
 
+/// Failures that are remembered of a key.
+fn failures(options: &Options) -> Limit {
+    const OF: &str = "failed rows of a node and key in as many rows as `quarantine` says";
+    let limit = match options.quarantine {
+        Some(Quarantine { failures, .. }) => Limit::new("quarantine", failures, OF, "quarantine for the key"),
+        None => Limit::new("quarantine", 1, "failures remembered of a node and key", "the one before is forgotten"),
+    };
+    let bytes = limit.most as usize * size_of::<u64>();
+    limit.seen_in("gristmill_quarantines_total").set_by("[limits], Options").bytes(bytes)
+}
+
 fn of_nodes() -> Vec<Limit> {
     vec![
-        limit("nodes", BASE_NODES_MAX, "nodes for all or several keys, a class", "the deployment is refused"),
-        limit("key_nodes", KEY_NODES_MAX, "nodes of one key", "the deployment is refused"),
-        limit("needs", NEEDS_MAX, "needs of a node", "the manifest is refused"),
-        limit("provides", PROVIDES_MAX, "streams that a node provides", "the manifest is refused"),
-        limit("as_of_rows_most", AS_OF_ROWS_MAX, "that a node's as_of_rows can say", "the manifest is refused"),
-        limit(
+        Limit::new("nodes", BASE_NODES_MAX, "nodes for all or several keys, a class", "the deployment is refused"),
+        Limit::new("key_nodes", KEY_NODES_MAX, "nodes of one key", "the deployment is refused"),
+        Limit::new("needs", NEEDS_MAX, "needs of a node", "the manifest is refused"),
+        Limit::new("provides", PROVIDES_MAX, "streams that a node provides", "the manifest is refused"),
+        Limit::new("as_of_rows_most", AS_OF_ROWS_MAX, "that a node's as_of_rows can say", "the manifest is refused"),
+        Limit::new(
             "slow_threads",
             usize::from(SLOW_THREADS_MAX),
             "threads of a slow node",
             "its rows wait, and are in flight",
         )
         .set_by("slow of the node"),
-        limit(
+        Limit::new(
             "lost_threads",
             usize::from(LOST_MAX),
             "threads of a slow node that were given up and are not back",
@@ -199,10 +221,15 @@ fn of_nodes() -> Vec<Limit> {
 fn kept() -> Vec<Limit> {
     let letters = LetterLimits::default();
     vec![
-        limit("plans", HISTORY_MAX, "earlier plans that a host can go back to, a class", "the oldest is forgotten"),
-        limit("revisions", REVISIONS_KEPT, "revisions in the registry's folder", "the oldest is deleted")
+        Limit::new(
+            "plans",
+            HISTORY_MAX,
+            "earlier plans that a host can go back to, a class",
+            "the oldest is forgotten",
+        ),
+        Limit::new("revisions", REVISIONS_KEPT, "revisions in the registry's folder", "the oldest is deleted")
             .seen_in("grist revisions"),
-        limit(
+        Limit::new(
             "dead_letter_bytes",
             letters.bytes as usize,
             "bytes of dead letters in the registry's folder",
@@ -244,5 +271,13 @@ mod tests {
         assert_eq!(problems.len(), 4, "{problems:?}");
         assert!(problems[3].contains("`in_flight_records` is 10 and `batch_records` 4096"), "{problems:?}");
         assert_eq!(Options::default().problems(), [""; 0]);
+        let said = |failures, rows| {
+            let quarantine = Some(Quarantine { failures, rows });
+            Options { quarantine, ..Options::default() }.problems()
+        };
+        assert!(said(0, 1)[0].contains("after 0 failures; say 1 to 1000"), "{:?}", said(0, 1));
+        assert!(said(1_001, 2_000)[0].contains("say 1 to 1000"), "{:?}", said(1_001, 2_000));
+        assert!(said(6, 5)[0].contains("say at least 6 rows"), "{:?}", said(6, 5));
+        assert_eq!(said(6, 6), [""; 0]);
     }
 }

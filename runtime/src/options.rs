@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::actor::driver::DriveOptions;
+use crate::actor::guard::{QUARANTINE_FAILURES_MAX, Quarantine};
 use crate::actor::intake::IntakePolicy;
 
 /// How a runtime runs; every number is a bound.
@@ -23,6 +24,8 @@ pub struct Options {
     /// How long a call of a node may take for a frame before it counts as an overrun. A node that may take longer is
     /// declared slow ([`Node::slow`](crate::topology::Node::slow)).
     pub node_budget: Duration,
+    /// When a node that fails for a key is left out for it; `None`: never, so that every row of it is tried.
+    pub quarantine: Option<Quarantine>,
 }
 
 impl Default for Options {
@@ -36,6 +39,7 @@ impl Default for Options {
             drive: DriveOptions::default(),
             intake: IntakePolicy::default(),
             node_budget: Duration::from_millis(100),
+            quarantine: Some(Quarantine::default()),
         }
     }
 }
@@ -60,6 +64,17 @@ impl Options {
         );
         if self.node_budget.is_zero() {
             problems.push("`node_budget` is 0; say how long a node may hold its shard".to_owned());
+        }
+        if let Some(Quarantine { failures, rows }) = self.quarantine {
+            if !(1..=QUARANTINE_FAILURES_MAX).contains(&failures) {
+                problems.push(format!(
+                    "`quarantine` is after {failures} failures; say 1 to {QUARANTINE_FAILURES_MAX}, or that it never is"
+                ));
+            } else if rows < failures as u64 {
+                problems.push(format!(
+                    "`quarantine` is after {failures} failures in {rows} rows, which never is; say at least {failures} rows"
+                ));
+            }
         }
         let fits = [
             ("in_flight_records", drive.in_flight_records, "batch_records", drive.batch_records),

@@ -337,6 +337,7 @@ impl Shared {
                     keys_max: self.options.keys_max,
                     tally: Arc::clone(tally),
                     blocking: Arc::clone(&blocking),
+                    quarantine: self.options.quarantine,
                 };
                 let defect = self.defect;
                 Shard::start_in_arbiter(arbiter, move |_| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use gristmill::Quarantine;
 use gristmill::topology::{Attributes, Node};
 use gristmill::traits::RowsRecord;
 use gristmill::traits::source::{ABSENT_F32, ABSENT_F64, AxisStreams};
@@ -24,6 +25,8 @@ pub struct Case {
     pub axes: Vec<AxisStreams>,
     /// How rows come in.
     pub intake: Intake,
+    /// After how many failures in how many rows of a key a node is left out for it; `None`: never.
+    pub quarantine: Option<Quarantine>,
     /// What runs, in order: the first from the start.
     pub plans: Vec<PlanVersion>,
     /// Before which entry of the log each plan but the first is deployed.
@@ -199,7 +202,7 @@ impl Case {
 
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "case of seed {}: {:?}, {:?}", self.seed, self.intake, self.engine)?;
+        writeln!(f, "case of seed {}: {:?}, {:?}, {:?}", self.seed, self.intake, self.quarantine, self.engine)?;
         for (number, axis) in self.axes.iter().enumerate() {
             let streams: Vec<String> =
                 axis.streams.iter().map(|(name, element)| format!("{name}: {element}")).collect();

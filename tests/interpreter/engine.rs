@@ -133,6 +133,7 @@ impl Runs<'_> {
         options.drive.commit_interval = std::time::Duration::ZERO;
         options.drive.batch_age = std::time::Duration::from_micros(200);
         options.intake = policy(&case.intake);
+        options.quarantine = case.quarantine;
         let handle = builder.start().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
         Run { handle, gather, plans: vec![(Revision(1), self.same_as[number])] }
     }

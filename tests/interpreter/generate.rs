@@ -9,6 +9,7 @@ mod slow;
 
 use super::case::{BadRow, Case, EngineOptions, Intake, PlanVersion};
 use super::random::Random;
+use gristmill::Quarantine;
 use gristmill::words::Span;
 use maker::Maker;
 
@@ -48,6 +49,7 @@ fn attempt_case(seed: u64, attempt: u64) -> Case {
         seed,
         axes: maker.axes.clone(),
         intake,
+        quarantine: Some(Quarantine::default()),
         deploy_before: Vec::new(),
         log: std::mem::take(&mut log),
         plans,
@@ -72,6 +74,11 @@ fn attempt_case(seed: u64, attempt: u64) -> Case {
     if random.percent(20) {
         case.intake.waiting_rows = random.between(1, 4) as usize;
     }
+    case.quarantine = match random.weighted(&[70, 15, 15]) {
+        0 => case.quarantine,
+        1 => Some(Quarantine { failures: random.between(1, 3) as usize, rows: random.between(3, 20) as u64 }),
+        _ => None,
+    };
     case
 }
 
@@ -83,6 +90,7 @@ fn changed(maker: &mut Maker, plan: &PlanVersion) -> Option<PlanVersion> {
             seed: 0,
             axes: maker.axes.clone(),
             intake: Intake::default(),
+            quarantine: None,
             plans: vec![plan.clone(), next.clone()],
             deploy_before: vec![0],
             log: Vec::new(),

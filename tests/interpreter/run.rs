@@ -225,6 +225,7 @@ impl Interpreter<'_> {
             tick: about.tick,
             departing: about.departing,
             waiting_rows: self.case.intake.waiting_rows,
+            quarantine: self.case.quarantine,
             states: &mut partition.keys.get_mut(about.key).expect("a unit is of a known key").nodes,
             rows,
             outcome: &mut self.outcome,

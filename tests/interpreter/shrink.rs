@@ -1,5 +1,7 @@
 //! Makes a failing case small.
 
+use gristmill::Quarantine;
+
 use super::case::{Case, Happening};
 
 /// Removes deployments, entries of the log, nodes and cuts as long as `fails` still says so of what is left, and gives
@@ -117,5 +119,6 @@ fn without_options(small: &mut Case, still: &impl Fn(&Case) -> bool) {
     for number in (0..small.engine.stops.len()).rev() {
         attempt(small, still, |case| _ = case.engine.stops.remove(number));
     }
+    attempt(small, still, |case| case.quarantine = Some(Quarantine::default()));
     attempt(small, still, |case| case.intake = super::case::Intake::default());
 }

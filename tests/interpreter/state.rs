@@ -2,13 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use gristmill::Quarantine;
 use gristmill::traits::{AnyTable, Digest};
 use gristmill::words::{Cause, Span, StreamName, Time, Value};
-
-/// So many failures ...
-const FAILURES_TO_QUARANTINE: usize = 5;
-/// ... within so many rows of the key quarantine a node for it.
-const ROWS_TO_COUNT_FAILURES: usize = 100;
 
 /// One value of a need.
 #[derive(Clone, Debug)]
@@ -107,15 +103,13 @@ impl NodeState {
     }
 
     /// A row failed.
-    pub(crate) fn failed(&mut self) {
+    pub(crate) fn failed(&mut self, limit: Option<Quarantine>) {
         self.failures.push(self.ordinal);
         self.ordinal += 1;
-        if let [first, .., last] = &self.failures[self.failures.len().saturating_sub(FAILURES_TO_QUARANTINE)..]
-            && self.failures.len() >= FAILURES_TO_QUARANTINE
-            && last - first < ROWS_TO_COUNT_FAILURES
-        {
-            self.quarantined = true;
-        }
+        let Some(limit) = limit else { return };
+        let since = self.ordinal.saturating_sub(limit.rows as usize);
+        let recent = self.failures.iter().filter(|ordinal| **ordinal >= since).count();
+        self.quarantined |= recent >= limit.failures;
     }
 
     /// Says how often the node was resumed. Once more than before ends a quarantine and forgets the failures. Gives

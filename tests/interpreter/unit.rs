@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gristmill::Quarantine;
 use gristmill::topology::node::stand_in;
 use gristmill::topology::{Missing, Need, NeedKind, Node, Selector, Work};
 use gristmill::traits::source::AxisStreams;
@@ -37,6 +38,7 @@ pub(crate) struct Unit<'u, 'c> {
     /// The nodes that end here and let all waiting rows go, when the cause is a switch.
     pub(crate) departing: &'u BTreeSet<NodeId>,
     pub(crate) waiting_rows: usize,
+    pub(crate) quarantine: Option<Quarantine>,
     pub(crate) states: &'u mut BTreeMap<NodeId, NodeState>,
     pub(crate) rows: BTreeMap<Axis, Vec<UnitRow>>,
     pub(crate) outcome: &'u mut Outcome,
@@ -312,7 +314,7 @@ impl<'c> Unit<'_, 'c> {
                 self.write(node, at, Some(values));
             }
             Err(failure) => {
-                state.failed();
+                state.failed(self.quarantine);
                 self.outcome.fate(&node.name(), Fate::Failed);
                 self.dead_letter(node, at.time, failure);
                 self.write(node, at, None);
@@ -341,7 +343,7 @@ impl<'c> Unit<'_, 'c> {
             }
             Err(failure) => {
                 if matches!(call, Call::Row(..)) {
-                    state.failed();
+                    state.failed(self.quarantine);
                     self.outcome.fate(&node.name(), Fate::Failed);
                 }
                 self.dead_letter(node, time, failure);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gristmill::Options;
+use gristmill::{Options, Quarantine};
 use serde_json::Value;
 
 use super::fields::{Fields, Problem};
@@ -37,6 +37,15 @@ pub(crate) fn limits(table: Option<&Value>, folder: &Path, problems: &mut Vec<Pr
         let given = fields.span(name).map(|span| Duration::from_micros(u64::try_from(span.0).unwrap_or(0)));
         *time = given.unwrap_or(*time);
     }
+    if let Some(given) = fields.text("quarantine") {
+        match quarantine(&given) {
+            Some(quarantine) => options.quarantine = quarantine,
+            None => fields.wrong(
+                format!("`quarantine` is \"{given}\""),
+                "write after how many failures in how many rows of a key: \"5 in 100\", or \"never\"",
+            ),
+        }
+    }
     let read = fields.found() == before;
     fields.finish();
     if read {
@@ -48,6 +57,15 @@ pub(crate) fn limits(table: Option<&Value>, folder: &Path, problems: &mut Vec<Pr
         problems.extend(options.problems().into_iter().map(problem));
     }
     options
+}
+
+/// After how many failures in how many rows, or never.
+fn quarantine(text: &str) -> Option<Option<Quarantine>> {
+    if text == "never" {
+        return Some(None);
+    }
+    let (failures, rows) = text.split_once(" in ")?;
+    Some(Some(Quarantine { failures: failures.trim().parse().ok()?, rows: rows.trim().parse().ok()? }))
 }
 
 #[cfg(test)]
@@ -70,6 +88,22 @@ mod tests {
         assert_eq!((options.drive.in_flight_bytes, options.keys_max), (64 << 20, 1000));
         assert_eq!((options.node_budget, options.intake.waiting_rows_max), (Duration::from_millis(20), 7));
         assert_eq!(options.frame_keys, Options::default().frame_keys);
+    }
+
+    #[test]
+    fn a_quarantine_is_after_failures_in_rows_or_never() {
+        let of = |text: &str| read(&json!({ "quarantine": text }));
+        assert_eq!(of("2 in 50").0.quarantine, Some(Quarantine { failures: 2, rows: 50 }));
+        assert_eq!(of("never").0.quarantine, None);
+        assert_eq!(read(&json!({})).0.quarantine, Some(Quarantine::default()));
+        for text in ["", "5", "in", "five in 100", "-1 in 100"] {
+            let said = of(text).1;
+            assert!(said[0].ends_with("\"5 in 100\", or \"never\""), "{text}: {said:?}");
+        }
+        assert_eq!(
+            of("9 in 8").1,
+            ["[limits]: `quarantine` is after 9 failures in 8 rows, which never is; say at least 9 rows"]
+        );
     }
 
     #[test]

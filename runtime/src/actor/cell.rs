@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::explain::Watches;
-use super::guard::Health;
+use super::guard::{Health, Quarantine};
 use super::lanes::Busy;
 use super::pool::Pools;
 use super::tally::{Count, Tally};
@@ -77,12 +77,12 @@ impl Counts {
 
 impl Cell {
     /// Nothing yet.
-    pub(crate) fn new(plan: &PlanNode) -> Self {
+    pub(crate) fn new(plan: &PlanNode, quarantine: Option<Quarantine>) -> Self {
         let mut cell = Self {
             table: None,
             align: FxHashMap::default(),
             last: FxHashMap::default(),
-            health: Health::default(),
+            health: Health::new(quarantine),
             counts: Counts::default(),
             frames: 0,
             busy: Duration::ZERO,
@@ -163,6 +163,7 @@ pub(crate) struct Shared {
     pub(crate) busy: Busy,
     /// For nodes that may block.
     pub(crate) blocking: Arc<Blocking>,
+    pub(crate) quarantine: Option<Quarantine>,
 }
 
 /// What nodes that may block have in common over the shards of a class.

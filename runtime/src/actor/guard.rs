@@ -11,10 +11,23 @@ use crate::topology::scorer;
 use crate::traits::{AnyOperator, AnyTable, Digest, Model, Outputs, RowError, Rows};
 use crate::words::{KeyIndex, Revision, Time};
 
-/// Failures within [`WINDOW_ROWS`] rows of a key that quarantine a node for it.
-pub(crate) const FAILURES_MAX: usize = 5;
-/// See [`FAILURES_MAX`].
-pub(crate) const WINDOW_ROWS: u64 = 100;
+/// So many failures of a node within so many rows of a key, those that it computed or failed, quarantine it for the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// From 1; each is remembered until it is `rows` old: eight bytes for a key that has any.
+    pub failures: usize,
+    /// At least `failures`.
+    pub rows: u64,
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self { failures: 5, rows: 100 }
+    }
+}
+
+/// Most failures that a quarantine can ask for.
+pub(crate) const QUARANTINE_FAILURES_MAX: usize = 1_000;
 
 /// What a node runs for a key.
 pub(crate) enum Runner<'a> {
@@ -62,32 +75,51 @@ pub(crate) struct RowFailure {
 }
 
 /// How a node fares with each key that it failed for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Health(FxHashMap<KeyIndex, KeyHealth>);
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    keys: FxHashMap<KeyIndex, KeyHealth>,
+    /// How many of a key's newest failures are remembered, and for how many rows.
+    remembered: Quarantine,
+    /// Whether so many quarantine the node.
+    is_limited: bool,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new(Some(Quarantine::default()))
+    }
+}
 
 impl Health {
+    pub(crate) fn new(limit: Option<Quarantine>) -> Self {
+        // Without a limit the last failure is still told to whoever asks.
+        let remembered = limit.unwrap_or(Quarantine { failures: 1, ..Quarantine::default() });
+        Self { keys: FxHashMap::default(), remembered, is_limited: limit.is_some() }
+    }
+
     /// Whether no failure of any key is remembered.
     pub(crate) fn is_clear(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 
     /// What is remembered of one key, to travel with its rows.
     pub(crate) fn apart(&self, key: KeyIndex) -> Self {
-        Self(self.0.get(&key).map(|health| (key, health.clone())).into_iter().collect())
+        let of_key = self.keys.get(&key).map(|health| (key, health.clone()));
+        Self { keys: of_key.into_iter().collect(), ..*self }
     }
 
     /// Puts back what [`Health::apart`] gave.
     pub(crate) fn put(&mut self, key: KeyIndex, mut of: Self) {
-        match of.0.remove(&key) {
-            Some(health) => _ = self.0.insert(key, health),
-            None => _ = self.0.remove(&key),
+        match of.keys.remove(&key) {
+            Some(health) => _ = self.keys.insert(key, health),
+            None => _ = self.keys.remove(&key),
         }
     }
 
     /// Whether the node is quarantined for the key.
     #[inline]
     pub(crate) fn quarantined(&self, key: KeyIndex) -> bool {
-        !self.0.is_empty() && self.0.get(&key).is_some_and(|health| health.quarantined)
+        !self.keys.is_empty() && self.keys.get(&key).is_some_and(|health| health.quarantined)
     }
 
     /// Ends what is remembered of a key when the node has another artifact for it now, or was resumed since.
@@ -97,10 +129,10 @@ impl Health {
         resumed: Revision,
         artifact: impl FnOnce() -> Option<Digest>,
     ) {
-        if self.0.is_empty() {
+        if self.keys.is_empty() {
             return;
         }
-        if let std::collections::hash_map::Entry::Occupied(mut entry) = self.0.entry(key) {
+        if let std::collections::hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) {
             let artifact = artifact();
             let health = entry.get();
             let is_other = health.artifact.is_some() && health.artifact != artifact;
@@ -116,58 +148,61 @@ impl Health {
 
     /// Keeps why the node failed for the key.
     pub(crate) fn note(&mut self, key: KeyIndex, reason: &str) {
-        if let Some(health) = self.0.get_mut(&key) {
+        if let Some(health) = self.keys.get_mut(&key) {
             reason.clone_into(&mut health.reason);
         }
     }
 
     /// Why the node failed for the key last, while its failures are remembered.
     pub(crate) fn last_failure(&self, key: KeyIndex) -> Option<&str> {
-        self.0.get(&key).map(|health| health.reason.as_str())
+        self.keys.get(&key).map(|health| health.reason.as_str())
     }
 
     /// What is remembered of a key, to be saved.
     pub(crate) fn of(&self, key: KeyIndex) -> Option<&KeyHealth> {
-        self.0.get(&key)
+        self.keys.get(&key)
     }
 
     /// Goes on with what was saved of a key. Revisions may be numbered anew since: the next `resume` ends its quarantine.
     pub(crate) fn restore(&mut self, key: KeyIndex, health: KeyHealth, resumed: Revision) {
         let resumed = health.resumed.map(|_| resumed);
-        self.0.insert(key, KeyHealth { resumed, ..health });
+        self.keys.insert(key, KeyHealth { resumed, ..health });
     }
 
     /// Keys that the node is quarantined for.
     pub(crate) fn quarantines(&self) -> impl Iterator<Item = KeyIndex> + '_ {
-        self.0.iter().filter(|(_, health)| health.quarantined).map(|(key, _)| *key)
+        self.keys.iter().filter(|(_, health)| health.quarantined).map(|(key, _)| *key)
     }
 
     #[inline]
     pub(crate) fn fine(&mut self, key: KeyIndex, rows: usize) {
-        if self.0.is_empty() {
+        if self.keys.is_empty() {
             return;
         }
-        if let Some(health) = self.0.get_mut(&key) {
+        let rows_max = self.remembered.rows;
+        if let Some(health) = self.keys.get_mut(&key) {
             health.rows += rows as u64;
-            while health.failed.front().is_some_and(|failed| health.rows - failed >= WINDOW_ROWS) {
+            while health.failed.front().is_some_and(|failed| health.rows - failed >= rows_max) {
                 health.failed.pop_front();
             }
             if health.failed.is_empty() {
-                self.0.remove(&key);
+                self.keys.remove(&key);
             }
         }
     }
 
     /// Counts a failed row; whether it was one too many.
     pub(crate) fn failed(&mut self, key: KeyIndex) -> bool {
-        let health = self.0.entry(key).or_default();
-        health.failed.push_back(health.rows);
+        let Quarantine { failures, rows } = self.remembered;
+        let health = self.keys.entry(key).or_default();
+        let newest = health.rows;
+        health.failed.push_back(newest);
         health.rows += 1;
-        if health.failed.len() > FAILURES_MAX {
+        // More may have been saved under another limit.
+        while health.failed.len() > failures {
             health.failed.pop_front();
         }
-        let newest = health.rows - 1;
-        if health.failed.len() == FAILURES_MAX && newest - health.failed[0] < WINDOW_ROWS {
+        if self.is_limited && health.failed.len() == failures && newest - health.failed[0] < rows {
             health.quarantined = true;
         }
         health.quarantined

@@ -101,7 +101,7 @@ impl Installer {
             }
             _ => None,
         };
-        let cell = Rc::new(RefCell::new(Cell::new(plan)));
+        let cell = Rc::new(RefCell::new(Cell::new(plan, self.shared.quarantine)));
         let mut cells = self.shared.cells.borrow_mut();
         let place = self.free.pop().unwrap_or_else(|| {
             cells.push(None);

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::cell::{Blocking, Shared};
 use super::frame::{Flush, InstalledKey};
 use super::gather::Gathering;
+use super::guard::Quarantine;
 use super::install::Installer;
 use super::intake::{IntakeCounts, IntakePolicy};
 use super::lanes::{ByChain, Lanes};
@@ -42,6 +43,7 @@ pub(crate) struct ShardOptions {
     pub(crate) tally: Arc<Tally>,
     /// For nodes that may block.
     pub(crate) blocking: Arc<Blocking>,
+    pub(crate) quarantine: Option<Quarantine>,
 }
 
 /// See the module.
@@ -124,7 +126,7 @@ impl Message for Step {
 impl Shard {
     pub(crate) fn new(options: ShardOptions) -> Self {
         let (tally, blocking) = (Arc::clone(&options.tally), Arc::clone(&options.blocking));
-        let shared = Rc::new(Shared { tally, blocking, ..Shared::default() });
+        let shared = Rc::new(Shared { tally, blocking, quarantine: options.quarantine, ..Shared::default() });
         let installer = Installer::new(options.shard, Rc::clone(&shared), Arc::clone(&options.sinks), options.mailbox);
         Self {
             options,

@@ -1,10 +1,10 @@
 //! Short words to write golden cases with.
 
-use gristmill::Stream;
 use gristmill::topology::{Ask, Attributes, Node, NodeKind, SinkNode, Work, optional, provide, sensor};
 use gristmill::traits::source::{ABSENT_F64, AxisStreams};
 use gristmill::traits::{Operator, Outputs, RowError, Rows, RowsRecord};
 use gristmill::words::{Binding, Column, ElementType, NodeId, Offset, Time};
+use gristmill::{Quarantine, Stream};
 
 use super::super::case::{Case, EngineOptions, Entry, Happening, Intake, PlanVersion};
 use super::super::kernel::ON_PURPOSE;
@@ -30,6 +30,7 @@ pub(super) fn golden(name: &'static str, axes: &[&[&'static str]]) -> Building {
         seed: 0,
         axes: axes.iter().map(axis).collect(),
         intake: Intake::default(),
+        quarantine: Some(Quarantine::default()),
         plans: Vec::new(),
         deploy_before: Vec::new(),
         log: Vec::new(),
