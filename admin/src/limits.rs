@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use gristmill::Limit;
+
 /// Bounds of the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -42,6 +44,21 @@ impl Default for Limits {
             requests_per_second: 100,
             listed: 10_000,
         }
+    }
+}
+
+impl Limits {
+    /// Those that bound what is held at one time, in the form of [`gristmill::limits`].
+    pub fn list(&self) -> Vec<Limit> {
+        const SET: &str = "Admin::limits";
+        let all = [
+            Limit::new("admin_connections", self.connections, "connections to the admin API", "the next one waits"),
+            Limit::new("admin_bodies", self.bodies, "bodies that are read at the same time", "503; try again"),
+            Limit::new("admin_body_bytes", self.body_bytes, "bytes of a body", "413").bytes(self.body_bytes),
+            Limit::new("admin_scorings", self.scorings, "inference requests at the same time", "503; try again"),
+            Limit::new("admin_listed", self.listed, "entries in an answer that is a list", "the rest is left out"),
+        ];
+        all.map(|limit| limit.set_by(SET)).to_vec()
     }
 }
 

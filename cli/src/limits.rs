@@ -38,7 +38,10 @@ pub(crate) fn run(args: &LimitsArgs, output: &mut Output) -> Result<(), Failure>
         Some(file) => load(file, &Purpose::Look)?.options,
         None => Options::default(),
     };
-    let all = limits(&options);
+    let mut all = limits(&options);
+    all.extend(gristmill_operators::limits());
+    #[cfg(feature = "admin")]
+    all.extend(gristmill_admin::Limits::default().list());
     let in_flight = options.in_flight_memory() as u64;
     if output.is_json() {
         return output.answer(&json!({ "limits": all, "in_flight_memory_bytes": in_flight, "shards": options.shards }));

@@ -9,6 +9,7 @@ pub mod file;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod lag;
+mod limits;
 pub mod model;
 mod parameters;
 pub mod registry;
@@ -20,3 +21,5 @@ mod testing;
 pub mod threshold;
 pub mod types;
 pub mod window;
+
+pub use limits::limits;

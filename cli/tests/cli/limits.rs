@@ -30,7 +30,15 @@ fn every_bound_is_listed_with_what_happens_there() {
     let plant = file(&folder, "plant.toml", PLANT);
     let ended = run(&["limits", &plant]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    for said in ["keys_max", "1,000", "the source pauses", "64 MiB", "records of further keys are dead letters"] {
+    for said in [
+        "keys_max",
+        "1,000",
+        "the source pauses",
+        "64 MiB",
+        "records of further keys are dead letters",
+        "attribute_keys",
+        "admin_body_bytes",
+    ] {
         assert!(ended.stdout.contains(said), "{said}: {}", ended.stdout);
     }
     let json: serde_json::Value = serde_json::from_str(&run(&["limits", &plant, "--json"]).stdout).expect("it is JSON");

@@ -7,6 +7,8 @@ use smol_str::SmolStr;
 
 use super::time::Nanos;
 
+/// Longest record that is decoded, and longest line of a file that is one.
+pub(crate) const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most rows in one record: bounds the memory that a record of small rows can claim.
 pub(crate) const ROWS_PER_RECORD_MAX: usize = 65_536;
 

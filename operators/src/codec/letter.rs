@@ -6,7 +6,7 @@ use gristmill::words::Value;
 use super::row::{TimeStyle, write_hex, write_integer, write_text, write_time_value, write_value};
 
 /// Most bytes of the bad record that a letter quotes.
-const RECORD_BYTES_QUOTED_MAX: usize = 64 * 1024;
+pub(crate) const RECORD_BYTES_QUOTED_MAX: usize = 64 * 1024;
 
 /// Appends a letter as one JSON object, without a line break: `source`, `partition`, `offset`, `row`, then `key`, `node`
 /// and `time` where they are known, `reason`, and the record's bytes as `record`, or as `record_hex` where they are no

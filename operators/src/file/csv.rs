@@ -9,8 +9,7 @@ use gristmill::traits::{Decode, RowsRecord};
 use gristmill::words::{ElementType, Key, StreamName, Time};
 use smol_str::SmolStr;
 
-use super::lines::RECORD_BYTES_MAX;
-use crate::codec::cell::{Cell, Place, RowsOut, When, checked_i64, to_f32};
+use crate::codec::cell::{Cell, Place, RECORD_BYTES_MAX, RowsOut, When, checked_i64, to_f32};
 use crate::codec::names::{Names, key_of};
 use crate::codec::time::{Nanos, TimeUnit, time_of_any_text};
 

@@ -1,9 +1,9 @@
-//! Records of a text file, one after the other, in bounded memory.
+//! Records of a text file, one after the other, in bounded memory: of one that is longer than a record may be so many
+//! bytes and one more go on, for the decoder to refuse.
 
 use std::io::{self, BufRead};
 
-/// Longest record that is kept; of a longer one so many bytes and one more go on, for the decoder to refuse.
-pub(super) const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
+use crate::codec::cell::RECORD_BYTES_MAX;
 
 /// What ends a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

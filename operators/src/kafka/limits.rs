@@ -1,6 +1,8 @@
 //! Settings that can not work together. All are looked for at once, before anything is connected; the client itself would
 //! name the first, and some not at all.
 
+use std::time::Duration;
+
 use super::properties::Properties;
 
 /// The driver polls no more rarely than this, also after errors. A shorter limit would cost the place in the group.
@@ -13,9 +15,9 @@ const ANSWER_OVERHEAD: f64 = 512.0;
 const IN_FLIGHT_MAX: f64 = 5.0;
 
 /// A setting with its other names, and what it is where nobody sets it.
-struct Setting {
-    names: &'static [&'static str],
-    default: f64,
+pub(crate) struct Setting {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) default: f64,
 }
 
 const fn setting(names: &'static [&'static str], default: f64) -> Setting {
@@ -25,15 +27,15 @@ const fn setting(names: &'static [&'static str], default: f64) -> Setting {
 const MESSAGE_TIMEOUT: Setting = setting(&["message.timeout.ms", "delivery.timeout.ms"], 0.0);
 const LINGER: Setting = setting(&["linger.ms", "queue.buffering.max.ms"], 5.0);
 const REQUEST_TIMEOUT: Setting = setting(&["request.timeout.ms"], 30_000.0);
-const QUEUE_MESSAGES: Setting = setting(&["queue.buffering.max.messages"], 200_000.0);
-const QUEUE_KBYTES: Setting = setting(&["queue.buffering.max.kbytes"], 131_072.0);
+pub(crate) const QUEUE_MESSAGES: Setting = setting(&["queue.buffering.max.messages"], 200_000.0);
+pub(crate) const QUEUE_KBYTES: Setting = setting(&["queue.buffering.max.kbytes"], 131_072.0);
 const MESSAGE_BYTES: Setting = setting(&["message.max.bytes"], 1_000_000.0);
 const RETRIES: Setting = setting(&["message.send.max.retries", "retries"], f64::INFINITY);
 const IN_FLIGHT: Setting = setting(&["max.in.flight.requests.per.connection", "max.in.flight"], IN_FLIGHT_MAX);
 const POLL_INTERVAL: Setting = setting(&["max.poll.interval.ms"], 300_000.0);
 const SESSION: Setting = setting(&["session.timeout.ms"], 45_000.0);
 const HEARTBEAT: Setting = setting(&["heartbeat.interval.ms"], 3_000.0);
-const QUEUED_KBYTES: Setting = setting(&["queued.max.messages.kbytes"], 65_536.0);
+pub(crate) const QUEUED_KBYTES: Setting = setting(&["queued.max.messages.kbytes"], 65_536.0);
 const FETCH_PARTITION: Setting = setting(&["fetch.message.max.bytes", "max.partition.fetch.bytes"], 1_048_576.0);
 const FETCH: Setting = setting(&["fetch.max.bytes"], 52_428_800.0);
 const ANSWER: Setting = setting(&["receive.message.max.bytes"], 100_000_000.0);
@@ -114,6 +116,12 @@ pub(super) fn reader(properties: &Properties) -> Vec<String> {
     let mut limits = Limits { properties, problems: Vec::new() };
     limits.all();
     limits.problems
+}
+
+/// How often a client looks what there is of its topic.
+pub(super) fn refresh(properties: &Properties) -> Duration {
+    let said = properties.get(REFRESH.names[0]).and_then(|text| text.trim().parse().ok());
+    Duration::from_millis(said.filter(|millis| *millis > 0).unwrap_or(REFRESH.default as u64))
 }
 
 /// What can not work in a source.

@@ -17,7 +17,7 @@ mod context;
 mod errors;
 mod fault;
 mod letters;
-mod limits;
+pub(crate) mod limits;
 mod overflow;
 mod positions;
 mod producer;

@@ -6,10 +6,8 @@ use gristmill::traits::Axes;
 use gristmill::words::StreamName;
 
 use super::decode::Json;
+use crate::codec::cell::RECORD_BYTES_MAX;
 use crate::codec::time::TimeUnit;
-
-/// Largest record, in bytes, unless another limit is set.
-const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Where the key of a record stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
