@@ -303,6 +303,45 @@ async fn ratings(mill: &gristmill::Handle, feeder: &Feeder, values: &Collected, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_gets_partitions_or_is_made_again_is_read_anew() {
+    const MORE: usize = 40;
+    let broker = Broker::start();
+    create(&broker, "facts");
+    let send = |key: String, rating: f64| produce(&broker.bootstrap(), "facts", [(key, facts(rating))]);
+    send(key(0), 1.0);
+    send(key(1), 2.0);
+    let options = options(&broker, "facts").set("topic.metadata.refresh.interval.ms", "500");
+    let (topology, attributes) = read(options, tank(types())).await;
+    let (builder, feeder, values) = builder(topology);
+    let mill = builder.start().await.expect("it starts");
+    let following = attributes.follow(mill.clone()).expect("it is followed");
+    let mut offset = 0;
+    assert_eq!(ratings(&mill, &feeder, &values, &mut offset).await, ["P0=1", "P1=2"]);
+
+    // Of so many keys some lie in each partition.
+    broker.add_partitions("facts", 4);
+    produce(&broker.bootstrap(), "facts", (2..MORE).map(|number| (key(number), facts(3.0))));
+    until(&following, |counts| counts.keys == MORE as u64 && counts.changes > 0).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let all = ["P0=1", "P1=2", "P2=3", "P3=3", "P4=3", "P5=3"];
+    assert_eq!(ratings(&mill, &feeder, &values, &mut offset).await, all);
+
+    let failures = following.counts().failures;
+    broker.delete_topic("facts");
+    until(&following, |counts| counts.failures > failures).await;
+    assert_eq!(ratings(&mill, &feeder, &values, &mut offset).await, all, "what was known stands");
+    // As many records as there were: their offsets do not tell the topics apart.
+    create(&broker, "facts");
+    produce(&broker.bootstrap(), "facts", (0..MORE).map(|_| (key(4), facts(9.0))));
+    until(&following, |counts| counts.keys == 1).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(ratings(&mill, &feeder, &values, &mut offset).await, ["P4=9"]);
+    assert_eq!(following.counts().changes_refused, 0);
+    drop(feeder);
+    mill.finished().await.expect("it ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_go_on_with_what_is_known_while_the_broker_is_away() {
     let mut broker = Broker::start();
     create(&broker, "facts");

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use gristmill::topology::{Attributes, Topology};
 use gristmill::traits::sink::SinkColumn;
 use gristmill::traits::source::{PollLimits, Polled};
 use gristmill::traits::{Done, Records, Sink, SinkFrame, Source, SourceError};
 use gristmill::words::{
-    Cause, Column, Key, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName, Time, Traces,
+    Cause, Column, ElementType, Key, NodeId, Offset, PartitionIndex, Revision, ShardIndex, StreamName, Time, Traces,
 };
 use gristmill_operators::kafka::{self, KafkaSink, KafkaSource};
 use gristmill_tests::support::kafka::{Broker, Listener};
@@ -209,6 +210,19 @@ fn what_rules_deny_is_named_by_what_they_are_about() {
         let error = error_of(door(user).source(group));
         assert!(error.reason.contains(&format!(": {name}: ")) && !error.retry, "{user}: {error}");
         assert!(error.reason.contains("kafka-acls"), "{error}");
+    }
+    let types = || Topology::new("tank").attributes(Attributes::new().declare("site", ElementType::Str));
+    let attributes = |user| {
+        let door = door(user);
+        let attributes = kafka::attributes("t").brokers(&door.brokers);
+        let attributes = door.set.iter().fold(attributes, |attributes, (name, value)| attributes.set(name, value));
+        attributes.read(types()).map(|_| ())
+    };
+    // No group is needed; its records are none of attributes, and refused one by one.
+    attributes("groupless").expect("the topic is read");
+    for user in ["blind", "stranger"] {
+        let error = attributes(user).expect_err("it may not");
+        assert!(error.reason.contains(": topic-denied: ") && !error.retry, "{user}: {error}");
     }
     // Who may read may see the topic, and is told at the first row; who may nothing, at the start.
     for (names, user) in [(["topic-denied", "cluster-denied"], "reader"), (["topic-denied"; 2], "stranger")] {

@@ -13,6 +13,7 @@ use gristmill::words::{Class, Revision};
 use gristmill::{DeployError, Deployment, Handle};
 use tokio::runtime::Handle as Tokio;
 
+use super::super::limits;
 use super::facts::Facts;
 use super::reading::{Came, Reading};
 use super::{KafkaAttributes, KafkaAttributesOptions};
@@ -20,8 +21,6 @@ use super::{KafkaAttributes, KafkaAttributesOptions};
 /// After a failure it is tried again after a second, then after twice as long, up to a minute.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
-/// How often it is looked whether the topic has more partitions.
-const PARTITIONS_EVERY: Duration = Duration::from_secs(60);
 
 /// The system that attributes go to.
 #[derive(Clone)]
@@ -272,7 +271,7 @@ impl Follower {
             }
             Came::Nothing | Came::End(_) => {}
         });
-        if polled.is_ok() && now >= self.looked + PARTITIONS_EVERY {
+        if polled.is_ok() && now >= self.looked + limits::refresh(&self.options.properties) {
             self.looked = now;
             polled = match reading.has_changed(&self.options) {
                 Ok(false) => Ok(()),
