@@ -9,14 +9,18 @@ use gristmill::words::Offset;
 use gristmill_operators::kafka::{self, KafkaSource, StartAt};
 use gristmill_tests::support::kafka::{Broker, total_lag};
 use gristmill_tests::support::kafka_clients::produce_to;
+use gristmill_tests::support::kafka_proxy::{Api, Fault, Proxy};
 use gristmill_tests::support::logs;
 
 const LIMITS: PollLimits = PollLimits { records: 1_000, bytes: 1 << 20, wait: Duration::from_millis(100) };
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn source(broker: &Broker, group: &str) -> KafkaSource {
-    let source =
-        kafka::source("t").brokers(&broker.bootstrap()).group(group).set("topic.metadata.refresh.interval.ms", "1000");
+    source_at(&broker.bootstrap(), group)
+}
+
+fn source_at(brokers: &str, group: &str) -> KafkaSource {
+    let source = kafka::source("t").brokers(brokers).group(group).set("topic.metadata.refresh.interval.ms", "1000");
     source.set("topic.metadata.propagation.max.ms", "2000").json(|r| r.key("key").time("time"))
 }
 
@@ -162,16 +166,20 @@ fn a_topic_that_is_deleted_while_it_is_read_has_a_name() {
 /// Once with fewer records than were read, once with more: by offsets alone the second would go on in the middle.
 #[test]
 fn a_topic_that_is_made_again_is_not_gone_on_with() {
-    let broker = Broker::start();
+    let proxy = Proxy::start();
+    let broker = Broker::start_behind(&proxy);
     for records in [5, 500] {
         broker.create_topic("t", 1);
         produce_to(&broker.bootstrap(), "t", 0, 100);
-        // The client waits longer for a topic that it does not see than the tools need to make it again.
-        let mut source = source(&broker, "g").set("topic.metadata.propagation.max.ms", "60000");
+        let mut source = source_at(&proxy.bootstrap(), "g");
         read(&mut source, 100);
         poll(&mut source).expect("a poll");
+        // The client looks when the topic is there again: a look in between would find that it is gone.
+        proxy.meet(Api::Metadata, Fault::Hold, 1_000);
         broker.delete_topic("t");
         broker.create_topic("t", 1);
+        proxy.clear();
+        proxy.release();
         produce_to(&broker.bootstrap(), "t", 0, records);
         let remade = error_of(&mut source);
         assert!(remade.reason.contains("topic-remade") && remade.reason.contains("`t`"), "{records}: {remade}");

@@ -20,6 +20,8 @@ pub enum Defect {
     Resume,
     /// A source that is paused is not called until it may go on.
     Idle,
+    /// Positions are committed before what their rows lead to is done.
+    EarlyCommit,
     /// Of what was saved, what nodes remember to align their needs is not restored.
     SavedState,
     /// A row of a slow node may take as long as it likes.

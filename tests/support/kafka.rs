@@ -5,12 +5,14 @@
 #![expect(clippy::disallowed_methods, reason = "waits for another process, whose time no Clock of ours can drive")]
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::kafka_proxy::Proxy;
 use super::kafka_secured;
 pub use super::kafka_secured::Listener;
 use super::kafka_tools::{self, Jvm};
@@ -42,8 +44,18 @@ pub struct Broker {
 struct Ports {
     clients: u16,
     controller: u16,
-    /// Those of listeners with TLS.
-    secured: [u16; 3],
+    /// Those of further listeners: with TLS, or behind a proxy.
+    others: [u16; 3],
+}
+
+/// What a broker has beside its plain listener.
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    Plain,
+    /// Listeners with TLS, and these users with their passwords.
+    Secured(&'a [(&'a str, &'a str)]),
+    /// A listener that is reached through this port.
+    Behind(u16),
 }
 
 enum StartError {
@@ -55,20 +67,29 @@ impl Broker {
     /// Starts an empty broker and returns once it serves clients.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_as(None)
+        Self::start_as(Kind::Plain)
+    }
+
+    /// As `start`, with another listener whose clients are told that the broker is where the proxy is. The tools of this
+    /// type go past it.
+    #[must_use]
+    pub fn start_behind(proxy: &Proxy) -> Self {
+        let broker = Self::start_as(Kind::Behind(proxy.port()));
+        proxy.stand_before((Ipv4Addr::LOCALHOST, broker.ports.others[0]).into());
+        broker
     }
 
     /// As `start`, with three listeners beside the plain one that speak TLS and know these users by SCRAM-SHA-256, and
     /// an authorizer: without a rule only whoever comes by the plain listener may do anything.
     #[must_use]
     pub fn start_secured(users: &[(&str, &str)]) -> Self {
-        Self::start_as(Some(users))
+        Self::start_as(Kind::Secured(users))
     }
 
-    fn start_as(secured: Option<&[(&str, &str)]>) -> Self {
+    fn start_as(kind: Kind<'_>) -> Self {
         for _ in 0..START_ATTEMPTS_MAX {
             let mut broker = Self { ports: Ports::free(), folder: new_folder(), starts: 0, process: None };
-            broker.format(secured);
+            broker.format(kind);
             match broker.launch() {
                 Ok(()) => return broker,
                 Err(StartError::PortTaken) => {}
@@ -87,7 +108,7 @@ impl Broker {
     /// The address of a listener with TLS.
     #[must_use]
     pub fn secured(&self, listener: Listener) -> String {
-        format!("localhost:{}", self.ports.secured[listener as usize])
+        format!("localhost:{}", self.ports.others[listener as usize])
     }
 
     /// Where the broker's files are: its data, and its certificates.
@@ -219,17 +240,18 @@ impl Broker {
         }
     }
 
-    fn format(&self, secured: Option<&[(&str, &str)]>) {
+    fn format(&self, kind: Kind<'_>) {
         let properties = include_str!("../kafka/server.properties.template")
             .replace("@PORT@", &self.ports.clients.to_string())
             .replace("@CONTROLLER_PORT@", &self.ports.controller.to_string())
             .replace("@DATA@", &self.folder.join("data").to_string_lossy());
-        let users = secured.unwrap_or_default();
+        let users = if let Kind::Secured(users) = kind { users } else { &[] };
         let users: Vec<String> =
             users.iter().map(|(name, password)| format!("SCRAM-SHA-256=[name={name},password={password}]")).collect();
-        let properties = match secured {
-            Some(_) => kafka_secured::properties(&properties, self.ports.secured, &self.folder),
-            None => properties,
+        let properties = match kind {
+            Kind::Plain => properties,
+            Kind::Secured(_) => kafka_secured::properties(&properties, self.ports.others, &self.folder),
+            Kind::Behind(port) => with_listener(&properties, self.ports.others[0], port),
         };
         fs::write(self.properties_file(), properties).expect("the run's folder can be written");
         let file = self.properties_file();
@@ -306,8 +328,19 @@ impl Ports {
         let candidates = (0..COUNT).map(|step| FIRST + start.wrapping_add(step) % COUNT);
         let mut free = candidates.filter_map(|port| u16::try_from(port).ok()).filter(|port| is_free(*port));
         let mut next = || free.next().unwrap_or_else(|| panic!("no free port between {FIRST} and {}", FIRST + COUNT));
-        Self { clients: next(), controller: next(), secured: [next(), next(), next()] }
+        Self { clients: next(), controller: next(), others: [next(), next(), next()] }
     }
+}
+
+/// The properties with a listener at a port that clients are told is at another.
+fn with_listener(properties: &str, port: u16, told: u16) -> String {
+    let lines = properties.lines().map(|line| match line.split_once('=').map(|(name, _)| name) {
+        Some("listeners") => format!("{line},PROXIED://127.0.0.1:{port}\n"),
+        Some("advertised.listeners") => format!("{line},PROXIED://127.0.0.1:{told}\n"),
+        Some("listener.security.protocol.map") => format!("{line},PROXIED:PLAINTEXT\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 fn is_free(port: u16) -> bool {

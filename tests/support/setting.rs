@@ -1,7 +1,13 @@
 //! What the environment says of a test: how many cases, how long, from which seed.
 
 /// The number in a variable; `default` where there is none.
+///
+/// # Panics
+/// When something else is in it.
 #[must_use]
 pub fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    match std::env::var(variable) {
+        Ok(said) => said.parse().unwrap_or_else(|_| panic!("{variable} is `{said}`, not a whole number")),
+        Err(_) => default,
+    }
 }

@@ -7,6 +7,7 @@ use super::Running;
 use super::split::{rows_bytes, shard_of, split};
 use crate::actor::ledger::{BatchToken, Part};
 use crate::actor::shard::{Delivered, Delivery};
+use crate::defect::{self, Defect};
 use crate::traits::source::{Batch, RawRecord, Records};
 use crate::words::{Cause, Offset, Time, Traces};
 
@@ -72,6 +73,9 @@ impl Running {
         self.records += records;
         self.bytes += bytes;
         let partition = &mut self.partitions[place];
+        if defect::is_chosen(Defect::EarlyCommit) {
+            partition.next_committed(then);
+        }
         let since = (self.driver.clock.monotonic(), beside.logged);
         let number = partition.in_flight.leave(revision, records, bytes, since, then);
         let (source, local) = (&self.driver.name, partition.local);
