@@ -163,10 +163,12 @@ impl Health {
         self.keys.get(&key)
     }
 
-    /// Goes on with what was saved of a key. Revisions may be numbered anew since: the next `resume` ends its quarantine.
+    /// Goes on with what was saved of a key. Revisions may be numbered anew since: the next `resume` ends its quarantine,
+    /// and a runtime that quarantines nothing ends it at once.
     pub(crate) fn restore(&mut self, key: KeyIndex, health: KeyHealth, resumed: Revision) {
         let resumed = health.resumed.map(|_| resumed);
-        self.keys.insert(key, KeyHealth { resumed, ..health });
+        let quarantined = health.quarantined && self.is_limited;
+        self.keys.insert(key, KeyHealth { resumed, quarantined, ..health });
     }
 
     /// Keys that the node is quarantined for.
@@ -297,4 +299,38 @@ pub(crate) fn attempt(work: impl FnOnce() -> Result<(), RowError>) -> Result<(),
 fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: KeyIndex = KeyIndex(0);
+
+    fn after(limit: Option<Quarantine>, failures: usize) -> Health {
+        let mut health = Health::new(limit);
+        (0..failures).for_each(|_| _ = health.failed(KEY));
+        health
+    }
+
+    #[test]
+    fn what_was_saved_goes_on_under_another_limit() {
+        let saved = |failures| after(Some(Quarantine::default()), failures).of(KEY).expect("it failed").clone();
+        let restored = |limit, failures| {
+            let mut health = Health::new(limit);
+            health.restore(KEY, saved(failures), Revision(1));
+            health
+        };
+        assert!(restored(Some(Quarantine::default()), 5).quarantined(KEY));
+        assert!(!restored(None, 5).quarantined(KEY), "nothing is quarantined");
+        let mut fewer = restored(Some(Quarantine { failures: 2, rows: 10 }), 4);
+        assert!(!fewer.quarantined(KEY) && fewer.failed(KEY), "the next failure is one too many");
+    }
+
+    #[test]
+    fn without_a_limit_little_is_remembered() {
+        let health = after(None, 1_000);
+        assert_eq!(health.of(KEY).map(|health| health.failed.len()), Some(1));
+        assert!(!health.quarantined(KEY));
+    }
 }
