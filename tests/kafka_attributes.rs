@@ -18,7 +18,8 @@ use gristmill::{Attribute, Builder, Runtime, Stream};
 use gristmill_operators::kafka::{self, AttributeCounts, Following, KafkaAttributes, KafkaAttributesOptions};
 use gristmill_operators::registry::registry;
 use gristmill_tests::support::kafka::Broker;
-use gristmill_tests::support::kafka_clients::{Reader, produce, tombstone};
+use gristmill_tests::support::kafka_clients::{Reader, produce, produce_to, tombstone};
+use gristmill_tests::support::kafka_proxy::{Api, Fault, Proxy};
 use tokio::task::JoinHandle;
 
 const LEVEL: Stream<f64> = Stream::new("level");
@@ -302,15 +303,35 @@ async fn ratings(mill: &gristmill::Handle, feeder: &Feeder, values: &Collected, 
     ratings
 }
 
+/// Waits until the rows of each key have these ratings.
+async fn until_rated(
+    mill: &gristmill::Handle,
+    feeder: &Feeder,
+    values: &Collected,
+    offset: &mut i64,
+    expected: &[&str],
+) {
+    let waited = tokio::time::timeout(TIMEOUT, async {
+        while ratings(mill, feeder, values, offset).await != expected {
+            tokio::time::sleep(STEP).await;
+        }
+    });
+    if waited.await.is_err() {
+        assert_eq!(ratings(mill, feeder, values, offset).await, expected);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_gets_partitions_or_is_made_again_is_read_anew() {
     const MORE: usize = 40;
-    let broker = Broker::start();
+    let proxy = Proxy::start();
+    let broker = Broker::start_behind(&proxy);
     create(&broker, "facts");
     let send = |key: String, rating: f64| produce(&broker.bootstrap(), "facts", [(key, facts(rating))]);
     send(key(0), 1.0);
     send(key(1), 2.0);
-    let options = options(&broker, "facts").set("topic.metadata.refresh.interval.ms", "500");
+    let options =
+        options(&broker, "facts").brokers(&proxy.bootstrap()).set("topic.metadata.refresh.interval.ms", "500");
     let (topology, attributes) = read(options, tank(types())).await;
     let (builder, feeder, values) = builder(topology);
     let mill = builder.start().await.expect("it starts");
@@ -321,21 +342,31 @@ async fn a_topic_that_gets_partitions_or_is_made_again_is_read_anew() {
     // Of so many keys some lie in each partition.
     broker.add_partitions("facts", 4);
     produce(&broker.bootstrap(), "facts", (2..MORE).map(|number| (key(number), facts(3.0))));
-    until(&following, |counts| counts.keys == MORE as u64 && counts.changes > 0).await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
     let all = ["P0=1", "P1=2", "P2=3", "P3=3", "P4=3", "P5=3"];
-    assert_eq!(ratings(&mill, &feeder, &values, &mut offset).await, all);
+    until_rated(&mill, &feeder, &values, &mut offset, &all).await;
+    assert_eq!(following.counts().keys, MORE as u64);
+
+    // The client looks when the topic is there again, with as many records as there were in each partition: neither
+    // that it was gone nor the offsets tell it from the one before.
+    let lies = Reader::new(&broker.bootstrap(), "facts", 4).ends();
+    proxy.meet(Api::Metadata, Fault::Hold, 1_000);
+    broker.delete_topic("facts");
+    broker.create_topic("facts", 4);
+    for (partition, records) in (0..).zip(lies) {
+        produce_to(&broker.bootstrap(), "facts", partition, records.unsigned_abs() as usize);
+    }
+    send(key(4), 9.0);
+    proxy.clear();
+    proxy.release();
+    until_rated(&mill, &feeder, &values, &mut offset, &["P4=9"]).await;
 
     let failures = following.counts().failures;
     broker.delete_topic("facts");
     until(&following, |counts| counts.failures > failures).await;
-    assert_eq!(ratings(&mill, &feeder, &values, &mut offset).await, all, "what was known stands");
-    // As many records as there were: their offsets do not tell the topics apart.
+    assert_eq!(ratings(&mill, &feeder, &values, &mut offset).await, ["P4=9"], "what was known stands");
     create(&broker, "facts");
-    produce(&broker.bootstrap(), "facts", (0..MORE).map(|_| (key(4), facts(9.0))));
-    until(&following, |counts| counts.keys == 1).await;
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(ratings(&mill, &feeder, &values, &mut offset).await, ["P4=9"]);
+    send(key(5), 7.0);
+    until_rated(&mill, &feeder, &values, &mut offset, &["P5=7"]).await;
     assert_eq!(following.counts().changes_refused, 0);
     drop(feeder);
     mill.finished().await.expect("it ends in order");

@@ -31,7 +31,8 @@ async fn rows_flow_while_a_commit_is_held_and_are_read_again_when_it_never_came(
     let proxy = Proxy::start();
     let broker = Broker::start_behind(&proxy);
     let (tanks, past) = (Tanks::create(&broker, "tanks"), broker.bootstrap());
-    let handle = tanks.start(&proxy.bootstrap(), &[], None).await;
+    // Heartbeats are held behind the commit.
+    let handle = tanks.start(&proxy.bootstrap(), &[("session.timeout.ms", "120000")], None).await;
     let reader = tanks.reader(&past);
     produce(&past, &tanks.levels, (0..1_000).map(row));
     reader.wait_for(1_000, TIMEOUT);
@@ -49,6 +50,12 @@ async fn rows_flow_while_a_commit_is_held_and_are_read_again_when_it_never_came(
     proxy.meet(Api::OffsetCommit, Fault::CutRequest, 10_000);
     produce(&past, &tanks.levels, (3_000..3_500).map(row));
     reader.wait_for(3_500, TIMEOUT);
+    // A commit is on its way, and never answered, when it is stopped.
+    let (tried, deadline) = (proxy.seen(Api::OffsetCommit), Instant::now() + TIMEOUT);
+    while proxy.seen(Api::OffsetCommit) == tried {
+        assert!(Instant::now() < deadline, "no commit was tried");
+        pause(5).await;
+    }
     let stopped = Instant::now();
     let ended = handle.stop().await;
     eprintln!("a stop without a commit took {:.1} s: {ended:?}", stopped.elapsed().as_secs_f64());
@@ -131,17 +138,19 @@ async fn a_commit_that_is_never_answered_is_sent_again() {
     reader.wait_for(1_000, TIMEOUT);
     tanks.wait_for_commit(&broker);
     proxy.meet(Api::OffsetCommit, Fault::Hold, 1);
-    produce(&past, &tanks.levels, (1_000..2_000).map(row));
+    // One row, and so no later commit that brings its position along.
+    produce(&past, &tanks.levels, [row(1_000)]);
     proxy.wait_for_held(1, TIMEOUT);
-    reader.wait_for(2_000, TIMEOUT);
+    reader.wait_for(1_001, TIMEOUT);
+    assert_eq!(tanks.lag(&broker), 1);
     tanks.wait_for_commit(&broker);
     handle.stop().await.expect("a stop in order");
-    assert_eq!(tanks.outcome(&past, 2_000), Outcome { missing: 0, repeated: 0 });
+    assert_eq!(tanks.outcome(&past, 1_001), Outcome { missing: 0, repeated: 0 });
 }
 
-/// Meets requests of any kind with any fault.
+/// Lets requests of all kinds meet any fault for so long; how many did.
 fn disturb(proxy: &Proxy, time: Duration) -> u32 {
-    const APIS: [Api; 9] = [
+    const APIS: [Api; 11] = [
         Api::Produce,
         Api::Fetch,
         Api::ListOffsets,
@@ -151,6 +160,8 @@ fn disturb(proxy: &Proxy, time: Duration) -> u32 {
         Api::FindCoordinator,
         Api::JoinGroup,
         Api::Heartbeat,
+        Api::SyncGroup,
+        Api::InitProducerId,
     ];
     let (began, mut random, mut said) = (Instant::now(), Random::new(1), 0);
     while began.elapsed() < time {
@@ -173,7 +184,7 @@ fn disturb(proxy: &Proxy, time: Duration) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_missing_after_requests_of_any_kind_were_cut_delayed_and_held() {
+async fn nothing_is_missing_after_requests_of_all_kinds_were_cut_delayed_and_held() {
     let proxy = Proxy::start();
     let broker = Broker::start_behind(&proxy);
     let (tanks, past) = (Tanks::create(&broker, "tanks"), broker.bootstrap());
@@ -205,5 +216,5 @@ async fn nothing_is_missing_after_requests_of_any_kind_were_cut_delayed_and_held
     let again = intake.late + intake.duplicate;
     eprintln!("{met} faults in {time:?}, {rows} rows: {outcome:?}, {again} rows read again and dropped");
     assert_eq!(outcome.missing, 0);
-    assert!(met >= 10, "{met} faults were met");
+    assert!(u64::from(met) >= time.as_secs(), "{met} faults were met");
 }

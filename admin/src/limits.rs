@@ -56,7 +56,12 @@ impl Limits {
             Limit::new("admin_bodies", self.bodies, "bodies that are read at the same time", "503; try again"),
             Limit::new("admin_body_bytes", self.body_bytes, "bytes of a body", "413").bytes(self.body_bytes),
             Limit::new("admin_scorings", self.scorings, "inference requests at the same time", "503; try again"),
-            Limit::new("admin_listed", self.listed, "entries in an answer that is a list", "the rest is left out"),
+            Limit::new(
+                "admin_listed",
+                self.listed,
+                "entries of a list, where nothing less is said",
+                "the rest is left out",
+            ),
         ];
         all.map(|limit| limit.set_by(SET)).to_vec()
     }

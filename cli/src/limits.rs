@@ -18,7 +18,8 @@ Everything that could grow has a bound. Those set by [limits] are set in that ta
   keys_max = 100_000
 
 The memory is about how much one of what is counted can take at most: a class for what is in flight, a shard for keys, a key for what
-waits or is remembered. What operators and models hold is theirs; `grist ls --top memory` measures it while it runs.
+waits or is remembered. Those of operators, sources, sinks and the admin API are what holds unless they are told otherwise, whatever
+the file says. What your operators and models hold is theirs; `grist ls --top memory` measures it while it runs.
 
 Examples:
   grist limits
@@ -47,7 +48,8 @@ pub(crate) fn run(args: &LimitsArgs, output: &mut Output) -> Result<(), Failure>
         return output.answer(&json!({ "limits": all, "in_flight_memory_bytes": in_flight, "shards": options.shards }));
     }
     let row = |limit: &Limit| {
-        let most = if limit.name.ends_with("bytes") { bytes(limit.most) } else { grouped(limit.most) };
+        let is_bytes = limit.name.ends_with("bytes") && !limit.name.ends_with("kbytes");
+        let most = if is_bytes { bytes(limit.most) } else { grouped(limit.most) };
         let texts = [limit.of, limit.when_full, limit.set_by.unwrap_or("fixed"), limit.seen_in];
         let memory = limit.bytes.map_or_else(String::new, bytes);
         [vec![limit.name.to_owned(), most, memory], texts.map(str::to_owned).to_vec()].concat()

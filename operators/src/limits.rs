@@ -4,7 +4,7 @@ use gristmill::Limit;
 
 use crate::codec::cell::{RECORD_BYTES_MAX, ROWS_PER_RECORD_MAX};
 use crate::codec::letter::RECORD_BYTES_QUOTED_MAX;
-use crate::rolling::MAX_ROWS_DEFAULT;
+use crate::rolling::{MAX_ROWS_DEFAULT, MAX_ROWS_LIMIT};
 
 /// A time and a value.
 const ROW_IN_WINDOW_BYTES: usize = 16;
@@ -16,9 +16,13 @@ pub fn limits() -> Vec<Limit> {
     #[cfg(feature = "kafka")]
     all.extend(of_kafka());
     all.push(
-        Limit::new("max_rows", MAX_ROWS_DEFAULT, "rows in a window of time, a key", "the row fails")
+        Limit::new("max_rows", MAX_ROWS_DEFAULT, "rows in a window of time, a node and key", "the row fails")
             .set_by("max_rows of the operator")
             .bytes(MAX_ROWS_DEFAULT * ROW_IN_WINDOW_BYTES),
+    );
+    all.push(
+        Limit::new("max_rows_most", MAX_ROWS_LIMIT, "rows that a window or lag can ask for", "the node is refused")
+            .bytes(MAX_ROWS_LIMIT * ROW_IN_WINDOW_BYTES),
     );
     all
 }
@@ -26,12 +30,13 @@ pub fn limits() -> Vec<Limit> {
 fn of_records() -> Vec<Limit> {
     const REFUSED: &str = "it is a dead letter";
     vec![
-        Limit::new("record_bytes", RECORD_BYTES_MAX, "bytes of a JSON record, or of a line of a file", REFUSED),
+        Limit::new("record_bytes", RECORD_BYTES_MAX, "bytes of a JSON record, or of a line of a file", REFUSED)
+            .set_by("Json::record_bytes_max"),
         Limit::new("record_rows", ROWS_PER_RECORD_MAX, "rows that a record brings", REFUSED),
         Limit::new(
             "quoted_bytes",
             RECORD_BYTES_QUOTED_MAX,
-            "bytes of its record in a dead letter",
+            "bytes of its record in a dead letter of a file or topic",
             "the rest is left out",
         ),
     ]

@@ -7,7 +7,7 @@ use crate::actor::explain::{FRAMES_KEPT, WATCHED_MAX};
 use crate::actor::guard::Quarantine;
 use crate::actor::pool::LOST_MAX;
 use crate::in_process::FEED_CAPACITY;
-use crate::letters::LetterLimits;
+use crate::letters::{LetterLimits, RECORD_BYTES_MAX};
 use crate::options::Options;
 use crate::registry::REVISIONS_KEPT;
 use crate::supervisor::HISTORY_MAX;
@@ -81,7 +81,8 @@ impl Limit {
     }
 }
 
-/// Every bound of a runtime with these options; those of what it is given (operators, models, sources, sinks) are theirs.
+/// Every bound of a runtime with these options; those of what it is given (operators, models, sources, sinks) are theirs:
+/// `gristmill_operators::limits`, `gristmill_admin::Limits::list`.
 pub fn limits(options: &Options) -> Vec<Limit> {
     let all = [in_flight(options), of_keys(options), of_nodes(), kept()];
     all.into_iter().flatten().collect()
@@ -188,10 +189,11 @@ fn failures(options: &Options) -> Limit {
     const OF: &str = "failed rows of a node and key in as many rows as `quarantine` says";
     let limit = match options.quarantine {
         Some(Quarantine { failures, .. }) => Limit::new("quarantine", failures, OF, "quarantine for the key"),
-        None => Limit::new("quarantine", 1, "failures remembered of a node and key", "the one before is forgotten"),
+        None => Limit::new("failures_remembered", 1, "failures of a node and key", "the one before is forgotten"),
     };
     let bytes = limit.most as usize * size_of::<u64>();
-    limit.seen_in("gristmill_quarantines_total").set_by("[limits], Options").bytes(bytes)
+    let limit = if options.quarantine.is_some() { limit.seen_in("gristmill_quarantines_total") } else { limit };
+    limit.set_by("[limits], Options").bytes(bytes)
 }
 
 fn of_nodes() -> Vec<Limit> {
@@ -236,6 +238,12 @@ fn kept() -> Vec<Limit> {
             "the oldest are deleted",
         )
         .seen_in("grist dead-letters ls"),
+        Limit::new(
+            "letter_record_bytes",
+            RECORD_BYTES_MAX,
+            "bytes of a record kept there",
+            "it is cut, and cannot be replayed",
+        ),
     ]
 }
 

@@ -68,11 +68,11 @@ impl Options {
         if let Some(Quarantine { failures, rows }) = self.quarantine {
             if !(1..=QUARANTINE_FAILURES_MAX).contains(&failures) {
                 problems.push(format!(
-                    "`quarantine` is after {failures} failures; say 1 to {QUARANTINE_FAILURES_MAX}, or that it never is"
+                    "`quarantine` is after {failures} failures; say 1 to {QUARANTINE_FAILURES_MAX}, or \"never\""
                 ));
             } else if rows < failures as u64 {
                 problems.push(format!(
-                    "`quarantine` is after {failures} failures in {rows} rows, which never is; say at least {failures} rows"
+                    "`quarantine` is after {failures} failures in {rows} rows, which cannot happen; say at least {failures} rows"
                 ));
             }
         }

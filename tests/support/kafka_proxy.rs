@@ -1,12 +1,13 @@
 //! Stands between Kafka's clients and a broker, and cuts, delays or holds requests by what they ask for.
 //!
-//! It reads of a request its length, the key of its API and its number; of an answer its length and that number. What
+//! A connection ends both ways: answers to other requests on it are lost too. What is held reaches the broker when it is let
+//! go, though its client may have given up. It reads of a request its length, the key of its API and its number; of an answer its length and that number. What
 //! they say it does not know. As answers come in the order of their requests, one that is held holds those behind it.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,10 +30,6 @@ pub enum Api {
     Heartbeat = 12,
     SyncGroup = 14,
     InitProducerId = 22,
-    AddPartitionsToTxn = 24,
-    AddOffsetsToTxn = 25,
-    EndTxn = 26,
-    TxnOffsetCommit = 28,
 }
 
 /// What becomes of a request.
@@ -69,11 +66,13 @@ struct State {
     faults: HashMap<i16, VecDeque<Fault>>,
     /// How many requests of an API have come.
     seen: HashMap<i16, u64>,
-    /// How many are held now.
+    /// How many requests were held since `release` was said last.
     held: usize,
     /// How often `release` was said.
     releases: u64,
-    sockets: Vec<TcpStream>,
+    /// The ends of each connection, by its number.
+    sockets: HashMap<u64, [TcpStream; 2]>,
+    connections: u64,
     is_closed: bool,
 }
 
@@ -93,8 +92,9 @@ impl Proxy {
                 if of.lock().is_closed {
                     return;
                 }
-                // A client that is gone already has lost nothing.
-                let _ = client.and_then(|client| connect(&of, client));
+                if let Err(error) = client.and_then(|client| connect(&of, client)) {
+                    eprintln!("a connection through the proxy failed: {error}");
+                }
             }
         });
         Self { port, shared }
@@ -134,20 +134,22 @@ impl Proxy {
         self.shared.lock().faults.drain().map(|(_, faults)| faults.len()).sum()
     }
 
-    /// Waits until so many requests are held.
+    /// Waits until so many requests were held since the last release.
     ///
     /// # Panics
-    /// When they are not within `timeout`.
+    /// When they were not within `timeout`.
     pub fn wait_for_held(&self, requests: usize, timeout: Duration) {
         let state = self.shared.lock();
         let waited = self.shared.changed.wait_timeout_while(state, timeout, |state| state.held < requests);
-        let (state, waited) = waited.expect("nobody panics with this lock");
-        assert!(!waited.timed_out(), "{} of {requests} requests are held after {timeout:?}", state.held);
+        let held = waited.unwrap_or_else(PoisonError::into_inner).0.held;
+        assert!(held >= requests, "{held} of {requests} requests are held after {timeout:?}");
     }
 
     /// Lets go what is held.
     pub fn release(&self) {
-        self.shared.lock().releases += 1;
+        let mut state = self.shared.lock();
+        (state.releases, state.held) = (state.releases + 1, 0);
+        drop(state);
         self.shared.changed.notify_all();
     }
 }
@@ -156,7 +158,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.is_closed = true;
-        state.sockets.drain(..).for_each(|socket| close(&socket));
+        state.sockets.drain().for_each(|(_, ends)| ends.iter().for_each(close));
         drop(state);
         self.shared.changed.notify_all();
         // The thread that accepts wakes up to see it.
@@ -166,7 +168,14 @@ impl Drop for Proxy {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics with this lock")
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a connection, if it has not ended.
+    fn end(&self, connection: u64) {
+        if let Some(ends) = self.lock().sockets.remove(&connection) {
+            ends.iter().for_each(close);
+        }
     }
 
     /// What becomes of a request that has come; one that is held comes back from here when it is let go.
@@ -179,7 +188,7 @@ impl Shared {
             state.held += 1;
             self.changed.notify_all();
             let waited = self.changed.wait_while(state, |state| state.releases == releases && !state.is_closed);
-            waited.expect("nobody panics with this lock").held -= 1;
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
         fault
     }
@@ -194,21 +203,23 @@ fn connect(shared: &Arc<Shared>, client: TcpStream) -> io::Result<()> {
     let broker = TcpStream::connect(to)?;
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
+    let ends = [client.try_clone()?, broker.try_clone()?];
     let mut state = shared.lock();
-    state.sockets.extend([client.try_clone()?, broker.try_clone()?]);
+    state.connections += 1;
+    let connection = state.connections;
+    state.sockets.insert(connection, ends);
     drop(state);
     let cut = Cut::default();
     let (from, to, of, cut_of) = (client.try_clone()?, broker.try_clone()?, Arc::clone(shared), Arc::clone(&cut));
     thread::spawn(move || {
         // An end is no error: it is passed on.
         let _ = requests(&of, &from, &to, &cut_of);
-        close(&from);
-        close(&to);
+        of.end(connection);
     });
+    let of = Arc::clone(shared);
     thread::spawn(move || {
         let _ = answers(&broker, &client, &cut);
-        close(&broker);
-        close(&client);
+        of.end(connection);
     });
     Ok(())
 }
@@ -229,7 +240,7 @@ fn requests(shared: &Shared, mut client: &TcpStream, mut broker: &TcpStream, cut
             None | Some(Fault::Hold) => {}
             Some(Fault::CutRequest) => return Ok(()),
             Some(Fault::CutAnswer) => {
-                cut.lock().expect("nobody panics with this lock").push(i32::from_be_bytes([n0, n1, n2, n3]));
+                cut.lock().unwrap_or_else(PoisonError::into_inner).push(i32::from_be_bytes([n0, n1, n2, n3]));
             }
             Some(Fault::Delay(time)) => thread::sleep(time),
         }
@@ -241,7 +252,7 @@ fn answers(mut broker: &TcpStream, mut client: &TcpStream, cut: &Cut) -> io::Res
     loop {
         let answer = message(&mut broker)?;
         let number = answer.first_chunk().map(|bytes| i32::from_be_bytes(*bytes));
-        if number.is_some_and(|number| cut.lock().expect("nobody panics with this lock").contains(&number)) {
+        if number.is_some_and(|number| cut.lock().unwrap_or_else(PoisonError::into_inner).contains(&number)) {
             return Ok(());
         }
         pass_on(&mut client, &answer)?;

@@ -102,7 +102,7 @@ mod tests {
         }
         assert_eq!(
             of("9 in 8").1,
-            ["[limits]: `quarantine` is after 9 failures in 8 rows, which never is; say at least 9 rows"]
+            ["[limits]: `quarantine` is after 9 failures in 8 rows, which cannot happen; say at least 9 rows"]
         );
     }
 

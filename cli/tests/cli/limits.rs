@@ -37,7 +37,7 @@ fn every_bound_is_listed_with_what_happens_there() {
         "64 MiB",
         "records of further keys are dead letters",
         "attribute_keys",
-        "admin_body_bytes",
+        "131,072",
     ] {
         assert!(ended.stdout.contains(said), "{said}: {}", ended.stdout);
     }

@@ -151,6 +151,17 @@ impl Context {
         }
     }
 
+    /// What the broker has not said that it has counts as not sent: a request may be on its way, or be lost.
+    pub(super) fn send_again(&self) {
+        let known = self.known();
+        for ((topic, partition), owned) in self.owned().iter_mut() {
+            let stands = known.get(topic).and_then(|known| known.position(*partition));
+            if stands < owned.done {
+                owned.sent = None;
+            }
+        }
+    }
+
     /// What is done and not sent yet; it counts as sent from now on.
     pub(super) fn take_done(&self, only: Option<&TopicPartitionList>) -> TopicPartitionList {
         let known = self.known();
@@ -289,6 +300,21 @@ mod tests {
         context.commit_callback(Err(KafkaError::Canceled), &refused);
         assert!(context.take_commit_error().is_some());
         assert_eq!(taken(&context), [Offset::Offset(12)]);
+    }
+
+    #[test]
+    fn at_the_end_what_was_not_answered_is_sent_again() {
+        let (context, partition) = owning(Some(10));
+        context.known().insert("t".to_owned(), Known::new(1, [(0, 10, None)]));
+        context.done(&partition, 12);
+        assert_eq!(taken(&context), [Offset::Offset(12)]);
+        context.send_again();
+        assert_eq!(taken(&context), [Offset::Offset(12)]);
+        let mut answered = TopicPartitionList::new();
+        answered.add_partition_offset("t", 0, Offset::Offset(12)).expect("an offset");
+        context.commit_callback(Ok(()), &answered);
+        context.send_again();
+        assert_eq!(taken(&context), []);
     }
 
     #[test]

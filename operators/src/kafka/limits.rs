@@ -111,17 +111,26 @@ impl Limits<'_> {
     }
 }
 
+impl Limits<'_> {
+    fn looks_at_topics(&mut self) {
+        let refresh = self.value(&REFRESH);
+        let is_good = refresh.number > 0.0;
+        self.need(&refresh, is_good, "more than 0", "else partitions that are added are never read", "raise it");
+    }
+}
+
 /// What can not work in a client that reads without a group.
 pub(super) fn reader(properties: &Properties) -> Vec<String> {
     let mut limits = Limits { properties, problems: Vec::new() };
     limits.all();
+    limits.looks_at_topics();
     limits.problems
 }
 
 /// How often a client looks what there is of its topic.
 pub(super) fn refresh(properties: &Properties) -> Duration {
     let said = properties.get(REFRESH.names[0]).and_then(|text| text.trim().parse().ok());
-    Duration::from_millis(said.filter(|millis| *millis > 0).unwrap_or(REFRESH.default as u64))
+    Duration::from_millis(said.unwrap_or(REFRESH.default as u64))
 }
 
 /// What can not work in a source.
@@ -145,14 +154,7 @@ pub(super) fn source(properties: &Properties) -> Vec<String> {
         limits.need_order(&MESSAGE_BYTES, &FETCH, (1.0, 0.0), false, "else the largest record can not be fetched");
         limits.need_order(&FETCH, &ANSWER, (1.0, ANSWER_OVERHEAD), false, "with 512 bytes more for the answer itself");
     }
-    let refresh = limits.value(&REFRESH);
-    limits.need(
-        &refresh,
-        refresh.number > 0.0,
-        "more than 0",
-        "else partitions that are added are never read",
-        "raise it",
-    );
+    limits.looks_at_topics();
     limits.problems
 }
 

@@ -401,6 +401,8 @@ impl Source for KafkaSource {
     fn close(&mut self) -> Result<(), SourceError> {
         let Some(consumer) = self.consumer.take() else { return Ok(()) };
         consumer.context().close(&consumer);
+        // The last commit may not have been answered yet, and nobody would be told how that ends.
+        consumer.context().send_again();
         self.send_done(&consumer, CommitMode::Sync)
         // The consumer goes: it leaves the group, so that others need not wait for its session to time out.
     }

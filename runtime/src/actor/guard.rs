@@ -14,7 +14,7 @@ use crate::words::{KeyIndex, Revision, Time};
 /// So many failures of a node within so many rows of a key, those that it computed or failed, quarantine it for the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quarantine {
-    /// From 1; each is remembered until it is `rows` old: eight bytes for a key that has any.
+    /// 1 to 1,000; each is remembered until it is `rows` old: eight bytes for a key that has any.
     pub failures: usize,
     /// At least `failures`.
     pub rows: u64,

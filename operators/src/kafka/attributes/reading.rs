@@ -1,17 +1,21 @@
 //! The consumer of a topic of attributes: all partitions from their beginnings, without a group.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gristmill::clock::SystemClock;
 use gristmill::traits::{Clock, SourceError};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::super::errors::Trouble;
 use super::super::source::not_there;
+use super::super::words::{DEBUG_AREA, Words, changed_id};
 use super::KafkaAttributesOptions;
 use super::facts::Facts;
 
@@ -24,9 +28,33 @@ const STEP: Duration = Duration::from_millis(100);
 /// Refused records that get a warning each, of those that come one after the other.
 const REFUSALS_TOLD: u64 = 20;
 
+/// What the client says of itself.
+struct Listener {
+    topic: String,
+    words: Words,
+    /// The topic has another id than before.
+    remade: AtomicBool,
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if changed_id(message).is_some_and(|(topic, _, again)| again && topic == self.topic) {
+            self.remade.store(true, Ordering::Release);
+        }
+        self.words.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let reason = self.words.error(&error, reason);
+        tracing::warn!(target: "librdkafka", topic = self.topic, %error, reason);
+    }
+}
+
+impl ConsumerContext for Listener {}
+
 /// A consumer that has all partitions of the topic.
 pub(super) struct Reading {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Listener>,
     partitions: usize,
     /// Refused records since the last that was not.
     refusals: u64,
@@ -53,7 +81,7 @@ impl Reading {
         let mut open = BTreeSet::new();
         for partition in 0..i32::try_from(reading.partitions).unwrap_or(i32::MAX) {
             let ends = reading.consumer.fetch_watermarks(topic, partition, METADATA_TIMEOUT);
-            let (low, high) = ends.map_err(|error| error_of(options, &error))?;
+            let (low, high) = ends.map_err(|error| error_of(options, &reading.consumer, &error))?;
             if low < high {
                 open.insert(partition);
             }
@@ -81,8 +109,14 @@ impl Reading {
     }
 
     fn connect(options: &KafkaAttributesOptions) -> Result<Self, SourceError> {
-        let defaults =
-            [("client.id", "gristmill"), ("isolation.level", "read_committed"), ("socket.keepalive.enable", "true")];
+        let defaults = [
+            ("client.id", "gristmill"),
+            ("isolation.level", "read_committed"),
+            ("socket.keepalive.enable", "true"),
+            ("topic.metadata.refresh.interval.ms", "60000"),
+        ];
+        let properties = &options.properties;
+        let debug = properties.get("debug").map_or(DEBUG_AREA.to_owned(), |said| format!("{said},{DEBUG_AREA}"));
         // The client wants a name for a group, which nobody joins.
         let owned = [
             ("group.id", "gristmill-attributes"),
@@ -91,17 +125,22 @@ impl Reading {
             ("auto.offset.reset", "error"),
             ("enable.partition.eof", "true"),
             ("allow.auto.create.topics", "false"),
+            ("debug", &debug),
         ];
-        let config = options.properties.config(&defaults, &owned);
-        let consumer: BaseConsumer =
-            config.create().map_err(|error| of_trouble(options, &options.properties.creation(&error)))?;
+        let (topic, words) = (options.topic.clone(), Words::new(properties));
+        let mut config = properties.config(&defaults, &owned);
+        // What is said at the level of debugging is read here, and shown only where it was asked for.
+        config.set_log_level(RDKafkaLogLevel::Debug);
+        let consumer: BaseConsumer<Listener> = config
+            .create_with_context(Listener { topic, words, remade: AtomicBool::new(false) })
+            .map_err(|error| of_trouble(options, &properties.creation(&error)))?;
         let partitions = partitions(options, &consumer)?;
         let mut all = TopicPartitionList::new();
         for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
             let added = all.add_partition_offset(&options.topic, partition, Offset::Beginning);
-            added.map_err(|error| error_of(options, &error))?;
+            added.map_err(|error| error_of(options, &consumer, &error))?;
         }
-        consumer.assign(&all).map_err(|error| error_of(options, &error))?;
+        consumer.assign(&all).map_err(|error| error_of(options, &consumer, &error))?;
         Ok(Self { consumer, partitions, refusals: 0 })
     }
 
@@ -115,10 +154,13 @@ impl Reading {
     /// # Errors
     /// Without `retry` the topic has to be read anew.
     pub(super) fn poll(&mut self, options: &KafkaAttributesOptions, facts: &mut Facts) -> Result<Came, SourceError> {
+        if self.consumer.context().remade.swap(false, Ordering::AcqRel) {
+            return Err(options.stop("the topic was made again; it is read from its beginning"));
+        }
         let message = match self.consumer.poll(STEP) {
             None => return Ok(Came::Nothing),
             Some(Err(KafkaError::PartitionEOF(partition))) => return Ok(Came::End(partition)),
-            Some(Err(error)) => return passed_over(options, &error),
+            Some(Err(error)) => return passed_over(options, &self.consumer, &error),
             Some(Ok(message)) => message,
         };
         let (partition, offset) = (message.partition(), message.offset());
@@ -157,7 +199,11 @@ fn stalled(
 }
 
 /// An error that has no meaning where there is no group, or one that has.
-fn passed_over(options: &KafkaAttributesOptions, error: &KafkaError) -> Result<Came, SourceError> {
+fn passed_over(
+    options: &KafkaAttributesOptions,
+    consumer: &BaseConsumer<Listener>,
+    error: &KafkaError,
+) -> Result<Came, SourceError> {
     match error.rdkafka_error_code() {
         Some(Code::GroupAuthorizationFailed | Code::CoordinatorNotAvailable | Code::NotCoordinator) => {
             Ok(Came::Nothing)
@@ -165,12 +211,12 @@ fn passed_over(options: &KafkaAttributesOptions, error: &KafkaError) -> Result<C
         Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
             Err(options.stop("the topic was made anew or cut off; it is read again from its beginning"))
         }
-        _ => Err(error_of(options, error)),
+        _ => Err(error_of(options, consumer, error)),
     }
 }
 
-fn error_of(options: &KafkaAttributesOptions, error: &KafkaError) -> SourceError {
-    of_trouble(options, &Trouble::of(error))
+fn error_of(options: &KafkaAttributesOptions, consumer: &BaseConsumer<Listener>, error: &KafkaError) -> SourceError {
+    of_trouble(options, &consumer.context().words.trouble(error))
 }
 
 fn of_trouble(options: &KafkaAttributesOptions, trouble: &Trouble) -> SourceError {
@@ -178,9 +224,11 @@ fn of_trouble(options: &KafkaAttributesOptions, trouble: &Trouble) -> SourceErro
 }
 
 /// How many partitions the topic has.
-fn partitions(options: &KafkaAttributesOptions, consumer: &BaseConsumer) -> Result<usize, SourceError> {
+fn partitions(options: &KafkaAttributesOptions, consumer: &BaseConsumer<Listener>) -> Result<usize, SourceError> {
     // All topics, not the one by name: a broker may create one that it is asked for.
-    let metadata = consumer.fetch_metadata(None, METADATA_TIMEOUT).map_err(|error| error_of(options, &error))?;
+    let metadata = consumer.fetch_metadata(None, METADATA_TIMEOUT);
+    let metadata = metadata.map_err(|error| error_of(options, consumer, &error))?;
+    consumer.context().words.over();
     match metadata.topics().iter().find(|found| found.name() == options.topic) {
         Some(found) if !found.partitions().is_empty() => Ok(found.partitions().len()),
         _ => Err(of_trouble(options, &not_there(consumer, &options.topic))),
