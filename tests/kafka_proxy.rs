@@ -31,8 +31,9 @@ async fn rows_flow_while_a_commit_is_held_and_are_read_again_when_it_never_came(
     let proxy = Proxy::start();
     let broker = Broker::start_behind(&proxy);
     let (tanks, past) = (Tanks::create(&broker, "tanks"), broker.bootstrap());
-    // Heartbeats are held behind the commit.
-    let handle = tanks.start(&proxy.bootstrap(), &[("session.timeout.ms", "120000")], None).await;
+    // Heartbeats are held behind the commit; and that the first member left is not heard while no commit gets through, so
+    // that the next waits for its session to end.
+    let handle = tanks.start(&proxy.bootstrap(), &[("session.timeout.ms", "20000")], None).await;
     let reader = tanks.reader(&past);
     produce(&past, &tanks.levels, (0..1_000).map(row));
     reader.wait_for(1_000, TIMEOUT);

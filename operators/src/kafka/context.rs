@@ -227,13 +227,16 @@ impl Context {
         for element in offsets.elements() {
             let (topic, partition) = (element.topic(), element.partition());
             let Offset::Offset(position) = element.offset() else { continue };
-            let good = element.error().is_ok();
-            if good && known.get_mut(topic).is_some_and(|known| known.committed(partition, position)) {
-                // Every partition has a position now, which is to stand beside each of them.
-                let mut owned = self.owned();
-                let of_topic = owned.iter_mut().filter(|((name, _), _)| name == topic);
-                of_topic.for_each(|(_, owned)| owned.sent = None);
-            }
+            let (true, Some(of_topic)) = (element.error().is_ok(), known.get_mut(topic)) else { continue };
+            let went_back = of_topic.position(partition).is_some_and(|before| position < before);
+            let is_whole = of_topic.committed(partition, position);
+            let mut owned = self.owned();
+            // Every partition has a position now, which is to stand beside each of them. Or the client has tried an older
+            // commit again after a later one, and the broker has taken it.
+            let again = owned
+                .iter_mut()
+                .filter(|((name, number), _)| name == topic && (is_whole || (went_back && *number == partition)));
+            again.for_each(|(_, owned)| owned.sent = None);
         }
     }
 }
@@ -314,6 +317,29 @@ mod tests {
         answered.add_partition_offset("t", 0, Offset::Offset(12)).expect("an offset");
         context.commit_callback(Ok(()), &answered);
         context.send_again();
+        assert_eq!(taken(&context), []);
+    }
+
+    /// Requests that failed are tried again by the client, behind those that were sent after them: positions went back,
+    /// and stayed there until there were more rows.
+    #[test]
+    fn an_older_commit_that_is_taken_after_a_later_one_is_made_good() {
+        let (context, partition) = owning(Some(10));
+        context.known().insert("t".to_owned(), Known::new(1, [(0, 10, None)]));
+        let answer = |position| {
+            let mut answered = TopicPartitionList::new();
+            answered.add_partition_offset("t", 0, Offset::Offset(position)).expect("an offset");
+            context.commit_callback(Ok(()), &answered);
+        };
+        for position in [12, 15] {
+            context.done(&partition, position);
+            assert_eq!(taken(&context), [Offset::Offset(position)]);
+        }
+        answer(15);
+        assert_eq!(taken(&context), []);
+        answer(12);
+        assert_eq!(taken(&context), [Offset::Offset(15)]);
+        answer(15);
         assert_eq!(taken(&context), []);
     }
 
