@@ -160,6 +160,9 @@ async fn memory_descriptors_and_threads_are_flat() {
         warm.first(),
         warm.last()
     );
+    let tenths =
+        sizes.chunks(sizes.len().div_ceil(10)).map(|tenth| format!("{:.1}", mean(tenth, |size| size.megabytes)));
+    eprintln!("MiB by tenths of the time: {}", tenths.collect::<Vec<_>>().join(" "));
     assert!(memory[1] < memory[0] * 1.05, "memory grows: {memory:?}");
     let grown = |of: fn(&Size) -> usize| most(last, of).saturating_sub(most(first, of));
     assert!(grown(|size| size.descriptors) <= PASSING, "descriptors grow: {warm:?}");

@@ -108,7 +108,9 @@ fn spans_and_warnings_say_what_happened() {
     (0..9).for_each(|second| _ = bench.row("P1", Time::from_secs(second)).set(VALUE, -1.0));
     bench.settle();
 
-    let warnings = kept.with(|state| state.warnings.clone());
+    // To print what panicked may take longer than a node's budget, which is warned of too.
+    let mut warnings = kept.with(|state| state.warnings.clone());
+    warnings.retain(|warning| !warning["message"].contains("longer than its budget"));
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(warnings[0]["node"], "root");
     assert_eq!(warnings[0]["key"], "P1");

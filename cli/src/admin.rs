@@ -53,7 +53,14 @@ pub(crate) async fn start(
     let listening = match (address, render) {
         (Some(address), Some(render)) => {
             let admin = Admin::new(deployer.clone(), folder.join(TOKENS)).metrics(render);
-            let listening = admin.listen(address).await.map_err(|error| failed(&error))?;
+            let listening = match admin.listen(address).await {
+                Ok(listening) => listening,
+                Err(error) => {
+                    // Rows are in flight already. How their end goes is not what went wrong.
+                    let _ = deployer.handle().stop().await;
+                    return Err(failed(&error));
+                }
+            };
             output.note(format!("admin API on http://{}", listening.address()));
             Some(listening)
         }

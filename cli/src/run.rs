@@ -107,7 +107,14 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
     }
     let clock = SystemClock::default();
     let (mill, beside) = start(builder, args, output).await?;
-    let _following = follow(known, &mill, &beside)?;
+    let _following = match follow(known, &mill, &beside) {
+        Ok(following) => following,
+        Err(failure) => {
+            // Rows are in flight already. How their end goes is not what went wrong.
+            let _ = mill.stop().await;
+            return Err(failure);
+        }
+    };
     mill.restored().iter().for_each(|restored| output.note(restored));
     let spinner = if console { ProgressBar::hidden() } else { spinner() };
     let watched = Arc::clone(&traffic);
