@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use gristmill::registry::disk::{Disk, SystemDisk};
 use gristmill::registry::{
-    AuditLine, Decided, Kind, Record, RegistryError, RegistryFolder, SetRef, Verdict, digest_of,
+    AuditLine, ClassContent, Decided, Kind, Record, RegistryError, RegistryFolder, SetRef, Verdict, digest_of,
 };
 use gristmill::words::{Revision, Time};
 
@@ -146,6 +146,9 @@ fn copy(from: &Path, to: &Path) {
 
 fn record(revision: u64, verdict: Verdict, model: &[u8]) -> Record {
     let model = BTreeMap::from([("model.onnx".to_owned(), digest_of(model))]);
+    let set = Arc::new(SetRef { manifest: digest_of(b"manifest"), artifacts: model });
+    let mut content = ClassContent::default();
+    content.put(&set, ["failure".into()]);
     Record {
         revision: Revision(revision),
         base: Revision(revision - 1),
@@ -155,12 +158,12 @@ fn record(revision: u64, verdict: Verdict, model: &[u8]) -> Record {
         when: NOW,
         verdict,
         positions: BTreeMap::new(),
-        put: vec![SetRef { manifest: digest_of(b"manifest"), artifacts: model }],
+        put: vec![set],
         remove: Vec::new(),
         decided: Decided::default(),
         idempotency: None,
         ground: digest_of(b"ground"),
-        content: BTreeMap::new(),
+        content: BTreeMap::from([("pump".into(), content)]),
     }
 }
 
@@ -254,6 +257,21 @@ fn a_folder_that_is_written_in_place_is_found_out() {
 #[test]
 fn a_folder_that_is_not_made_durable_is_found_out() {
     assert!(kill_everywhere("no-sync", Twin::NoSync).is_some());
+}
+
+#[test]
+fn kept_revisions_share_their_manifests() {
+    let root = folder("share");
+    let mut folder = RegistryFolder::open(&root, NOW).expect("a new folder opens");
+    for revision in 1..=2 {
+        deploy(&mut folder, revision, b"model").expect("the disk takes it");
+    }
+    drop(folder);
+    let folder = RegistryFolder::open(&root, NOW).expect("nobody has it");
+    let sets = folder.records().flat_map(|record| record.put.iter().chain(record.content["pump"].nodes.values()));
+    let sets: Vec<&Arc<SetRef>> = sets.collect();
+    assert_eq!(sets.len(), 4);
+    assert!(sets.iter().all(|set| Arc::ptr_eq(set, sets[0])), "a hundred revisions would be a hundred copies");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn summary(record: &Record) -> Value {
 fn difference(from: &ClassContent, to: &ClassContent) -> Value {
     let (mut added, mut removed, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     for name in from.nodes.keys().chain(to.nodes.keys()).collect::<BTreeSet<_>>() {
-        match (from.set_of(name), to.set_of(name)) {
+        match (from.nodes.get(name), to.nodes.get(name)) {
             (None, Some(_)) => added.push(name),
             (Some(_), None) => removed.push(name),
             (before, after) if before != after => changed.push(name),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 
 use tracing::Instrument;
 
@@ -35,7 +36,7 @@ pub(super) struct Plan {
     /// What the record says beside what changes; may be empty.
     pub(super) note: String,
     /// What the record says was put.
-    pub(super) sets: Vec<SetRef>,
+    pub(super) sets: Vec<Arc<SetRef>>,
     /// What is deployed afterwards.
     pub(super) content: ClassContent,
 }
@@ -43,7 +44,7 @@ pub(super) struct Plan {
 /// What a record says was asked for.
 #[derive(Default)]
 pub(super) struct Said {
-    pub(super) put: Vec<SetRef>,
+    pub(super) put: Vec<Arc<SetRef>>,
     pub(super) remove: Vec<NodeId>,
     pub(super) decided: Decided,
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::change::{Artifact, ChangeSet, Refusal};
 use crate::registry::{RegistryError, RegistryFolder, SetRef, digest_of};
@@ -16,14 +17,14 @@ pub(super) struct Understood {
     pub(super) topology: Option<Class>,
     pub(super) nodes: Vec<Node>,
     /// Each manifest with the names of its nodes.
-    pub(super) sets: Vec<(SetRef, Vec<NodeId>)>,
+    pub(super) sets: Vec<(Arc<SetRef>, Vec<NodeId>)>,
 }
 
 /// A manifest of a change set.
 pub(super) struct Sent {
     manifest: Result<Manifest, ManifestErrors>,
     /// It and what it names, by content.
-    pub(super) set: SetRef,
+    pub(super) set: Arc<SetRef>,
 }
 
 /// Reads the manifests of a change set; those that are wrong name no artifacts.
@@ -33,7 +34,7 @@ pub(super) fn read(change: &ChangeSet) -> Vec<Sent> {
         let is_named = |name: &String| manifest.as_ref().is_ok_and(|manifest| manifest.names_artifact(name));
         let artifacts = change.artifacts.iter().filter(|(name, _)| is_named(name));
         let artifacts = artifacts.map(|(name, (digest, _))| (name.clone(), *digest)).collect();
-        Sent { set: SetRef { manifest: digest_of(text.as_bytes()), artifacts }, manifest }
+        Sent { set: Arc::new(SetRef { manifest: digest_of(text.as_bytes()), artifacts }), manifest }
     };
     change.manifests.iter().map(sent).collect()
 }
@@ -77,7 +78,7 @@ pub(super) fn understand(
         unused.retain(|name| !set.artifacts.contains_key(*name));
         match manifest.nodes_with(operators, &given) {
             Ok(nodes) => {
-                understood.sets.push((set.clone(), nodes.iter().map(Node::name).collect()));
+                understood.sets.push((Arc::clone(set), nodes.iter().map(Node::name).collect()));
                 understood.nodes.extend(nodes);
             }
             Err(errors) => wrong.push(errors.to_string()),

@@ -1,6 +1,7 @@
 //! Bringing back a node that was removed, as it was deployed last.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Deployer;
 use super::change::{Outcome, Refusal, Terms, hash_of};
@@ -42,8 +43,8 @@ impl Deployer {
     fn plan_restore(&self, name: &NodeId, named: Option<&Class>) -> Result<Plan, Refusal> {
         let topology = self.topology(named)?;
         let mut content = self.content(&topology);
-        let last = match content.set_of(name) {
-            Some(set) => Some(set.clone()),
+        let last = match content.nodes.get(name) {
+            Some(set) => Some(Arc::clone(set)),
             None if content.removed.contains(name) || !self.host_has(&topology, name) => {
                 self.last_sets(&topology).remove(name)
             }
@@ -81,14 +82,14 @@ impl Deployer {
     }
 
     /// Each node that a kept revision of a topology has had, with its manifest in the newest of them.
-    fn last_sets(&self, topology: &Class) -> BTreeMap<NodeId, SetRef> {
+    fn last_sets(&self, topology: &Class) -> BTreeMap<NodeId, Arc<SetRef>> {
         let folder = self.folder();
-        let mut last: BTreeMap<NodeId, SetRef> = BTreeMap::new();
+        let mut last: BTreeMap<NodeId, Arc<SetRef>> = BTreeMap::new();
         for record in folder.records().rev().filter(|record| record.verdict.in_force()) {
             let Some(content) = record.content.get(topology) else { continue };
             for (name, set) in &content.nodes {
                 if !last.contains_key(name) {
-                    last.insert(name.clone(), content.sets[*set].clone());
+                    last.insert(name.clone(), Arc::clone(set));
                 }
             }
         }
@@ -104,7 +105,7 @@ impl Deployer {
         let host = self.0.host.get(topology).into_iter().flatten();
         let taken = host.filter(|(name, node)| node.kind == NodeKind::Model && content.removed.contains(*name));
         let mut removed: BTreeSet<NodeId> = taken.map(|(name, _)| name.clone()).collect();
-        let mut models_of: BTreeMap<SetRef, BTreeSet<NodeId>> = BTreeMap::new();
+        let mut models_of: BTreeMap<Arc<SetRef>, BTreeSet<NodeId>> = BTreeMap::new();
         for (name, set) in self.last_sets(topology) {
             let runs = content.nodes.contains_key(&name)
                 || (self.host_has(topology, &name) && !content.removed.contains(&name));

@@ -1,6 +1,8 @@
 //! Going back: what was deployed at an earlier revision is deployed again, under a new number.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::Deployer;
 use super::attributes::AttributeChange;
@@ -54,7 +56,7 @@ impl Deployer {
         let then = target.content.get(&topology).cloned().unwrap_or_default();
         let now = self.content(&topology);
         let (put, remove) = self.difference(&topology, &now, &then)?;
-        let sets = then.sets.clone();
+        let sets = then.by_set().into_keys().cloned().collect();
         let decided = Decided {
             pause: then.paused.difference(&now.paused).cloned().collect(),
             resume: now.paused.difference(&then.paused).filter(|node| !remove.contains(node)).cloned().collect(),
@@ -129,19 +131,20 @@ impl Deployer {
         let nothing = BTreeMap::new();
         let host = self.0.host.get(topology).unwrap_or(&nothing);
         let folder = self.folder();
-        let mut loaded: BTreeMap<&SetRef, BTreeMap<NodeId, Node>> = BTreeMap::new();
+        let mut loaded: HashMap<*const SetRef, BTreeMap<NodeId, Node>> = HashMap::new();
         let (mut put, mut remove) = (Vec::new(), Vec::new());
         let names: BTreeSet<&NodeId> =
             [now, then].into_iter().flat_map(|content| content.nodes.keys().chain(&content.removed)).collect();
         for name in names {
             let runs = now.nodes.contains_key(name) || (host.contains_key(name) && !now.removed.contains(name));
-            match then.set_of(name) {
-                Some(set) if now.set_of(name) == Some(set) => {}
+            match then.nodes.get(name) {
+                Some(set) if now.nodes.get(name) == Some(set) => {}
                 Some(set) => {
-                    if !loaded.contains_key(set) {
-                        loaded.insert(set, nodes_of(&folder, &self.0.operators, set)?);
-                    }
-                    put.extend(loaded[set].get(name).cloned());
+                    let made = match loaded.entry(Arc::as_ptr(set)) {
+                        Entry::Occupied(made) => made.into_mut(),
+                        Entry::Vacant(free) => free.insert(nodes_of(&folder, &self.0.operators, set)?),
+                    };
+                    put.extend(made.get(name).cloned());
                 }
                 None if then.removed.contains(name) => remove.extend(runs.then(|| name.clone())),
                 None => match host.get(name) {

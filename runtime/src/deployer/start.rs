@@ -118,11 +118,9 @@ fn lay(
 ) -> Result<Topology, Refusal> {
     let (class, mut nodes) = by_name(topology);
     content.removed.iter().for_each(|name| _ = nodes.remove(name));
-    for (index, set) in content.sets.iter().enumerate() {
+    for (set, names) in content.by_set() {
         let mut made = nodes_of(folder, operators, set)?;
-        for (name, _) in content.nodes.iter().filter(|(_, of)| **of == index) {
-            nodes.extend(made.remove(name).map(|node| (name.clone(), node)));
-        }
+        nodes.extend(names.into_iter().filter_map(|name| Some((name.clone(), made.remove(name)?))));
     }
     let paused: Vec<NodeId> = content.paused.iter().filter(|node| nodes.contains_key(*node)).cloned().collect();
     let laid = Topology::new(class).with_all(nodes.into_values()).paused(paused);

@@ -318,12 +318,13 @@ fn clear_aside(disk: &dyn Disk, root: &Path) -> Result<(), RegistryError> {
 
 fn read_records(root: &Path) -> Result<BTreeMap<Revision, Record>, RegistryError> {
     let folder = root.join("revisions");
-    let mut records = BTreeMap::new();
+    let (mut records, mut sets) = (BTreeMap::new(), BTreeSet::new());
     for file in fs::read_dir(&folder).map_err(RegistryError::read(&folder))? {
         let path = file.map_err(RegistryError::read(&folder))?.path();
         let bytes = fs::read(&path).map_err(RegistryError::read(&path))?;
-        let record: Record = serde_json::from_slice(&bytes)
+        let mut record: Record = serde_json::from_slice(&bytes)
             .map_err(|error| RegistryError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        record.share(&mut sets);
         if path.file_name().and_then(|name| name.to_str()) != Some(&file_name(record.revision)) {
             let reason = format!("it holds revision {}", record.revision);
             return Err(RegistryError::Damaged { path, reason });

@@ -1,6 +1,7 @@
 //! A revision as its file has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub positions: BTreeMap<u32, Offset>,
     /// The manifests that it put, with their artifacts.
-    pub put: Vec<SetRef>,
+    pub put: Vec<Arc<SetRef>>,
     /// The nodes that it removed.
     pub remove: Vec<NodeId>,
     /// What it decided about nodes beside what they are.
@@ -138,38 +139,37 @@ pub struct SetRef {
 
 /// What is deployed on top of what the host starts with, for one topology.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "ContentFile", try_from = "ContentFile")]
 pub struct ClassContent {
-    /// Manifests of which at least one node is in force.
-    pub sets: Vec<SetRef>,
-    /// Each deployed node with the number of its manifest in `sets`.
-    pub nodes: BTreeMap<NodeId, usize>,
+    /// Each deployed node with its manifest, which kept revisions share.
+    pub nodes: BTreeMap<NodeId, Arc<SetRef>>,
     /// Nodes of the host's that were removed.
     pub removed: BTreeSet<NodeId>,
     /// Nodes that compute nothing until they are resumed.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub paused: BTreeSet<NodeId>,
     /// The facts about keys that lie over the host's, if any do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Digest>,
 }
 
 impl ClassContent {
-    /// The manifest and artifacts of a node.
-    pub fn set_of(&self, node: &NodeId) -> Option<&SetRef> {
-        self.sets.get(*self.nodes.get(node)?)
+    /// The manifests of which at least one node is in force, with these nodes.
+    pub fn by_set(&self) -> BTreeMap<&Arc<SetRef>, Vec<&NodeId>> {
+        // By address first: comparing two that are equal walks all their artifacts.
+        let mut by_address: HashMap<*const SetRef, (&Arc<SetRef>, Vec<&NodeId>)> = HashMap::new();
+        for (name, set) in &self.nodes {
+            by_address.entry(Arc::as_ptr(set)).or_insert_with(|| (set, Vec::new())).1.push(name);
+        }
+        let mut by_set: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        by_address.into_values().for_each(|(set, names)| by_set.entry(set).or_default().extend(names));
+        by_set
     }
 
     /// Puts nodes of one manifest.
-    pub fn put(&mut self, set: &SetRef, nodes: impl IntoIterator<Item = NodeId>) {
-        let index = self.sets.iter().position(|known| known == set).unwrap_or_else(|| {
-            self.sets.push(set.clone());
-            self.sets.len() - 1
-        });
+    pub fn put(&mut self, set: &Arc<SetRef>, nodes: impl IntoIterator<Item = NodeId>) {
         for node in nodes {
             self.removed.remove(&node);
-            self.nodes.insert(node, index);
+            self.nodes.insert(node, Arc::clone(set));
         }
-        self.tidy();
     }
 
     /// Takes a node out; `of_host` when the host starts with a node of that name.
@@ -179,7 +179,6 @@ impl ClassContent {
         if of_host {
             self.removed.insert(node.clone());
         }
-        self.tidy();
     }
 
     /// Puts a node of the host's back that was removed.
@@ -192,17 +191,46 @@ impl ClassContent {
         self.paused.retain(|node| !decided.resume.contains(node));
         self.paused.extend(decided.pause.iter().cloned());
     }
+}
 
-    /// Forgets manifests of which no node is left.
-    fn tidy(&mut self) {
-        let used: BTreeSet<usize> = self.nodes.values().copied().collect();
-        let old = std::mem::take(&mut self.sets);
-        let mut moved = BTreeMap::new();
-        for (index, set) in old.into_iter().enumerate().filter(|(index, _)| used.contains(index)) {
-            moved.insert(index, self.sets.len());
-            self.sets.push(set);
+/// [`ClassContent`] in a file, where a manifest with a thousand nodes is written once.
+#[derive(Serialize, Deserialize)]
+struct ContentFile {
+    sets: Vec<Arc<SetRef>>,
+    /// By number in `sets`.
+    nodes: BTreeMap<NodeId, usize>,
+    removed: BTreeSet<NodeId>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    paused: BTreeSet<NodeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attributes: Option<Digest>,
+}
+
+impl From<ClassContent> for ContentFile {
+    fn from(content: ClassContent) -> Self {
+        let (mut sets, mut nodes) = (Vec::new(), BTreeMap::new());
+        for (number, (set, names)) in content.by_set().into_iter().enumerate() {
+            sets.push(Arc::clone(set));
+            nodes.extend(names.into_iter().map(|name| (name.clone(), number)));
         }
-        self.nodes.values_mut().for_each(|index| *index = moved[&*index]);
+        Self { sets, nodes, removed: content.removed, paused: content.paused, attributes: content.attributes }
+    }
+}
+
+impl TryFrom<ContentFile> for ClassContent {
+    type Error = String;
+
+    fn try_from(file: ContentFile) -> Result<Self, String> {
+        let set = |(name, number): (NodeId, usize)| match file.sets.get(number) {
+            Some(set) => Ok((name, Arc::clone(set))),
+            None => Err(format!("node `{name}` is of manifest {number}, and there are {}", file.sets.len())),
+        };
+        Ok(Self {
+            nodes: file.nodes.into_iter().map(set).collect::<Result<_, _>>()?,
+            removed: file.removed,
+            paused: file.paused,
+            attributes: file.attributes,
+        })
     }
 }
 
@@ -216,10 +244,52 @@ pub struct Idempotency {
 }
 
 impl Record {
+    /// Lets go of manifests that are `known` already: a hundred kept revisions differ in few.
+    pub(super) fn share(&mut self, known: &mut BTreeSet<Arc<SetRef>>) {
+        let of_content = self.content.values_mut().flat_map(|content| content.nodes.values_mut());
+        let mut met: HashMap<*const SetRef, Arc<SetRef>> = HashMap::new();
+        for set in self.put.iter_mut().chain(of_content) {
+            let shared = met.entry(Arc::as_ptr(set)).or_insert_with(|| match known.get(set) {
+                Some(shared) => Arc::clone(shared),
+                None => {
+                    known.insert(Arc::clone(set));
+                    Arc::clone(set)
+                }
+            });
+            *set = Arc::clone(shared);
+        }
+    }
+
     /// Every artifact and manifest that it refers to.
     pub fn refers_to(&self) -> impl Iterator<Item = Digest> {
-        let sets = self.put.iter().chain(self.content.values().flat_map(|content| &content.sets));
+        let of_content = self.content.values().flat_map(|content| content.by_set().into_keys().map(Arc::as_ref));
+        let sets = self.put.iter().map(Arc::as_ref).chain(of_content);
         let facts = self.content.values().filter_map(|content| content.attributes);
         sets.flat_map(|set| std::iter::once(set.manifest).chain(set.artifacts.values().copied())).chain(facts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::digest_of;
+
+    fn content() -> ClassContent {
+        let set = |text: &[u8]| Arc::new(SetRef { manifest: digest_of(text), artifacts: BTreeMap::new() });
+        let mut content = ClassContent::default();
+        content.put(&set(b"one"), [NodeId::from("a"), NodeId::from("c")]);
+        content.put(&set(b"two"), [NodeId::from("b")]);
+        content
+    }
+
+    #[test]
+    fn a_file_has_each_manifest_once() {
+        let mut file = serde_json::to_value(content()).expect("it is plain data");
+        assert_eq!(file["sets"].as_array().map(Vec::len), Some(2));
+        let read: ClassContent = serde_json::from_value(file.clone()).expect("it was written so");
+        assert_eq!(read, content());
+        file["nodes"]["b"] = 2.into();
+        let error = serde_json::from_value::<ClassContent>(file).expect_err("there are two");
+        assert_eq!(error.to_string(), "node `b` is of manifest 2, and there are 2");
     }
 }
