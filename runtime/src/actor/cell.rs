@@ -193,8 +193,8 @@ impl Shared {
     }
 
     /// A node is through with a frame; the first time that one takes too long is said.
-    pub(super) fn frame_done(&self, plan: &PlanNode, cell: &RefCell<Cell>, watch: Option<Stopwatch>) {
-        let (mut cell, budget) = (cell.borrow_mut(), self.blocking.budget);
+    pub(super) fn frame_done(&self, plan: &PlanNode, cell: &mut Cell, watch: Option<Stopwatch>) {
+        let budget = self.blocking.budget;
         if !cell.frame_done(watch, budget) {
             return;
         }

@@ -1,7 +1,5 @@
 //! One node over one frame: for each key its rows, what is missing in them, the operator, the outputs.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -73,24 +71,37 @@ impl KeyRows<'_> {
 
 impl<'f> NodeRun<'f> {
     /// Runs the node over the frame.
-    pub(super) fn run(&self, cell: &Rc<RefCell<Cell>>) -> Finished {
-        let mut cell = cell.borrow_mut();
+    pub(super) fn run(&self, cell: &mut Cell) -> Finished {
         let mut out = self.buffer();
+        match self.only_run {
+            Some(run) => {
+                if !self.run_alone(run, cell, &mut out) {
+                    self.run_key(run, cell, &mut out);
+                }
+                out.end();
+            }
+            None => self.run_keys(cell, &mut out),
+        }
+        out.finish()
+    }
+
+    fn run_keys(&self, cell: &mut Cell, out: &mut Buffer) {
+        let is_apart = self.is_apart_for_some();
         let mut whole = Whole::of(self);
-        if whole.as_ref().is_some_and(|whole| self.run_all(whole, &mut cell, &mut out)) {
-            return out.finish();
+        if !is_apart && whole.as_ref().is_some_and(|whole| self.run_all(whole, cell, out)) {
+            return;
         }
         for run in self.runs() {
-            if self.only_run.is_none() {
-                self.look_ahead(run, &cell);
-            }
-            if self.applies(run) && !whole.as_mut().is_some_and(|whole| self.run_whole(run, whole, &mut cell, &mut out))
-            {
-                self.run_key(run, &mut cell, &mut out);
+            self.look_ahead(run, cell);
+            if is_apart && self.frame.own(run).is_some() {
+                if self.applies(run) {
+                    self.run_key(run, cell, out);
+                }
+            } else if !whole.as_mut().is_some_and(|whole| self.run_whole(run, whole, cell, out)) {
+                self.run_key(run, cell, out);
             }
             out.end();
         }
-        out.finish()
     }
 
     /// Asks for what the next keys need to be brought near: step by step, as each pointer leads to the next.

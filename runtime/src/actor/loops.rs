@@ -11,7 +11,7 @@ use super::missing::{attribute, last_slot, remember};
 use super::output::{Buffer, Finished};
 use crate::topology::need::NeedKind;
 use crate::topology::node::{Missing, stand_in};
-use crate::topology::plan::{From, PlanNeed, To};
+use crate::topology::plan::{From, PlanNeed, PlanNode, To};
 use crate::traits::Rows;
 use crate::words::{Cause, Column, ColumnRef, Time};
 
@@ -26,9 +26,9 @@ pub(super) struct Member<'f> {
 type Inside = Option<(usize, usize)>;
 
 /// Whether a node needs `previous` of what it provides itself.
-pub(super) fn reads_itself(work: &NodeRun<'_>) -> bool {
-    let own = |need: &PlanNeed| work.plan.provides.iter().any(|to| same(to, &need.from));
-    work.plan.needs.iter().any(own)
+pub(super) fn reads_itself(plan: &PlanNode) -> bool {
+    let own = |need: &PlanNeed| plan.provides.iter().any(|to| same(to, &need.from));
+    plan.needs.iter().any(own)
 }
 
 fn same(to: &To, from: &From) -> bool {

@@ -154,7 +154,7 @@ impl NodeActor {
                     let watch = cell.borrow().watch();
                     let writer = self.writer.as_mut().expect("a sink's actor has a writer");
                     sink::write(frame, leader, first, &self.shared, writer.as_mut());
-                    self.shared.frame_done(first, &cell, watch);
+                    self.shared.frame_done(first, &mut cell.borrow_mut(), watch);
                     self.shared.busy.computed(frame.chain);
                     return;
                 }
@@ -163,8 +163,14 @@ impl NodeActor {
                     (plan, installed.cells[*member as usize])
                 });
                 let nodes: SmallVec<[(&PlanNode, u32); 1]> = nodes.collect();
-                for (finished, (plan, _)) in self.compute(frame, &nodes, None).into_iter().zip(&nodes) {
-                    publish_slots(frame, plan, finished);
+                match nodes[..] {
+                    [(plan, cell)] if !reads_itself(plan) => {
+                        publish_slots(frame, plan, self.compute(NodeRun { frame, plan, only_run: None }, cell));
+                    }
+                    _ => {
+                        let finished = self.compute_loop(frame, &nodes, None);
+                        finished.into_iter().zip(&nodes).for_each(|(of, (plan, _))| publish_slots(frame, plan, of));
+                    }
                 }
                 wake_after_class(frame, leader);
             }
@@ -173,8 +179,14 @@ impl NodeActor {
                 let installed = &own.installed.nodes[usize::from(node)];
                 self.look_ahead(frame, run as usize, usize::from(node));
                 let (plan, cell) = (installed.plan.as_ref(), installed.cell);
-                let finished = self.compute(frame, &[(plan, cell)], Some(run as usize));
-                finished.into_iter().for_each(|finished| publish_pieces(own, plan, run as usize, finished));
+                let only_run = Some(run as usize);
+                if reads_itself(plan) {
+                    let finished = self.compute_loop(frame, &[(plan, cell)], only_run);
+                    finished.into_iter().for_each(|finished| publish_pieces(own, plan, run as usize, finished));
+                } else {
+                    let finished = self.compute(NodeRun { frame, plan, only_run }, cell);
+                    publish_pieces(own, plan, run as usize, finished);
+                }
                 wake_after_key(frame, own, run, node);
             }
         }
@@ -208,30 +220,30 @@ impl NodeActor {
         }
     }
 
-    fn compute(
+    fn compute(&self, work: NodeRun<'_>, cell: u32) -> Finished {
+        let cell = self.shared.cell(cell);
+        let cell = &mut *cell.borrow_mut();
+        let (before, watch) = (cell.counts, cell.watch());
+        let finished = work.run(cell);
+        self.shared.frame_done(work.plan, cell, watch);
+        self.shared.tally.node(&before, &cell.counts);
+        finished
+    }
+
+    /// As [`NodeActor::compute`], for the nodes of a loop together.
+    fn compute_loop(
         &self,
         frame: &Arc<Frame>,
         nodes: &[(&PlanNode, u32)],
         only_run: Option<usize>,
-    ) -> SmallVec<[Finished; 1]> {
+    ) -> Vec<Finished> {
         let of = |plan| NodeRun { frame, plan, only_run };
-        if let [(plan, cell)] = nodes {
-            let work = of(plan);
-            if !reads_itself(&work) {
-                let cell = self.shared.cell(*cell);
-                let (before, watch) = (cell.borrow().counts, cell.borrow().watch());
-                let finished = work.run(&cell);
-                self.shared.frame_done(plan, &cell, watch);
-                self.shared.tally.node(&before, &cell.borrow().counts);
-                return SmallVec::from_iter([finished]);
-            }
-        }
         let members: Vec<_> = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell))).collect();
         let cells: SmallVec<[_; 4]> = members.iter().map(|(_, cell)| (Rc::clone(cell), cell.borrow().counts)).collect();
         // The nodes of a loop are measured together, as the first of them.
         let watch = cells[0].0.borrow().watch();
-        let finished = run_loop(members).into();
-        self.shared.frame_done(nodes[0].0, &cells[0].0, watch);
+        let finished = run_loop(members);
+        self.shared.frame_done(nodes[0].0, &mut cells[0].0.borrow_mut(), watch);
         cells.iter().for_each(|(cell, before)| self.shared.tally.node(before, &cell.borrow().counts));
         finished
     }

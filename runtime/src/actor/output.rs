@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::frame::Axis;
 use crate::topology::plan::PlanNode;
 use crate::traits::{Outputs, OwnRows};
@@ -9,7 +11,7 @@ use crate::words::{Cause, Column, Time};
 
 /// Columns in the making.
 pub(crate) struct Buffer {
-    pub(crate) columns: Vec<Column>,
+    pub(crate) columns: SmallVec<[Column; 1]>,
     rows: Rows,
 }
 
@@ -24,7 +26,7 @@ enum Rows {
 /// What came out.
 pub(crate) struct Finished {
     pub(crate) axis: Arc<Axis>,
-    pub(crate) columns: Vec<Column>,
+    pub(crate) columns: SmallVec<[Column; 1]>,
 }
 
 impl Buffer {

@@ -106,7 +106,7 @@ impl Pending {
             work.put(rows, outcome, cell, &mut self.out, shared);
             shared.tally.node(&before, &cell.counts);
         }
-        shared.frame_done(&self.plan, &self.cell, None);
+        shared.frame_done(&self.plan, &mut self.cell.borrow_mut(), None);
         self.out.end();
         self.out.finish()
     }
