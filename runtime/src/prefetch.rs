@@ -22,9 +22,14 @@ const BYTES_MAX: usize = 16 * 1024;
 /// ```
 #[inline]
 pub fn prefetch<T: ?Sized>(value: &T) {
-    let start = std::ptr::from_ref(value).cast::<u8>();
-    let bytes = size_of_val(value).min(BYTES_MAX);
-    // The value may begin within a line, and then ends one line later.
+    prefetch_at(std::ptr::from_ref(value).addr(), size_of_val(value).min(BYTES_MAX));
+}
+
+/// Asks for so many bytes from an address on; nothing need be there.
+#[inline]
+pub(crate) fn prefetch_at(address: usize, bytes: usize) {
+    let start = std::ptr::without_provenance::<u8>(address);
+    // They may begin within a line, and then end one line later.
     let within = start.addr() % LINE;
     for offset in (0..within + bytes).step_by(LINE) {
         fetch(start.wrapping_sub(within).wrapping_add(offset));

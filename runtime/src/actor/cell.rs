@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::explain::Watches;
 use super::guard::{Health, Quarantine};
 use super::lanes::Busy;
+use super::near::Near;
 use super::pool::Pools;
 use super::tally::{Count, Tally};
 use crate::clock::{Stopwatch, SystemClock};
@@ -154,6 +155,7 @@ pub(super) fn artifact(members: &[Artifacts], key: KeyIndex, revision: Revision)
 pub(crate) struct Shared {
     /// The states of all nodes, by place.
     pub(crate) cells: RefCell<Vec<Option<Rc<RefCell<Cell>>>>>,
+    pub(super) near: RefCell<Near>,
     /// The keys that the shard has met.
     pub(crate) keys: RefCell<Vec<Key>>,
     /// What all of them have counted.

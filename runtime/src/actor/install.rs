@@ -109,7 +109,8 @@ impl Installer {
         });
         cells[place as usize] = Some(cell);
         drop(cells);
-        let actor = NodeActor::new(Rc::clone(&self.shared), writer, self.mailbox).start();
+        let actor = NodeActor::new(Rc::clone(&self.shared), place, writer, self.mailbox).start();
+        self.shared.near.borrow_mut().mailbox(place, &actor);
         let nodes = if of_key { &mut self.key_nodes } else { &mut self.class_nodes };
         nodes.insert(identity, Node { cell: place, actor: actor.clone() });
         Ok((place, actor))

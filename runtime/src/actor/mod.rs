@@ -18,6 +18,7 @@ mod launch;
 pub(crate) mod ledger;
 mod loops;
 mod missing;
+mod near;
 mod node;
 mod output;
 mod pace;

@@ -13,6 +13,7 @@ use super::compute::{CONTENT_AHEAD, MODEL_AHEAD, NodeRun};
 use super::frame::{Frame, Own, Piece, Written};
 use super::lanes::{ByChain, ChainNumber};
 use super::loops::{reads_itself, run_loop};
+use super::near::Near;
 use super::output::Finished;
 use super::pool::Pool;
 use super::sink;
@@ -29,6 +30,10 @@ use crate::traits::SinkWriter;
 const KEY_AHEAD: usize = 10;
 const NODE_AHEAD: usize = 8;
 const PLAN_AHEAD: usize = 6;
+/// The same for nodes that are woken one after the other, before they get their messages.
+const WAKE_KEY_AHEAD: usize = 24;
+const WAKE_NODE_AHEAD: usize = 16;
+const WAKE_AHEAD: usize = 8;
 
 /// A frame is ready for a node.
 pub(crate) struct Run {
@@ -52,6 +57,8 @@ impl Message for Run {
 /// See the module.
 pub(crate) struct NodeActor {
     shared: Rc<Shared>,
+    /// Of its state among those of the shard.
+    place: u32,
     writer: Option<Box<dyn SinkWriter>>,
     mailbox: usize,
     /// Of a node that may block.
@@ -90,8 +97,8 @@ impl Drop for AbortOnPanic {
 
 impl NodeActor {
     /// With a mailbox for `mailbox` frames: as many as can be in flight.
-    pub(crate) fn new(shared: Rc<Shared>, writer: Option<Box<dyn SinkWriter>>, mailbox: usize) -> Self {
-        Self { shared, writer, mailbox, pool: None, chains: ByChain::default() }
+    pub(crate) fn new(shared: Rc<Shared>, place: u32, writer: Option<Box<dyn SinkWriter>>, mailbox: usize) -> Self {
+        Self { shared, place, writer, mailbox, pool: None, chains: ByChain::default() }
     }
 
     /// Works on a frame whose turn it is, and on those behind it whose turn comes.
@@ -130,7 +137,7 @@ impl NodeActor {
         match at {
             At::Class(leader) => {
                 publish_slots(&frame, &plan, finished);
-                wake_after_class(&frame, leader);
+                wake_after_class(&frame, leader, &self.shared);
             }
             At::Key { run, node } => {
                 let own = frame.own(run as usize).expect("as in `work`");
@@ -165,14 +172,14 @@ impl NodeActor {
                 let nodes: SmallVec<[(&PlanNode, u32); 1]> = nodes.collect();
                 match nodes[..] {
                     [(plan, cell)] if !reads_itself(plan) => {
-                        publish_slots(frame, plan, self.compute(NodeRun { frame, plan, only_run: None }, cell));
+                        publish_slots(frame, plan, self.compute(&NodeRun { frame, plan, only_run: None }, cell));
                     }
                     _ => {
                         let finished = self.compute_loop(frame, &nodes, None);
                         finished.into_iter().zip(&nodes).for_each(|(of, (plan, _))| publish_slots(frame, plan, of));
                     }
                 }
-                wake_after_class(frame, leader);
+                wake_after_class(frame, leader, &self.shared);
             }
             At::Key { run, node } => {
                 let own = frame.own(run as usize).expect("a key with nodes of its own has them in the frame");
@@ -184,7 +191,7 @@ impl NodeActor {
                     let finished = self.compute_loop(frame, &[(plan, cell)], only_run);
                     finished.into_iter().for_each(|finished| publish_pieces(own, plan, run as usize, finished));
                 } else {
-                    let finished = self.compute(NodeRun { frame, plan, only_run }, cell);
+                    let finished = self.compute(&NodeRun { frame, plan, only_run }, cell);
                     publish_pieces(own, plan, run as usize, finished);
                 }
                 wake_after_key(frame, own, run, node);
@@ -196,9 +203,9 @@ impl NodeActor {
 
     /// Asks for what the same node of the next keys needs to be brought near, a pointer further at each key: theirs
     /// are the next messages on this thread.
-    fn look_ahead(&self, frame: &Frame, run: usize, node: usize) {
+    fn look_ahead(&self, frame: &Frame, run: usize, place: usize) {
         let key = |ahead: usize| Some(&frame.own.get(run + ahead)?.as_ref()?.installed);
-        let node = |ahead: usize| key(ahead)?.nodes.get(node);
+        let node = |ahead: usize| key(ahead)?.nodes.get(place);
         let cells = self.shared.cells.borrow();
         if let Some(key) = key(KEY_AHEAD) {
             prefetch(key.as_ref());
@@ -210,6 +217,12 @@ impl NodeActor {
             prefetch(node.plan.as_ref());
             prefetch(&cells[node.cell as usize]);
         }
+        if let Some(key) = key(PLAN_AHEAD) {
+            let near = self.shared.near.borrow();
+            let wires = key.plan.wiring.wires.get(place);
+            let successors = wires.into_iter().flat_map(|wires| &wires.successors);
+            successors.for_each(|successor| near.prefetch(key.nodes[usize::from(*successor)].cell));
+        }
         if let Some(node) = node(MODEL_AHEAD) {
             cells[node.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
             node.plan.operator.iter().for_each(|operator| prefetch(operator.as_ref()));
@@ -220,7 +233,7 @@ impl NodeActor {
         }
     }
 
-    fn compute(&self, work: NodeRun<'_>, cell: u32) -> Finished {
+    fn compute(&self, work: &NodeRun<'_>, cell: u32) -> Finished {
         let cell = self.shared.cell(cell);
         let cell = &mut *cell.borrow_mut();
         let (before, watch) = (cell.counts, cell.watch());
@@ -231,12 +244,7 @@ impl NodeActor {
     }
 
     /// As [`NodeActor::compute`], for the nodes of a loop together.
-    fn compute_loop(
-        &self,
-        frame: &Arc<Frame>,
-        nodes: &[(&PlanNode, u32)],
-        only_run: Option<usize>,
-    ) -> Vec<Finished> {
+    fn compute_loop(&self, frame: &Arc<Frame>, nodes: &[(&PlanNode, u32)], only_run: Option<usize>) -> Vec<Finished> {
         let of = |plan| NodeRun { frame, plan, only_run };
         let members: Vec<_> = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell))).collect();
         let cells: SmallVec<[_; 4]> = members.iter().map(|(_, cell)| (Rc::clone(cell), cell.borrow().counts)).collect();
@@ -254,6 +262,7 @@ impl Actor for NodeActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(self.mailbox);
+        self.shared.near.borrow_mut().actor(self.place, self);
     }
 }
 
@@ -337,16 +346,34 @@ fn wake_key(frame: &Arc<Frame>, own: Own<'_>, run: u32, node: u16) {
     }
 }
 
-fn wake_after_class(frame: &Arc<Frame>, leader: u32) {
+fn wake_after_class(frame: &Arc<Frame>, leader: u32, shared: &Shared) {
     for successor in &frame.installed.variant.successors[leader as usize] {
         wake_class(frame, *successor);
     }
     for gate in &frame.gates {
         if gate.providers.contains(leader as usize) && gate.waits.one_less() {
-            for (run, node) in &gate.members {
+            for (place, (run, node)) in gate.members.iter().enumerate() {
+                look_ahead_of_wake(frame, &gate.members[place..], &shared.near.borrow());
                 wake_key(frame, frame.own(*run as usize).expect("a gate is for keys with nodes"), *run, *node);
             }
         }
+    }
+}
+
+/// Asks for what the nodes that are woken next need to be brought near, a pointer further at each.
+fn look_ahead_of_wake(frame: &Frame, members: &[(u32, u16)], near: &Near) {
+    let ahead = |nodes: usize| {
+        let (run, node) = members.get(nodes)?;
+        Some((&frame.own[*run as usize].as_ref()?.installed, usize::from(*node)))
+    };
+    if let Some((key, _)) = ahead(WAKE_KEY_AHEAD) {
+        prefetch(key.as_ref());
+    }
+    if let Some((key, node)) = ahead(WAKE_NODE_AHEAD) {
+        prefetch(&key.nodes[node]);
+    }
+    if let Some((key, node)) = ahead(WAKE_AHEAD) {
+        near.prefetch(key.nodes[node].cell);
     }
 }
 
