@@ -135,11 +135,9 @@ impl<'f> NodeRun<'f> {
     /// Runs a node of one key whose needs are all on one axis and lack nothing; `false` when it has to go the long way.
     pub(super) fn run_alone(&self, run: usize, cell: &mut Cell, out: &mut Buffer) -> bool {
         let (plan, frame) = (self.plan, self.frame);
-        let Some(own) = frame.own(run).filter(|_| may_be_short(plan) && plan.needs.len() <= NEEDS_ON_STACK) else {
-            return false;
-        };
-        let mut columns = [ColumnRef::F32(&[]); NEEDS_ON_STACK];
+        let Some(own) = frame.own(run).filter(|_| may_be_short(plan)) else { return false };
         let mut constants = Constants::new();
+        let mut columns: SmallVec<[_; NEEDS_ON_STACK]> = SmallVec::from_elem(ColumnRef::F32(&[]), plan.needs.len());
         let mut found: Option<(&Axis, Range<usize>)> = None;
         for (index, (need, column)) in plan.needs.iter().zip(&mut columns).enumerate() {
             let (axis, complete, piece) = match need.from {
@@ -163,11 +161,10 @@ impl<'f> NodeRun<'f> {
             *column = piece.unwrap_or_else(|all| all.rows(rows.clone()));
         }
         let Some((axis, rows)) = found.filter(|(_, rows)| !rows.is_empty()) else { return false };
-        let columns = &mut columns[..plan.needs.len()];
-        if !constants.is_empty() && !self.constants(run, rows.len(), &mut constants, columns) {
+        if !constants.is_empty() && !self.constants(run, rows.len(), &mut constants, &mut columns) {
             return false;
         }
-        self.run_short(run, (axis, rows), columns, cell, out);
+        self.run_short(run, (axis, rows), &columns, cell, out);
         true
     }
 
