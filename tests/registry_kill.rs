@@ -266,12 +266,15 @@ fn kept_revisions_share_their_manifests() {
     for revision in 1..=2 {
         deploy(&mut folder, revision, b"model").expect("the disk takes it");
     }
+    let check = |folder: &RegistryFolder| {
+        let sets = folder.records().flat_map(|record| record.put.iter().chain(record.content["pump"].nodes.values()));
+        let sets: Vec<&Arc<SetRef>> = sets.collect();
+        assert_eq!(sets.len(), 4);
+        assert!(sets.iter().all(|set| Arc::ptr_eq(set, sets[0])), "a hundred revisions would be a hundred copies");
+    };
+    check(&folder);
     drop(folder);
-    let folder = RegistryFolder::open(&root, NOW).expect("nobody has it");
-    let sets = folder.records().flat_map(|record| record.put.iter().chain(record.content["pump"].nodes.values()));
-    let sets: Vec<&Arc<SetRef>> = sets.collect();
-    assert_eq!(sets.len(), 4);
-    assert!(sets.iter().all(|set| Arc::ptr_eq(set, sets[0])), "a hundred revisions would be a hundred copies");
+    check(&RegistryFolder::open(&root, NOW).expect("nobody has it"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::artifacts;
 use super::disk::{Disk, SystemDisk, put};
 use super::error::RegistryError;
-use super::record::{Kind, Record, Verdict};
+use super::record::{Kind, Record, SetRef, Verdict};
 use crate::traits::Digest;
 use crate::words::{Revision, Time};
 
@@ -48,6 +48,8 @@ pub struct RegistryFolder {
     /// Holds the lock as long as it is open.
     _lock: File,
     records: BTreeMap<Revision, Record>,
+    /// The manifests of the records, which share them.
+    sets: BTreeSet<Arc<SetRef>>,
     kept: usize,
     /// When artifacts that nobody refers to were looked for last.
     collected: Option<Time>,
@@ -83,8 +85,9 @@ impl RegistryFolder {
         disk.sync(&root).map_err(RegistryError::write(&root))?;
         check_format(disk.as_ref(), &root)?;
         clear_aside(disk.as_ref(), &root)?;
-        let records = read_records(&root)?;
-        let mut folder = Self { root, disk, _lock: lock, records, kept: REVISIONS_KEPT, collected: None };
+        let mut sets = BTreeSet::new();
+        let records = read_records(&root, &mut sets)?;
+        let mut folder = Self { root, disk, _lock: lock, records, sets, kept: REVISIONS_KEPT, collected: None };
         folder.mend_audit()?;
         folder.mark_interrupted(now)?;
         Ok(folder)
@@ -137,7 +140,9 @@ impl RegistryFolder {
             .map_err(|error| RegistryError::Damaged { path: path.clone(), reason: error.to_string() })?;
         let aside = self.root.join("aside").join(file_name(record.revision));
         put(self.disk.as_ref(), &aside, &path, &bytes).map_err(RegistryError::write(&path))?;
-        self.records.insert(record.revision, record.clone());
+        let mut kept = record.clone();
+        kept.share(&mut self.sets);
+        self.records.insert(record.revision, kept);
         Ok(())
     }
 
@@ -216,6 +221,7 @@ impl RegistryFolder {
             self.disk.remove(&path).map_err(RegistryError::write(&path))?;
             self.records.remove(&number);
         }
+        self.sets.retain(|set| Arc::strong_count(set) > 1);
         if self.collected.is_some_and(|last| now.0.saturating_sub(last.0) < COLLECT_EVERY_MICROS) {
             return Ok(());
         }
@@ -316,15 +322,16 @@ fn clear_aside(disk: &dyn Disk, root: &Path) -> Result<(), RegistryError> {
     Ok(())
 }
 
-fn read_records(root: &Path) -> Result<BTreeMap<Revision, Record>, RegistryError> {
+/// All revisions; `sets` gets the manifests that they share.
+fn read_records(root: &Path, sets: &mut BTreeSet<Arc<SetRef>>) -> Result<BTreeMap<Revision, Record>, RegistryError> {
     let folder = root.join("revisions");
-    let (mut records, mut sets) = (BTreeMap::new(), BTreeSet::new());
+    let mut records = BTreeMap::new();
     for file in fs::read_dir(&folder).map_err(RegistryError::read(&folder))? {
         let path = file.map_err(RegistryError::read(&folder))?.path();
         let bytes = fs::read(&path).map_err(RegistryError::read(&path))?;
         let mut record: Record = serde_json::from_slice(&bytes)
             .map_err(|error| RegistryError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        record.share(&mut sets);
+        record.share(sets);
         if path.file_name().and_then(|name| name.to_str()) != Some(&file_name(record.revision)) {
             let reason = format!("it holds revision {}", record.revision);
             return Err(RegistryError::Damaged { path, reason });
