@@ -155,6 +155,7 @@ pub(super) fn artifact(members: &[Artifacts], key: KeyIndex, revision: Revision)
 pub(crate) struct Shared {
     /// The states of all nodes, by place.
     pub(crate) cells: RefCell<Vec<Option<Rc<RefCell<Cell>>>>>,
+    /// Where their actors are in memory.
     pub(super) near: RefCell<Near>,
     /// The keys that the shard has met.
     pub(crate) keys: RefCell<Vec<Key>>,

@@ -8,7 +8,8 @@ use actix::Addr;
 use super::node::NodeActor;
 use crate::prefetch::prefetch_at;
 
-/// Bytes of what an address leads to: how many messages there are, the queue, the waker of the task.
+/// Bytes of what an address leads to: how many messages there are, the queue, the waker of the task. This and the next were
+/// measured: actix 0.13 and tokio 1 on x86-64. With another layout the hint misses a part, and that is all.
 const MAILBOX_BYTES: usize = 112;
 /// So many bytes before an actor its task begins, with all that the executor and the context keep of it.
 const TASK_BEFORE: usize = 392;

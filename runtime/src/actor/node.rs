@@ -1,6 +1,7 @@
 //! The actor of a node on a shard: it takes frames in their order, computes, writes its slots, and wakes whoever has
 //! become ready.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message};
 use smallvec::SmallVec;
 
-use super::cell::Shared;
+use super::cell::{Cell, Shared};
 use super::compute::{CONTENT_AHEAD, MODEL_AHEAD, NodeRun};
 use super::frame::{Frame, Own, Piece, Written};
 use super::lanes::{ByChain, ChainNumber};
@@ -170,15 +171,7 @@ impl NodeActor {
                     (plan, installed.cells[*member as usize])
                 });
                 let nodes: SmallVec<[(&PlanNode, u32); 1]> = nodes.collect();
-                match nodes[..] {
-                    [(plan, cell)] if !reads_itself(plan) => {
-                        publish_slots(frame, plan, self.compute(&NodeRun { frame, plan, only_run: None }, cell));
-                    }
-                    _ => {
-                        let finished = self.compute_loop(frame, &nodes, None);
-                        finished.into_iter().zip(&nodes).for_each(|(of, (plan, _))| publish_slots(frame, plan, of));
-                    }
-                }
+                self.compute(frame, &nodes, None, |plan, finished| publish_slots(frame, plan, finished));
                 wake_after_class(frame, leader, &self.shared);
             }
             At::Key { run, node } => {
@@ -186,14 +179,9 @@ impl NodeActor {
                 let installed = &own.installed.nodes[usize::from(node)];
                 self.look_ahead(frame, run as usize, usize::from(node));
                 let (plan, cell) = (installed.plan.as_ref(), installed.cell);
-                let only_run = Some(run as usize);
-                if reads_itself(plan) {
-                    let finished = self.compute_loop(frame, &[(plan, cell)], only_run);
-                    finished.into_iter().for_each(|finished| publish_pieces(own, plan, run as usize, finished));
-                } else {
-                    let finished = self.compute(&NodeRun { frame, plan, only_run }, cell);
-                    publish_pieces(own, plan, run as usize, finished);
-                }
+                let place = run as usize;
+                let publish = |plan: &PlanNode, finished| publish_pieces(own, plan, place, finished);
+                self.compute(frame, &[(plan, cell)], Some(place), publish);
                 wake_after_key(frame, own, run, node);
             }
         }
@@ -213,15 +201,12 @@ impl NodeActor {
         if let Some(node) = node(NODE_AHEAD) {
             prefetch(node);
         }
-        if let Some(node) = node(PLAN_AHEAD) {
+        if let (Some(key), Some(node)) = (key(PLAN_AHEAD), node(PLAN_AHEAD)) {
             prefetch(node.plan.as_ref());
             prefetch(&cells[node.cell as usize]);
-        }
-        if let Some(key) = key(PLAN_AHEAD) {
             let near = self.shared.near.borrow();
-            let wires = key.plan.wiring.wires.get(place);
-            let successors = wires.into_iter().flat_map(|wires| &wires.successors);
-            successors.for_each(|successor| near.prefetch(key.nodes[usize::from(*successor)].cell));
+            let successors = &key.plan.wiring.wires[place].successors;
+            successors.iter().for_each(|successor| near.prefetch(key.nodes[usize::from(*successor)].cell));
         }
         if let Some(node) = node(MODEL_AHEAD) {
             cells[node.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
@@ -233,7 +218,26 @@ impl NodeActor {
         }
     }
 
-    fn compute(&self, work: &NodeRun<'_>, cell: u32) -> Finished {
+    /// Computes a node, or those of a loop together, and has what comes out of each published.
+    fn compute(
+        &self,
+        frame: &Frame,
+        nodes: &[(&PlanNode, u32)],
+        only_run: Option<usize>,
+        publish: impl Fn(&PlanNode, Finished),
+    ) {
+        let of = |plan| NodeRun { frame, plan, only_run };
+        match nodes {
+            [(plan, cell)] if !reads_itself(plan) => publish(plan, self.compute_alone(&of(plan), *cell)),
+            _ => {
+                let members = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell)));
+                let finished = self.compute_loop(members.collect());
+                nodes.iter().zip(finished).for_each(|((plan, _), finished)| publish(plan, finished));
+            }
+        }
+    }
+
+    fn compute_alone(&self, work: &NodeRun<'_>, cell: u32) -> Finished {
         let cell = self.shared.cell(cell);
         let cell = &mut *cell.borrow_mut();
         let (before, watch) = (cell.counts, cell.watch());
@@ -243,15 +247,13 @@ impl NodeActor {
         finished
     }
 
-    /// As [`NodeActor::compute`], for the nodes of a loop together.
-    fn compute_loop(&self, frame: &Arc<Frame>, nodes: &[(&PlanNode, u32)], only_run: Option<usize>) -> Vec<Finished> {
-        let of = |plan| NodeRun { frame, plan, only_run };
-        let members: Vec<_> = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell))).collect();
+    fn compute_loop(&self, members: Vec<(NodeRun<'_>, Rc<RefCell<Cell>>)>) -> Vec<Finished> {
+        let first = members[0].0.plan;
         let cells: SmallVec<[_; 4]> = members.iter().map(|(_, cell)| (Rc::clone(cell), cell.borrow().counts)).collect();
         // The nodes of a loop are measured together, as the first of them.
         let watch = cells[0].0.borrow().watch();
         let finished = run_loop(members);
-        self.shared.frame_done(nodes[0].0, &mut cells[0].0.borrow_mut(), watch);
+        self.shared.frame_done(first, &mut cells[0].0.borrow_mut(), watch);
         cells.iter().for_each(|(cell, before)| self.shared.tally.node(before, &cell.borrow().counts));
         finished
     }
@@ -352,8 +354,9 @@ fn wake_after_class(frame: &Arc<Frame>, leader: u32, shared: &Shared) {
     }
     for gate in &frame.gates {
         if gate.providers.contains(leader as usize) && gate.waits.one_less() {
+            let near = shared.near.borrow();
             for (place, (run, node)) in gate.members.iter().enumerate() {
-                look_ahead_of_wake(frame, &gate.members[place..], &shared.near.borrow());
+                look_ahead_of_wake(frame, &gate.members[place..], &near);
                 wake_key(frame, frame.own(*run as usize).expect("a gate is for keys with nodes"), *run, *node);
             }
         }

@@ -36,7 +36,7 @@ impl<'f> Whole<'f> {
     /// `None` when the node has to look at each key.
     pub(super) fn of(work: &NodeRun<'f>) -> Option<Self> {
         let plan = work.plan;
-        if work.only_run.is_some() || !may_be_short(plan) {
+        if !may_be_short(plan) {
             return None;
         }
         let mut found: Option<&'f Axis> = None;
@@ -140,13 +140,13 @@ impl<'f> NodeRun<'f> {
         let mut columns: SmallVec<[_; NEEDS_ON_STACK]> = SmallVec::from_elem(ColumnRef::F32(&[]), plan.needs.len());
         let mut found: Option<(&Axis, Range<usize>)> = None;
         for (index, (need, column)) in plan.needs.iter().zip(&mut columns).enumerate() {
-            let (axis, complete, piece) = match need.from {
+            let (axis, complete, written, of_all) = match need.from {
                 From::Slot(slot) => match frame.slots.get(slot as usize).and_then(|slot| slot.get()) {
-                    Some(written) => (&*written.axis, written.complete, Err(&written.column)),
+                    Some(written) => (&*written.axis, written.complete, &written.column, true),
                     None => return false,
                 },
                 From::Local(local) => match own.locals[usize::from(local)].get() {
-                    Some(piece) if piece.run == run => (&*piece.axis, piece.complete, Ok(piece.column.as_ref())),
+                    Some(piece) if piece.run == run => (&*piece.axis, piece.complete, &piece.column, false),
                     _ => return false,
                 },
                 From::Attribute(_) => {
@@ -158,7 +158,7 @@ impl<'f> NodeRun<'f> {
             if !lacks_nothing(need, complete) || !std::ptr::eq(*on, axis) {
                 return false;
             }
-            *column = piece.unwrap_or_else(|all| all.rows(rows.clone()));
+            *column = if of_all { written.rows(rows.clone()) } else { written.as_ref() };
         }
         let Some((axis, rows)) = found.filter(|(_, rows)| !rows.is_empty()) else { return false };
         if !constants.is_empty() && !self.constants(run, rows.len(), &mut constants, &mut columns) {
