@@ -1,6 +1,6 @@
 //! The sink: reads every prediction into a checksum, keeps those of some devices, and tells when an epoch is through.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::Thread;
@@ -46,7 +46,8 @@ struct Shared {
     target: AtomicU64,
     checksum: AtomicU64,
     waiting: Mutex<Option<Thread>>,
-    wanted: HashMap<Key, usize>,
+    /// The devices whose predictions are kept, by what stands for them in a checksum.
+    wanted: BTreeMap<u64, usize>,
     /// By the device's number and the time of an epoch's first row.
     captured: Mutex<HashMap<(usize, Time), Scores>>,
 }
@@ -54,7 +55,7 @@ struct Shared {
 impl Predictions {
     /// A sink that keeps the predictions of the first devices.
     pub fn keeping(keys: impl Iterator<Item = Key>) -> Self {
-        let wanted = keys.zip(0..).collect();
+        let wanted = keys.map(|key| tag(&key)).zip(0..).collect();
         Self(Arc::new(Shared { wanted, ..Shared::default() }))
     }
 
@@ -119,7 +120,7 @@ impl SinkWriter for Writer {
 impl Shared {
     fn keep(&self, frame: &SinkFrame<'_>) {
         for of_key in frame.columns.chunk_by(|a, b| a.key == b.key) {
-            let Some(device) = self.wanted.get(of_key[0].key) else { continue };
+            let Some(device) = self.wanted.get(&tag(of_key[0].key)) else { continue };
             let mut captured = self.captured.lock().expect("nobody panics with this lock");
             for column in of_key {
                 let model = PREDICTIONS.iter().position(|name| *name == column.stream.as_str());

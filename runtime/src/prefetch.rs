@@ -13,6 +13,11 @@ const LINE: usize = 64;
 /// No more of a value than this is asked for: the rest would push out what is in use.
 const BYTES_MAX: usize = 16 * 1024;
 
+/// So many keys before its own the place of a key's state or artifact is asked for; its artifact; what either holds.
+pub(crate) const PLACE_AHEAD: usize = 8;
+pub(crate) const MODEL_AHEAD: usize = 4;
+pub(crate) const CONTENT_AHEAD: usize = 2;
+
 /// Asks for a value, or a slice of values, to be brought near; it changes nothing else.
 ///
 /// ```
@@ -28,11 +33,12 @@ pub fn prefetch<T: ?Sized>(value: &T) {
 /// Asks for so many bytes from an address on; nothing need be there.
 #[inline]
 pub(crate) fn prefetch_at(address: usize, bytes: usize) {
-    let start = std::ptr::without_provenance::<u8>(address);
     // They may begin within a line, and then end one line later.
-    let within = start.addr() % LINE;
-    for offset in (0..within + bytes).step_by(LINE) {
-        fetch(start.wrapping_sub(within).wrapping_add(offset));
+    let within = address % LINE;
+    let mut line = std::ptr::without_provenance::<u8>(address - within);
+    for _ in 0..(within + bytes).div_ceil(LINE) {
+        fetch(line);
+        line = line.wrapping_add(LINE);
     }
 }
 

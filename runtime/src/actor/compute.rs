@@ -13,16 +13,12 @@ use super::output::{Buffer, Finished};
 use super::tally::Count;
 use super::whole::Whole;
 use crate::defect::{self, Defect};
+use crate::prefetch::{CONTENT_AHEAD, MODEL_AHEAD, PLACE_AHEAD};
 use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
 use crate::traits::Rows;
 use crate::traits::sink::DeadLetter;
 use crate::words::{Cause, Column, ColumnRef, KeyIndex, Time};
-
-/// So many keys before its own the place of a key's state or artifact is asked for; its artifact; what either holds.
-const PLACE_AHEAD: usize = 8;
-pub(super) const MODEL_AHEAD: usize = 4;
-pub(super) const CONTENT_AHEAD: usize = 2;
 
 /// Needs whose references are kept on the stack.
 pub(super) const NEEDS_ON_STACK: usize = 16;
@@ -75,9 +71,7 @@ impl<'f> NodeRun<'f> {
         let mut out = self.buffer();
         match self.only_run {
             Some(run) => {
-                if !self.run_alone(run, cell, &mut out) {
-                    self.run_key(run, cell, &mut out);
-                }
+                self.run_key(run, cell, &mut out);
                 out.end();
             }
             None => self.run_keys(cell, &mut out),
@@ -87,17 +81,15 @@ impl<'f> NodeRun<'f> {
 
     fn run_keys(&self, cell: &mut Cell, out: &mut Buffer) {
         let is_apart = self.is_apart_for_some();
-        let mut whole = Whole::of(self);
-        if !is_apart && whole.as_ref().is_some_and(|whole| self.run_all(whole, cell, out)) {
-            return;
-        }
-        for run in self.runs() {
+        let whole = Whole::of(self);
+        let done = whole.as_ref().filter(|_| !is_apart).map_or(0, |whole| self.run_many(whole, cell, out));
+        for run in done..self.frame.keys.len() {
             self.look_ahead(run, cell);
             if is_apart && self.frame.own(run).is_some() {
                 if self.applies(run) {
                     self.run_key(run, cell, out);
                 }
-            } else if !whole.as_mut().is_some_and(|whole| self.run_whole(run, whole, cell, out)) {
+            } else if !whole.as_ref().is_some_and(|whole| self.run_whole(run, whole, cell, out)) {
                 self.run_key(run, cell, out);
             }
             out.end();

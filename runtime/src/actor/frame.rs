@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use actix::Addr;
 use smallvec::SmallVec;
 
+use super::alone::AloneOfNodes;
 use super::lanes::ChainNumber;
 use super::ledger::Part;
 use super::node::NodeActor;
@@ -132,6 +133,8 @@ pub(crate) struct Kind {
     pub(crate) gates: SmallVec<[Option<usize>; 8]>,
     /// The class nodes, by leader, that wait for each node.
     pub(crate) feeds: SmallVec<[SmallVec<[u32; 4]>; 8]>,
+    /// What is found out about each node when it first runs.
+    pub(crate) alone: AloneOfNodes,
 }
 
 /// What a frame holds for a key that has nodes of its own: where its parts are in the frame's lists.

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use crate::defect::{self, Defect};
 use crate::state::KeyHealth;
 use crate::topology::scorer;
-use crate::traits::{AnyOperator, AnyTable, Digest, Model, Outputs, RowError, Rows};
+use crate::traits::{AnyOperator, AnyTable, Digest, KeyRuns, Model, Outputs, RowError, Rows};
 use crate::words::{KeyIndex, Revision, Time};
 
 /// So many failures of a node within so many rows of a key, those that it computed or failed, quarantine it for the key.
@@ -221,10 +221,7 @@ pub(crate) fn run(
     failures: &mut Vec<RowFailure>,
 ) -> usize {
     if !runner.can_fail() {
-        if let Err(error) = runner.run(key, rows, out) {
-            tracing::error!(%error, "an operator that says it cannot fail did");
-            std::process::abort();
-        }
+        runner.run(key, rows, out).unwrap_or_else(|error| unforeseen(&error));
         health.fine(key, rows.len());
         return rows.len();
     }
@@ -240,6 +237,28 @@ pub(crate) fn run(
             one_by_one(runner, key, rows, out, health, failures)
         }
     }
+}
+
+/// Runs an operator for one key after the other until one fails, whose outputs are taken back; how many went well. An
+/// operator that can fail has to be one without state.
+pub(crate) fn run_keys(
+    operator: &dyn AnyOperator,
+    table: &mut dyn AnyTable,
+    keys: &KeyRuns<'_>,
+    out: &mut Outputs<'_>,
+) -> usize {
+    let mut next = 0;
+    if !operator.can_fail() {
+        operator.run_keys(table, keys, &mut next, out).unwrap_or_else(|error| unforeseen(&error));
+    } else if attempt(|| operator.run_keys(table, keys, &mut next, out)).is_err() {
+        out.undo(keys.range(next), 0);
+    }
+    next
+}
+
+fn unforeseen(error: &RowError) -> ! {
+    tracing::error!(%error, "an operator that says it cannot fail did");
+    std::process::abort();
 }
 
 fn one_by_one(

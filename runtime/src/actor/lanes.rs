@@ -30,6 +30,7 @@ pub(crate) struct ByChain<T> {
 
 impl<T: Default> ByChain<T> {
     /// That of a chain.
+    #[inline]
     pub(crate) fn at(&mut self, chain: ChainNumber) -> &mut T {
         match chain {
             ChainNumber::Partition(number) => {

@@ -193,13 +193,11 @@ impl OwnNodes {
         });
         let kind = &self.kinds[place];
         let first_node = u32::try_from(self.nodes.len()).expect("a frame has fewer than 2^32 nodes");
-        for (number, waits) in (0u16..).zip(&kind.waits) {
-            self.nodes.push(OwnNode { waits: Waits::new(*waits), ticket: 0 });
-            if let Some(gate) = kind.gates[usize::from(number)] {
-                self.gates[gate].members.push((run, number));
-            }
-            kind.feeds[usize::from(number)].iter().for_each(|leader| fed[*leader as usize] += 1);
+        self.nodes.extend(kind.waits.iter().map(|waits| OwnNode { waits: Waits::new(*waits), ticket: 0 }));
+        for (number, gate) in (0u16..).zip(&kind.gates) {
+            gate.iter().for_each(|gate| self.gates[*gate].members.push((run, number)));
         }
+        kind.feeds.iter().flatten().for_each(|leader| fed[*leader as usize] += 1);
         let first_local = self.locals;
         self.locals += u32::from(kind.wiring.locals);
         let kind = u32::try_from(place).expect("a frame has few keys");
@@ -224,7 +222,8 @@ fn kind(plan: &KeyPlan, (installed, woken, starters): Starting<'_>, gates: &mut 
         fed.push(feeds);
         waits.push(waiting);
     }
-    Kind { wiring: Arc::clone(wiring), waits, gates: of_gates, feeds: fed }
+    let alone = waits.iter().map(|_| OnceLock::new()).collect();
+    Kind { wiring: Arc::clone(wiring), waits, gates: of_gates, feeds: fed, alone }
 }
 
 /// The class nodes, by leader, that a frame reaches.

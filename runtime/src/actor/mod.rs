@@ -1,6 +1,8 @@
 //! Actors: they carry out what plans say. Frames go from the shard's intake through the actors of nodes to sinks.
 
 mod align;
+mod all_keys;
+mod alone;
 mod attempt;
 pub(crate) mod cell;
 mod compute;

@@ -10,7 +10,7 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message
 use smallvec::SmallVec;
 
 use super::cell::{Cell, Shared};
-use super::compute::{CONTENT_AHEAD, MODEL_AHEAD, NodeRun};
+use super::compute::NodeRun;
 use super::frame::{Frame, Own, Piece, Written};
 use super::lanes::{ByChain, ChainNumber};
 use super::loops::{reads_itself, run_loop};
@@ -20,7 +20,7 @@ use super::pool::Pool;
 use super::sink;
 use super::slow::{Outcome, Pending};
 use crate::defect::{self, Defect};
-use crate::prefetch::prefetch;
+use crate::prefetch::{CONTENT_AHEAD, MODEL_AHEAD, prefetch};
 use crate::topology::node::Work;
 use crate::topology::plan::{PlanNode, To, Wires};
 use crate::topology::variant::Variant;
@@ -170,18 +170,13 @@ impl NodeActor {
                     let plan = frame.plan.base.nodes[*member as usize].as_ref();
                     (plan, installed.cells[*member as usize])
                 });
-                let nodes: SmallVec<[(&PlanNode, u32); 1]> = nodes.collect();
-                self.compute(frame, &nodes, None, |plan, finished| publish_slots(frame, plan, finished));
+                self.compute_of_class(frame, &nodes.collect::<SmallVec<[_; 1]>>());
                 wake_after_class(frame, leader, &self.shared);
             }
             At::Key { run, node } => {
                 let own = frame.own(run as usize).expect("a key with nodes of its own has them in the frame");
-                let installed = &own.installed.nodes[usize::from(node)];
                 self.look_ahead(frame, run as usize, usize::from(node));
-                let (plan, cell) = (installed.plan.as_ref(), installed.cell);
-                let place = run as usize;
-                let publish = |plan: &PlanNode, finished| publish_pieces(own, plan, place, finished);
-                self.compute(frame, &[(plan, cell)], Some(place), publish);
+                self.compute_of_key(frame, own, run as usize, node);
                 wake_after_key(frame, own, run, node);
             }
         }
@@ -218,31 +213,41 @@ impl NodeActor {
         }
     }
 
-    /// Computes a node, or those of a loop together, and has what comes out of each published.
-    fn compute(
-        &self,
-        frame: &Frame,
-        nodes: &[(&PlanNode, u32)],
-        only_run: Option<usize>,
-        publish: impl Fn(&PlanNode, Finished),
-    ) {
-        let of = |plan| NodeRun { frame, plan, only_run };
-        match nodes {
-            [(plan, cell)] if !reads_itself(plan) => publish(plan, self.compute_alone(&of(plan), *cell)),
-            _ => {
-                let members = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell)));
-                let finished = self.compute_loop(members.collect());
-                nodes.iter().zip(finished).for_each(|((plan, _), finished)| publish(plan, finished));
-            }
+    /// Computes a node of the class, or those of a loop together, and writes what comes out.
+    fn compute_of_class(&self, frame: &Frame, nodes: &[(&PlanNode, u32)]) {
+        let of = |plan| NodeRun { frame, plan, only_run: None };
+        if let [(plan, cell)] = nodes
+            && !reads_itself(plan)
+        {
+            publish_slots(frame, plan, self.compute_alone(plan, *cell, |cell| of(plan).run(cell)));
+            return;
         }
+        let members = nodes.iter().map(|(plan, cell)| (of(plan), self.shared.cell(*cell)));
+        let finished = self.compute_loop(members.collect());
+        nodes.iter().zip(finished).for_each(|((plan, _), finished)| publish_slots(frame, plan, finished));
     }
 
-    fn compute_alone(&self, work: &NodeRun<'_>, cell: u32) -> Finished {
+    /// Computes a node of a key and writes what comes out.
+    fn compute_of_key(&self, frame: &Frame, own: Own<'_>, run: usize, node: u16) {
+        let installed = &own.installed.nodes[usize::from(node)];
+        let (plan, cell) = (installed.plan.as_ref(), installed.cell);
+        let work = NodeRun { frame, plan, only_run: Some(run) };
+        let alone = own.kind.alone(frame, plan, node);
+        let finished = if alone.is_none() && reads_itself(plan) {
+            self.compute_loop(vec![(work, self.shared.cell(cell))]).pop().expect("one node gives one output")
+        } else {
+            let short = |cell: &mut Cell| work.run_alone(alone?, own, run, cell);
+            self.compute_alone(plan, cell, |cell| short(cell).unwrap_or_else(|| work.run(cell)))
+        };
+        publish_pieces(own, plan, run, finished);
+    }
+
+    fn compute_alone(&self, plan: &PlanNode, cell: u32, run: impl FnOnce(&mut Cell) -> Finished) -> Finished {
         let cell = self.shared.cell(cell);
         let cell = &mut *cell.borrow_mut();
         let (before, watch) = (cell.counts, cell.watch());
-        let finished = work.run(cell);
-        self.shared.frame_done(work.plan, cell, watch);
+        let finished = run(cell);
+        self.shared.frame_done(plan, cell, watch);
         self.shared.tally.node(&before, &cell.counts);
         finished
     }

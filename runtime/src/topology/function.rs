@@ -77,13 +77,13 @@ impl<F, A, V, R> fmt::Debug for Function<F, A, V, R> {
     }
 }
 
-/// Calls a closure with the needs of one row.
+/// Calls a closure with the needs of each row.
 pub trait Call<A, V, R>: Send + Sync + 'static {
-    /// Reads the needs, calls, writes what comes back.
+    /// Reads the needs, calls, writes what comes back, row by row.
     ///
     /// # Errors
     /// The closure's own, and missing needs.
-    fn call(&self, rows: &Rows<'_>, out: &mut Outputs<'_>, row: usize) -> Result<(), RowError>;
+    fn call(&self, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError>;
 }
 
 impl<F, A, V, R> Operator for Function<F, A, V, R>
@@ -110,7 +110,12 @@ where
     fn start(&self) {}
 
     fn run(&self, _state: &mut (), rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
-        (0..rows.len()).try_for_each(|row| self.function.call(rows, out, row))
+        self.function.call(rows, out)
+    }
+
+    /// A closure is given the values of a row and nothing else.
+    fn row_by_row(&self) -> bool {
+        true
     }
 }
 
@@ -123,10 +128,10 @@ macro_rules! functions {
         {
             #[inline]
             #[expect(non_snake_case, reason = "the type parameters name the values")]
-            fn call(&self, rows: &Rows<'_>, out: &mut Outputs<'_>, row: usize) -> Result<(), RowError> {
+            fn call(&self, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
                 let mut at = 0;
-                $(let $arg = $arg::read(rows, row, &mut at)?;)+
-                self($($arg),+).write(out, row)
+                $(let $arg = $arg::columns(rows, &mut at);)+
+                (0..rows.len()).try_for_each(|row| self($($arg::read(&$arg, row)?),+).write(out, row))
             }
         }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::traits::{Outputs, RowError, Rows};
-use crate::words::{Attribute, Element, ElementType, Stream, StreamName, Value};
+use crate::words::{Attribute, ColumnRef, Element, ElementType, Stream, StreamName, Value};
 
 /// One need of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,19 +177,40 @@ impl<T: Element, const N: usize> Needs for [Stream<T>; N] {
 
 /// What a closure gets for one need.
 pub trait Arg: Sized {
-    /// Reads it from `row`; `at` is the number of the next need, which is moved on.
+    /// What it is read from: a column, or several.
+    type Columns<'a>;
+
+    /// Finds its columns; `at` is the number of the next need, which is moved on.
+    fn columns<'a>(rows: &Rows<'a>, at: &mut usize) -> Self::Columns<'a>;
+
+    /// Reads it from `row`.
     ///
     /// # Errors
     /// When a required need is missing, which only happens to nodes that pass missing values.
-    fn read(rows: &Rows<'_>, row: usize, at: &mut usize) -> Result<Self, RowError>;
+    fn read(columns: &Self::Columns<'_>, row: usize) -> Result<Self, RowError>;
+}
+
+/// A need's number, and its column.
+type Numbered<'a> = (usize, ColumnRef<'a>);
+
+#[inline]
+fn next<'a>(rows: &Rows<'a>, at: &mut usize) -> Numbered<'a> {
+    let need = *at;
+    *at += 1;
+    (need, rows.column(need))
 }
 
 impl<T: Element> Arg for T {
+    type Columns<'a> = Numbered<'a>;
+
     #[inline]
-    fn read(rows: &Rows<'_>, row: usize, at: &mut usize) -> Result<Self, RowError> {
-        let need = *at;
-        *at += 1;
-        T::get(rows.column(need), row).ok_or_else(|| missing(need))
+    fn columns<'a>(rows: &Rows<'a>, at: &mut usize) -> Numbered<'a> {
+        next(rows, at)
+    }
+
+    #[inline]
+    fn read((need, column): &Numbered<'_>, row: usize) -> Result<Self, RowError> {
+        T::get(*column, row).ok_or_else(|| missing(*need))
     }
 }
 
@@ -199,11 +220,16 @@ fn missing(need: usize) -> RowError {
 }
 
 impl<T: Element> Arg for Option<T> {
+    type Columns<'a> = Numbered<'a>;
+
     #[inline]
-    fn read(rows: &Rows<'_>, row: usize, at: &mut usize) -> Result<Self, RowError> {
-        let need = *at;
-        *at += 1;
-        Ok(T::get(rows.column(need), row))
+    fn columns<'a>(rows: &Rows<'a>, at: &mut usize) -> Numbered<'a> {
+        next(rows, at)
+    }
+
+    #[inline]
+    fn read((_, column): &Numbered<'_>, row: usize) -> Result<Self, RowError> {
+        Ok(T::get(*column, row))
     }
 }
 
@@ -212,8 +238,14 @@ impl<T: Element> Arg for Option<T> {
 pub struct All<T>(pub Vec<T>);
 
 impl<T: Element> Arg for All<T> {
-    fn read(rows: &Rows<'_>, row: usize, at: &mut usize) -> Result<Self, RowError> {
-        (*at..rows.needs()).map(|_| T::read(rows, row, at)).collect::<Result<_, _>>().map(Self)
+    type Columns<'a> = Vec<Numbered<'a>>;
+
+    fn columns<'a>(rows: &Rows<'a>, at: &mut usize) -> Vec<Numbered<'a>> {
+        (*at..rows.needs()).map(|_| next(rows, at)).collect()
+    }
+
+    fn read(columns: &Vec<Numbered<'_>>, row: usize) -> Result<Self, RowError> {
+        columns.iter().map(|column| T::read(column, row)).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -40,20 +40,36 @@ pub fn check_model(model: &dyn Model, needs: &[ElementType], provides: &[Element
 /// # Errors
 /// The model's.
 pub fn score(model: &dyn Model, rows: &Rows<'_>, out: &mut Outputs<'_>) -> Result<(), RowError> {
-    let inputs = model.inputs();
-    let same = |(port, need): (&Port, &ColumnRef<'_>)| match (port.element, need) {
-        (ElementType::F32, ColumnRef::F32(_)) => true,
-        (element, need) => need.element_type() == element,
-    };
-    let fits = |columns: &[ColumnRef<'_>]| inputs.iter().zip(columns).all(same);
-    let result = match rows.columns().filter(|columns| fits(columns)) {
+    match rows.columns() {
         Some(columns) => score_columns(model, columns, out),
         None => {
-            let columns: Vec<Column> =
-                (0..rows.needs()).map(|need| cast(rows.column(need), inputs[need].element)).collect();
-            let columns: Vec<ColumnRef<'_>> = columns.iter().map(Column::as_ref).collect();
+            let columns: Vec<ColumnRef<'_>> = (0..rows.needs()).map(|need| rows.column(need)).collect();
             score_columns(model, &columns, out)
         }
+    }
+}
+
+/// The same, of columns that have a value for each row.
+///
+/// # Errors
+/// As [`score`].
+#[inline]
+pub(crate) fn score_columns(
+    model: &dyn Model,
+    columns: &[ColumnRef<'_>],
+    out: &mut Outputs<'_>,
+) -> Result<(), RowError> {
+    let inputs = model.inputs();
+    let same = |(port, column): (&Port, &ColumnRef<'_>)| match (port.element, column) {
+        (ElementType::F32, ColumnRef::F32(_)) => true,
+        (element, column) => column.element_type() == element,
+    };
+    let result = if inputs.iter().zip(columns).all(same) {
+        score_ports(model, columns, out)
+    } else {
+        let cast: Vec<Column> = inputs.iter().zip(columns).map(|(port, column)| cast(*column, port.element)).collect();
+        let columns: Vec<ColumnRef<'_>> = cast.iter().map(Column::as_ref).collect();
+        score_ports(model, &columns, out)
     };
     result.map_err(|error| RowError::new(error.0))
 }
@@ -94,7 +110,8 @@ pub fn score_apart(node: &Node, model: &dyn Model, columns: &[Column]) -> Result
     }
 }
 
-fn score_columns(model: &dyn Model, columns: &[ColumnRef<'_>], out: &mut Outputs<'_>) -> Result<(), ScoreError> {
+#[inline]
+fn score_ports(model: &dyn Model, columns: &[ColumnRef<'_>], out: &mut Outputs<'_>) -> Result<(), ScoreError> {
     if out.provides() == 1 {
         return model.score(columns, &mut [out.column(0)]);
     }

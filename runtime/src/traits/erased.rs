@@ -6,8 +6,9 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::key_runs::KeyRuns;
 use super::operator::{Operator, Outputs, RowError, Rows};
-use crate::prefetch::prefetch;
+use crate::prefetch::{CONTENT_AHEAD, PLACE_AHEAD, prefetch};
 use crate::words::{ElementType, KeyIndex, Time};
 
 /// An [`Operator`] whose state type is not known here. Implemented for every operator.
@@ -47,6 +48,21 @@ pub trait AnyOperator: fmt::Debug + Send + Sync + 'static {
         table: &mut dyn AnyTable,
         key: KeyIndex,
         rows: &Rows<'_>,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), RowError>;
+    /// [`AnyOperator::run`] for each key from the one at place `next` on; `next` is moved on with each, so that it says
+    /// which one failed.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// When the table is of another operator.
+    fn run_keys(
+        &self,
+        table: &mut dyn AnyTable,
+        keys: &KeyRuns<'_>,
+        next: &mut usize,
         out: &mut Outputs<'_>,
     ) -> Result<(), RowError>;
     /// [`Operator::tick`], as [`AnyOperator::run`].
@@ -121,6 +137,28 @@ impl<O: Operator> AnyOperator for O {
         Operator::run(self, self.state_of(table, key), rows, out)
     }
 
+    fn run_keys(
+        &self,
+        table: &mut dyn AnyTable,
+        keys: &KeyRuns<'_>,
+        next: &mut usize,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), RowError> {
+        let table = self.table_of(table);
+        while let Some(key) = keys.key(*next) {
+            keys.key(*next + PLACE_AHEAD).into_iter().for_each(|key| AnyTable::prefetch(table, key));
+            let near = keys.key(*next + CONTENT_AHEAD).and_then(|key| table.slot(key));
+            near.into_iter().for_each(|state| Operator::prefetch(self, state));
+            let rows = keys.range(*next);
+            if !rows.is_empty() {
+                let state = table.entry(key, || self.start());
+                Operator::run(self, state, &keys.rows(*next), &mut out.part(rows))?;
+            }
+            *next += 1;
+        }
+        Ok(())
+    }
+
     fn tick(&self, table: &mut dyn AnyTable, key: KeyIndex, now: Time, out: &mut Outputs<'_>) -> Result<(), RowError> {
         Operator::tick(self, self.state_of(table, key), now, out)
     }
@@ -135,9 +173,13 @@ impl<O: Operator> AnyOperator for O {
 }
 
 trait StateOf: Operator {
-    fn state_of<'t>(&self, table: &'t mut dyn AnyTable, key: KeyIndex) -> &'t mut Self::State {
+    fn table_of<'t>(&self, table: &'t mut dyn AnyTable) -> &'t mut Table<Self::State> {
         let table = table.as_any_mut().downcast_mut::<Table<Self::State>>();
-        table.expect("a node's table is made by its own operator").entry(key, || self.start())
+        table.expect("a node's table is made by its own operator")
+    }
+
+    fn state_of<'t>(&self, table: &'t mut dyn AnyTable, key: KeyIndex) -> &'t mut Self::State {
+        self.table_of(table).entry(key, || self.start())
     }
 }
 

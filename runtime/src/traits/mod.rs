@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod erased;
+pub mod key_runs;
 pub mod model;
 pub mod operator;
 pub mod sink;
@@ -9,6 +10,7 @@ pub mod source;
 
 pub use clock::Clock;
 pub use erased::{AnyOperator, AnyTable};
+pub use key_runs::KeyRuns;
 pub use model::{Digest, Format, LoadError, Model, Port, ScoreError};
 pub use operator::{Operator, Outputs, OwnRows, RowError, Rows, State};
 pub use sink::{Done, Sink, SinkError, SinkFrame, SinkRow, SinkWriter};

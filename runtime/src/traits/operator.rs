@@ -94,15 +94,21 @@ pub trait Operator: fmt::Debug + Send + Sync + 'static {
 pub struct Rows<'a> {
     times: &'a [Time],
     needs: &'a [ColumnRef<'a>],
-    /// `needs` begin here; the columns are longer than `times` when a part of them is looked at.
-    first: usize,
+    /// Where these rows begin in `needs`, when they are a part of them.
+    first: Option<usize>,
 }
 
 impl<'a> Rows<'a> {
     /// Rows at `times`, with as many values in each of `needs`.
     pub fn new(times: &'a [Time], needs: &'a [ColumnRef<'a>]) -> Self {
         debug_assert!(needs.iter().all(|need| need.len() == times.len()), "needs and times have the same rows");
-        Self { times, needs, first: 0 }
+        Self { times, needs, first: None }
+    }
+
+    /// Rows `rows` of those at `times`.
+    #[inline]
+    pub(crate) fn part_of(times: &'a [Time], needs: &'a [ColumnRef<'a>], rows: Range<usize>) -> Self {
+        Self { times: &times[rows.clone()], needs, first: Some(rows.start) }
     }
 
     /// How many rows.
@@ -129,17 +135,17 @@ impl<'a> Rows<'a> {
         self.needs.len()
     }
 
-    /// The values of all needs, where these are not a part of longer columns.
+    /// The values of all needs, unless these rows are a part of them.
     #[inline]
     pub(crate) fn columns(&self) -> Option<&'a [ColumnRef<'a>]> {
-        self.needs.iter().all(|column| column.len() == self.times.len()).then_some(self.needs)
+        self.first.is_none().then_some(self.needs)
     }
 
     /// The values of a need, a row each.
     #[inline]
     pub fn column(&self, need: usize) -> ColumnRef<'a> {
         let column = self.needs[need];
-        if column.len() == self.times.len() { column } else { column.rows(self.first..self.first + self.times.len()) }
+        self.first.map_or(column, |first| column.rows(first..first + self.times.len()))
     }
 
     /// The values of a need of `f32`.
@@ -169,7 +175,8 @@ impl<'a> Rows<'a> {
     /// A part of these rows.
     #[must_use]
     pub fn part(&self, rows: Range<usize>) -> Self {
-        Self { times: &self.times[rows.clone()], needs: self.needs, first: self.first + rows.start }
+        let first = self.first.unwrap_or(0) + rows.start;
+        Self { times: &self.times[rows], needs: self.needs, first: Some(first) }
     }
 }
 

@@ -1,0 +1,97 @@
+//! The short way of a node of one key, when every need is a column that lacks nothing on an axis of the source. What
+//! holds for all keys of a frame with the same nodes is found at the first of them; a key costs its slices.
+
+use std::sync::{Arc, OnceLock};
+
+use smallvec::SmallVec;
+
+use super::cell::Cell;
+use super::compute::NodeRun;
+use super::frame::{Axis, Frame, Kind, Own};
+use super::output::Finished;
+use super::whole::{Columns, lacks_nothing, may_be_short};
+use crate::topology::plan::{AxisLabel, From, PlanNode};
+use crate::traits::{Outputs, Rows};
+use crate::words::{Column, ColumnRef};
+
+/// What holds for a node of each key in a frame.
+pub(crate) struct Alone {
+    axis: Arc<Axis>,
+    /// The needs that are attributes.
+    attributes: SmallVec<[usize; 2]>,
+}
+
+/// [`Alone`] of each node, found when it first runs; `None` for those that go the long way.
+pub(crate) type AloneOfNodes = SmallVec<[OnceLock<Option<Alone>>; 4]>;
+
+impl Alone {
+    fn of(frame: &Frame, plan: &PlanNode) -> Option<Self> {
+        let AxisLabel::Source(axis) = plan.input_axis else { return None };
+        let axis = frame.axes.get(usize::from(axis))?.as_ref()?;
+        if !may_be_short(plan) || plan.own_rows {
+            return None;
+        }
+        let mut attributes = SmallVec::new();
+        for (number, need) in plan.needs.iter().enumerate() {
+            match need.from {
+                From::Slot(slot) => {
+                    let written = frame.slots.get(slot as usize)?.get()?;
+                    if !lacks_nothing(need, written.complete) || !Arc::ptr_eq(&written.axis, axis) {
+                        return None;
+                    }
+                }
+                From::Local(_) if lacks_nothing(need, true) => {}
+                From::Local(_) => return None,
+                From::Attribute(_) => attributes.push(number),
+            }
+        }
+        Some(Self { axis: Arc::clone(axis), attributes })
+    }
+}
+
+impl Kind {
+    /// How a node can go the short way with each key of this kind; `None` when it cannot.
+    #[inline]
+    pub(super) fn alone(&self, frame: &Frame, plan: &PlanNode, node: u16) -> Option<&Alone> {
+        self.alone[usize::from(node)].get_or_init(|| Alone::of(frame, plan)).as_ref()
+    }
+}
+
+impl NodeRun<'_> {
+    /// Runs a node of a key; `None` when it has to go the long way.
+    pub(super) fn run_alone(&self, alone: &Alone, own: Own<'_>, run: usize, cell: &mut Cell) -> Option<Finished> {
+        let (plan, frame) = (self.plan, self.frame);
+        let rows = alone.axis.run(run);
+        if rows.is_empty() {
+            return None;
+        }
+        let mut attributes: SmallVec<[Column; 2]> = SmallVec::new();
+        for need in &alone.attributes {
+            let mut column = Column::with_capacity(plan.needs[*need].element, rows.len());
+            if !self.repeat_attribute(run, &plan.needs[*need], rows.len(), &mut column) {
+                return None;
+            }
+            attributes.push(column);
+        }
+        let mut columns: Columns<'_> = SmallVec::with_capacity(plan.needs.len());
+        let mut attributes = attributes.iter();
+        for need in &plan.needs {
+            columns.push(match need.from {
+                From::Slot(slot) => frame.slots[slot as usize].get()?.column.rows(rows.clone()),
+                From::Local(local) => {
+                    let piece = own.locals[usize::from(local)].get()?;
+                    if piece.run != run || !lacks_nothing(need, piece.complete) || !Arc::ptr_eq(&piece.axis, &alone.axis) {
+                        return None;
+                    }
+                    piece.column.as_ref()
+                }
+                From::Attribute(_) => attributes.next().map_or(ColumnRef::F32(&[]), Column::as_ref),
+            });
+        }
+        let mut out = plan.streams.iter().map(|(_, element)| Column::missing(*element, rows.len())).collect::<SmallVec<[_; 1]>>();
+        let mut outputs = Outputs::new(&mut out, 0..rows.len());
+        let (times, causes) = (&alone.axis.times[rows.clone()], &alone.axis.causes[rows]);
+        self.run_short(run, Rows::new(times, &columns), causes, cell, &mut outputs);
+        Some(Finished { axis: Arc::clone(&alone.axis), columns: out })
+    }
+}
