@@ -31,9 +31,7 @@ impl NodeRun<'_> {
         let mut outputs = out.outputs(0, whole.axis.times.len(), false);
         let through = match (&self.plan.operator, &mut cell.table, &self.plan.model) {
             (Some(operator), Some(table), _) => run_operator(operator.as_ref(), table.as_mut(), &keys, &mut outputs),
-            (_, _, Some(model)) => {
-                at_once(&keys, &mut outputs, |out| scorer::score(model.as_ref(), &keys.all(), out))
-            }
+            (_, _, Some(model)) => at_once(&keys, &mut outputs, |out| scorer::score(model.as_ref(), &keys.all(), out)),
             _ => self.score_each(&keys, &columns, &cell.members, &mut outputs),
         };
         let rows = through.keys.checked_sub(1).map_or(0, |last| keys.range(last).end);

@@ -8,9 +8,11 @@ use smallvec::SmallVec;
 use super::cell::Cell;
 use super::compute::NodeRun;
 use super::frame::{Axis, Frame, Kind, Own};
+use super::guard;
 use super::output::Finished;
 use super::whole::{Columns, lacks_nothing, may_be_short};
 use crate::topology::plan::{AxisLabel, From, PlanNode};
+use crate::topology::scorer;
 use crate::traits::{Outputs, Rows};
 use crate::words::{Column, ColumnRef};
 
@@ -73,25 +75,49 @@ impl NodeRun<'_> {
             }
             attributes.push(column);
         }
-        let mut columns: Columns<'_> = SmallVec::with_capacity(plan.needs.len());
+        let mut columns = Columns::new();
+        columns.resize(plan.needs.len(), ColumnRef::F32(&[]));
         let mut attributes = attributes.iter();
-        for need in &plan.needs {
-            columns.push(match need.from {
+        for (need, column) in plan.needs.iter().zip(&mut columns) {
+            *column = match need.from {
                 From::Slot(slot) => frame.slots[slot as usize].get()?.column.rows(rows.clone()),
                 From::Local(local) => {
                     let piece = own.locals[usize::from(local)].get()?;
-                    if piece.run != run || !lacks_nothing(need, piece.complete) || !Arc::ptr_eq(&piece.axis, &alone.axis) {
+                    if piece.run != run
+                        || !lacks_nothing(need, piece.complete)
+                        || !Arc::ptr_eq(&piece.axis, &alone.axis)
+                    {
                         return None;
                     }
                     piece.column.as_ref()
                 }
                 From::Attribute(_) => attributes.next().map_or(ColumnRef::F32(&[]), Column::as_ref),
-            });
+            };
         }
-        let mut out = plan.streams.iter().map(|(_, element)| Column::missing(*element, rows.len())).collect::<SmallVec<[_; 1]>>();
+        let mut out: SmallVec<[Column; 1]> = SmallVec::new();
+        out.extend(plan.streams.iter().map(|(_, element)| Column::missing(*element, rows.len())));
         let mut outputs = Outputs::new(&mut out, 0..rows.len());
-        let (times, causes) = (&alone.axis.times[rows.clone()], &alone.axis.causes[rows]);
-        self.run_short(run, Rows::new(times, &columns), causes, cell, &mut outputs);
+        if !self.score_alone(&columns, cell, &mut outputs) {
+            let (times, causes) = (&alone.axis.times[rows.clone()], &alone.axis.causes[rows]);
+            self.run_short(run, Rows::new(times, &columns), causes, cell, &mut outputs);
+        }
         Some(Finished { axis: Arc::clone(&alone.axis), columns: out })
+    }
+
+    /// Scores a model's rows; `false` when they have to be run as those of any node: it is none, it stands still, or a row
+    /// failed.
+    fn score_alone(&self, columns: &[ColumnRef<'_>], cell: &mut Cell, out: &mut Outputs<'_>) -> bool {
+        let Some(model) = &self.plan.model else { return false };
+        if self.plan.paused() || !cell.health.is_clear() {
+            return false;
+        }
+        let rows = out.len();
+        if guard::attempt(|| scorer::score_columns(model.as_ref(), columns, out)).is_err() {
+            out.undo(0..rows, 0);
+            return false;
+        }
+        cell.counts.rows += rows as u64;
+        cell.counts.computed += rows as u64;
+        true
     }
 }

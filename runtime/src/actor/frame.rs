@@ -240,6 +240,13 @@ impl Frame {
         })
     }
 
+    /// A node of the key at `run`, which has it.
+    #[inline]
+    pub(crate) fn own_node(&self, run: u32, node: u16) -> &OwnNode {
+        let key = self.own[run as usize].as_ref().expect("a key with nodes of its own has them in the frame");
+        &self.own_nodes[key.first_node as usize + usize::from(node)]
+    }
+
     /// A stream's rows of the key at `run`; `None` when nobody provides it for the key, or nothing came.
     #[inline]
     pub(crate) fn view(&self, run: usize, slot: SlotNumber) -> Option<View<'_>> {

@@ -124,7 +124,7 @@ impl Shard {
             if own.frames.is_empty() {
                 own.frames.resize_with(keys.len(), || None);
             }
-            let key = own.key(run, installed, frame, fed);
+            let key = own.key((run, keys.len()), installed, frame, fed);
             own.frames[run as usize] = Some(key);
         }
     }
@@ -182,8 +182,14 @@ struct OwnNodes {
 }
 
 impl OwnNodes {
-    /// Adds a key, and what its nodes feed to the waits of class nodes.
-    fn key(&mut self, run: u32, installed: Arc<InstalledKey>, frame: Starting<'_>, fed: &mut [u32]) -> KeyFrame {
+    /// Adds a key, one of so many, and what its nodes feed to the waits of class nodes.
+    fn key(
+        &mut self,
+        (run, keys): (u32, usize),
+        installed: Arc<InstalledKey>,
+        frame: Starting<'_>,
+        fed: &mut [u32],
+    ) -> KeyFrame {
         let wiring = &installed.plan.wiring;
         let known = self.kinds.iter().rposition(|kind| Arc::ptr_eq(&kind.wiring, wiring)).filter(|_| !self.apart);
         let place = known.unwrap_or_else(|| {
@@ -193,6 +199,10 @@ impl OwnNodes {
         });
         let kind = &self.kinds[place];
         let first_node = u32::try_from(self.nodes.len()).expect("a frame has fewer than 2^32 nodes");
+        if known.is_none() {
+            self.nodes.reserve(kind.waits.len() * keys);
+            kind.gates.iter().flatten().for_each(|gate| self.gates[*gate].members.reserve(keys));
+        }
         self.nodes.extend(kind.waits.iter().map(|waits| OwnNode { waits: Waits::new(*waits), ticket: 0 }));
         for (number, gate) in (0u16..).zip(&kind.gates) {
             gate.iter().for_each(|gate| self.gates[*gate].members.push((run, number)));

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::cell::{Cell, Shared};
 use super::compute::NodeRun;
-use super::frame::{Frame, Own, Piece, Written};
+use super::frame::{Frame, Kind, Own, Piece, Written};
 use super::lanes::{ByChain, ChainNumber};
 use super::loops::{reads_itself, run_loop};
 use super::near::Near;
@@ -26,12 +26,10 @@ use crate::topology::plan::{PlanNode, To, Wires};
 use crate::topology::variant::Variant;
 use crate::traits::SinkWriter;
 
-/// So many keys before its own what leads to a key's node is asked for: what the key has, its node, the node's plan and
-/// the place of its state; from [`MODEL_AHEAD`] on as for nodes of many keys.
-const KEY_AHEAD: usize = 10;
-const NODE_AHEAD: usize = 8;
+/// So many keys before its own a node's plan and the place of its state are asked for; from [`MODEL_AHEAD`] on as for nodes
+/// of many keys. What leads to them was asked for when the first nodes of the keys were woken.
 const PLAN_AHEAD: usize = 6;
-/// The same for nodes that are woken one after the other, before they get their messages.
+/// So many nodes before they are woken, one after the other, what their keys have is asked for; the nodes; their actors.
 const WAKE_KEY_AHEAD: usize = 24;
 const WAKE_NODE_AHEAD: usize = 16;
 const WAKE_AHEAD: usize = 8;
@@ -175,7 +173,7 @@ impl NodeActor {
             }
             At::Key { run, node } => {
                 let own = frame.own(run as usize).expect("a key with nodes of its own has them in the frame");
-                self.look_ahead(frame, run as usize, usize::from(node));
+                self.look_ahead(frame, own.kind, run as usize, usize::from(node));
                 self.compute_of_key(frame, own, run as usize, node);
                 wake_after_key(frame, own, run, node);
             }
@@ -186,22 +184,20 @@ impl NodeActor {
 
     /// Asks for what the same node of the next keys needs to be brought near, a pointer further at each key: theirs
     /// are the next messages on this thread.
-    fn look_ahead(&self, frame: &Frame, run: usize, place: usize) {
-        let key = |ahead: usize| Some(&frame.own.get(run + ahead)?.as_ref()?.installed);
-        let node = |ahead: usize| key(ahead)?.nodes.get(place);
+    fn look_ahead(&self, frame: &Frame, kind: &Kind, run: usize, place: usize) {
+        let nodes = |ahead: usize| Some(&frame.own.get(run + ahead)?.as_ref()?.installed.nodes);
+        let node = |ahead: usize| nodes(ahead)?.get(place);
         let cells = self.shared.cells.borrow();
-        if let Some(key) = key(KEY_AHEAD) {
-            prefetch(key.as_ref());
-        }
-        if let Some(node) = node(NODE_AHEAD) {
-            prefetch(node);
-        }
-        if let (Some(key), Some(node)) = (key(PLAN_AHEAD), node(PLAN_AHEAD)) {
+        if let Some((nodes, node)) = nodes(PLAN_AHEAD).and_then(|nodes| Some((nodes, nodes.get(place)?))) {
             prefetch(node.plan.as_ref());
             prefetch(&cells[node.cell as usize]);
-            let near = self.shared.near.borrow();
-            let successors = &key.plan.wiring.wires[place].successors;
-            successors.iter().for_each(|successor| near.prefetch(key.nodes[usize::from(*successor)].cell));
+            // Keys beside each other are mostly of one kind; for another's the hint is wrong, and that is all.
+            let wires = &kind.wiring.wires;
+            let first_waited_for = |successor: &u16| usize::from(wires[usize::from(*successor)].providers[0]) == place;
+            for successor in wires[place].successors.iter().copied().filter(first_waited_for) {
+                let near = self.shared.near.borrow();
+                nodes.get(usize::from(successor)).into_iter().for_each(|node| near.prefetch(node.cell));
+            }
         }
         if let Some(node) = node(MODEL_AHEAD) {
             cells[node.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
@@ -280,10 +276,7 @@ impl Handler<Run> for NodeActor {
         let _guard = AbortOnPanic;
         let (chain, ticket) = match run.at {
             At::Class(leader) => (run.frame.chain, run.frame.tickets[leader as usize]),
-            At::Key { run: key, node } => {
-                let own = run.frame.own(key as usize).expect("as in `work`");
-                (ChainNumber::Partition(0), own.nodes[usize::from(node)].ticket)
-            }
+            At::Key { run: key, node } => (ChainNumber::Partition(0), run.frame.own_node(key, node).ticket),
         };
         let turns = self.chains.at(chain);
         if turns.next != ticket && !defect::is_chosen(Defect::TicketOrder) {

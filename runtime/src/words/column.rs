@@ -127,6 +127,10 @@ impl Column {
     /// Some rows, to read.
     #[inline]
     pub fn rows(&self, rows: Range<usize>) -> ColumnRef<'_> {
+        // Most columns: a branch that is foreseen, where a table of jumps may not be.
+        if let Self::F32(values) = self {
+            return ColumnRef::F32(&values[rows]);
+        }
         self.as_ref().rows(rows)
     }
 
@@ -293,7 +297,7 @@ impl<'a> ColumnRef<'a> {
     /// Some of its rows.
     #[inline(always)]
     pub fn rows(self, rows: Range<usize>) -> Self {
-        // Most columns: a branch that is foreseen, where a table of jumps may not be.
+        // As for a column.
         if let Self::F32(values) = self {
             return Self::F32(&values[rows]);
         }
