@@ -14,6 +14,8 @@ pub enum Defect {
     StateRestore,
     /// A need on another axis reads its newest value, whatever the row's time.
     Alignment,
+    /// Where all keys of a frame are run in one call, one that failed is passed over.
+    FailedKey,
     /// A paused node computes all the same.
     Pause,
     /// A node that is resumed stays in quarantine.
@@ -34,11 +36,12 @@ pub enum Defect {
 
 impl Defect {
     /// Those that change what comes out.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TicketOrder,
         Self::SwitchPosition,
         Self::StateRestore,
         Self::Alignment,
+        Self::FailedKey,
         Self::Pause,
         Self::Resume,
         Self::SavedState,

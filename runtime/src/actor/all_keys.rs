@@ -6,6 +6,7 @@ use super::compute::NodeRun;
 use super::guard;
 use super::output::Buffer;
 use super::whole::{Columns, Whole};
+use crate::defect::{self, Defect};
 use crate::prefetch::{CONTENT_AHEAD, MODEL_AHEAD, PLACE_AHEAD, prefetch};
 use crate::topology::scorer;
 use crate::traits::{AnyOperator, AnyTable, KeyRuns, Outputs, RowError};
@@ -38,7 +39,8 @@ impl NodeRun<'_> {
         cell.counts.rows += rows as u64;
         cell.counts.skipped += through.skipped as u64;
         cell.counts.computed += (rows - through.skipped) as u64;
-        through.keys
+        let passed_over = through.keys > 0 && defect::is_chosen(Defect::FailedKey);
+        through.keys + usize::from(passed_over)
     }
 
     /// Scores each key's rows by its own artifact, until one fails.

@@ -173,7 +173,7 @@ impl NodeActor {
             }
             At::Key { run, node } => {
                 let own = frame.own(run as usize).expect("a key with nodes of its own has them in the frame");
-                self.look_ahead(frame, own.kind, run as usize, usize::from(node));
+                self.look_ahead(frame, own.kind, run as usize, node);
                 self.compute_of_key(frame, own, run as usize, node);
                 wake_after_key(frame, own, run, node);
             }
@@ -184,27 +184,28 @@ impl NodeActor {
 
     /// Asks for what the same node of the next keys needs to be brought near, a pointer further at each key: theirs
     /// are the next messages on this thread.
-    fn look_ahead(&self, frame: &Frame, kind: &Kind, run: usize, place: usize) {
+    fn look_ahead(&self, frame: &Frame, kind: &Kind, run: usize, node: u16) {
+        let place = usize::from(node);
         let nodes = |ahead: usize| Some(&frame.own.get(run + ahead)?.as_ref()?.installed.nodes);
-        let node = |ahead: usize| nodes(ahead)?.get(place);
+        let at = |ahead: usize| nodes(ahead)?.get(place);
         let cells = self.shared.cells.borrow();
-        if let Some((nodes, node)) = nodes(PLAN_AHEAD).and_then(|nodes| Some((nodes, nodes.get(place)?))) {
-            prefetch(node.plan.as_ref());
-            prefetch(&cells[node.cell as usize]);
+        if let Some((nodes, next)) = nodes(PLAN_AHEAD).and_then(|nodes| Some((nodes, nodes.get(place)?))) {
+            prefetch(next.plan.as_ref());
+            prefetch(&cells[next.cell as usize]);
             // Keys beside each other are mostly of one kind; for another's the hint is wrong, and that is all.
             let wires = &kind.wiring.wires;
-            let first_waited_for = |successor: &u16| usize::from(wires[usize::from(*successor)].providers[0]) == place;
-            for successor in wires[place].successors.iter().copied().filter(first_waited_for) {
+            let waits_first = |successor: &u16| wires[usize::from(*successor)].providers.first() == Some(&node);
+            for successor in wires[place].successors.iter().copied().filter(waits_first) {
                 let near = self.shared.near.borrow();
-                nodes.get(usize::from(successor)).into_iter().for_each(|node| near.prefetch(node.cell));
+                nodes.get(usize::from(successor)).into_iter().for_each(|next| near.prefetch(next.cell));
             }
         }
-        if let Some(node) = node(MODEL_AHEAD) {
-            cells[node.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
-            node.plan.operator.iter().for_each(|operator| prefetch(operator.as_ref()));
-            node.plan.model.iter().for_each(|model| prefetch(model.as_ref()));
+        if let Some(next) = at(MODEL_AHEAD) {
+            cells[next.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
+            next.plan.operator.iter().for_each(|operator| prefetch(operator.as_ref()));
+            next.plan.model.iter().for_each(|model| prefetch(model.as_ref()));
         }
-        if let Some(model) = node(CONTENT_AHEAD).and_then(|node| node.plan.model.as_ref()) {
+        if let Some(model) = at(CONTENT_AHEAD).and_then(|next| next.plan.model.as_ref()) {
             model.prefetch();
         }
     }
