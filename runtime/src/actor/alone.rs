@@ -6,12 +6,12 @@ use std::sync::{Arc, OnceLock};
 use smallvec::SmallVec;
 
 use super::cell::Cell;
-use super::compute::NodeRun;
+use super::compute::{NEEDS_ON_STACK, NodeRun};
 use super::frame::{Axis, Frame, Kind, Own};
 use super::guard;
 use super::output::Finished;
 use super::whole::{Columns, lacks_nothing, may_be_short};
-use crate::topology::plan::{AxisLabel, From, PlanNode};
+use crate::topology::plan::{AxisLabel, From, PlanNode, SlotNumber};
 use crate::topology::scorer;
 use crate::traits::{Outputs, Rows};
 use crate::words::{Column, ColumnRef};
@@ -19,8 +19,17 @@ use crate::words::{Column, ColumnRef};
 /// What holds for a node of each key in a frame.
 pub(crate) struct Alone {
     axis: Arc<Axis>,
+    reads: SmallVec<[Read; NEEDS_ON_STACK]>,
     /// The needs that are attributes.
     attributes: SmallVec<[usize; 2]>,
+}
+
+/// Where a need is read, in few bytes: they are gone through for each key.
+#[derive(Clone, Copy)]
+enum Read {
+    Slot(SlotNumber),
+    Local(u16),
+    Attribute,
 }
 
 /// [`Alone`] of each node, found when it first runs; `None` for those that go the long way.
@@ -33,21 +42,25 @@ impl Alone {
         if !may_be_short(plan) || plan.own_rows {
             return None;
         }
-        let mut attributes = SmallVec::new();
+        let (mut reads, mut attributes) = (SmallVec::new(), SmallVec::new());
         for (number, need) in plan.needs.iter().enumerate() {
-            match need.from {
+            reads.push(match need.from {
                 From::Slot(slot) => {
                     let written = frame.slots.get(slot as usize)?.get()?;
                     if !lacks_nothing(need, written.complete) || !Arc::ptr_eq(&written.axis, axis) {
                         return None;
                     }
+                    Read::Slot(slot)
                 }
-                From::Local(_) if lacks_nothing(need, true) => {}
+                From::Local(local) if lacks_nothing(need, true) => Read::Local(local),
                 From::Local(_) => return None,
-                From::Attribute(_) => attributes.push(number),
-            }
+                From::Attribute(_) => {
+                    attributes.push(number);
+                    Read::Attribute
+                }
+            });
         }
-        Some(Self { axis: Arc::clone(axis), attributes })
+        Some(Self { axis: Arc::clone(axis), reads, attributes })
     }
 }
 
@@ -76,22 +89,20 @@ impl NodeRun<'_> {
             attributes.push(column);
         }
         let mut columns = Columns::new();
-        columns.resize(plan.needs.len(), ColumnRef::F32(&[]));
+        columns.resize(alone.reads.len(), ColumnRef::F32(&[]));
         let mut attributes = attributes.iter();
-        for (need, column) in plan.needs.iter().zip(&mut columns) {
-            *column = match need.from {
-                From::Slot(slot) => frame.slots[slot as usize].get()?.column.rows(rows.clone()),
-                From::Local(local) => {
+        for (number, (read, column)) in alone.reads.iter().zip(columns.iter_mut()).enumerate() {
+            *column = match *read {
+                Read::Slot(slot) => frame.slots[slot as usize].get()?.column.rows(rows.clone()),
+                Read::Local(local) => {
                     let piece = own.locals[usize::from(local)].get()?;
-                    if piece.run != run
-                        || !lacks_nothing(need, piece.complete)
-                        || !Arc::ptr_eq(&piece.axis, &alone.axis)
-                    {
+                    let is_on_axis = piece.run == run && Arc::ptr_eq(&piece.axis, &alone.axis);
+                    if !is_on_axis || !lacks_nothing(&plan.needs[number], piece.complete) {
                         return None;
                     }
                     piece.column.as_ref()
                 }
-                From::Attribute(_) => attributes.next().map_or(ColumnRef::F32(&[]), Column::as_ref),
+                Read::Attribute => attributes.next().map_or(ColumnRef::F32(&[]), Column::as_ref),
             };
         }
         let mut out: SmallVec<[Column; 1]> = SmallVec::new();

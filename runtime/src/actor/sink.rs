@@ -28,7 +28,7 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
     let families: Vec<Option<Ref<'_, Cell>>> =
         taken.iter().map(|taken| taken.family.as_ref().map(|cell| cell.borrow())).collect();
     let place = frame.installed.variant.sinks.iter().position(|sink| *sink == leader);
-    let mut columns: Vec<SinkColumn<'_>> = Vec::with_capacity(taken.len() * frame.keys.len());
+    let mut columns: Vec<SinkColumn<'_>> = Vec::with_capacity(taken.len() * frame.keys.len() + frame.own_locals.len());
     for run in 0..frame.keys.len() {
         let first = columns.len();
         let own = frame.own(run);

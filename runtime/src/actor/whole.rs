@@ -62,6 +62,7 @@ impl<'f> Whole<'f> {
     fn know_attributes(&mut self, work: &NodeRun<'f>) {
         for (need, column) in work.plan.needs.iter().zip(&mut self.columns) {
             let Need::Attribute(column) = column else { continue };
+            *column = Column::with_capacity(need.element, self.axis.times.len());
             let keys = work.frame.keys.len();
             for run in 0..keys {
                 let rows = self.axis.run(run).len();

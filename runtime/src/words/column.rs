@@ -125,7 +125,7 @@ impl Column {
     }
 
     /// Some rows, to read.
-    #[inline]
+    #[inline(always)]
     pub fn rows(&self, rows: Range<usize>) -> ColumnRef<'_> {
         // Most columns: a branch that is foreseen, where a table of jumps may not be.
         if let Self::F32(values) = self {
