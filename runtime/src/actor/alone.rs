@@ -10,7 +10,7 @@ use super::compute::{NEEDS_ON_STACK, NodeRun};
 use super::frame::{Axis, Frame, Kind, Own};
 use super::guard;
 use super::output::Finished;
-use super::whole::{Columns, lacks_nothing, may_be_short};
+use super::whole::{Columns, may_be_short};
 use crate::topology::plan::{AxisLabel, From, PlanNode, SlotNumber};
 use crate::topology::scorer;
 use crate::traits::{Outputs, Rows};
@@ -29,7 +29,8 @@ pub(crate) struct Alone {
 enum Read {
     Slot(SlotNumber),
     Local(u16),
-    Attribute,
+    /// By its place among the attributes.
+    Attribute(u16),
 }
 
 /// [`Alone`] of each node, found when it first runs; `None` for those that go the long way.
@@ -45,18 +46,12 @@ impl Alone {
         let (mut reads, mut attributes) = (SmallVec::new(), SmallVec::new());
         for (number, need) in plan.needs.iter().enumerate() {
             reads.push(match need.from {
-                From::Slot(slot) => {
-                    let written = frame.slots.get(slot as usize)?.get()?;
-                    if !lacks_nothing(need, written.complete) || !Arc::ptr_eq(&written.axis, axis) {
-                        return None;
-                    }
-                    Read::Slot(slot)
-                }
-                From::Local(local) if lacks_nothing(need, true) => Read::Local(local),
-                From::Local(_) => return None,
+                From::Slot(slot) if Arc::ptr_eq(&frame.whole(need, slot)?.axis, axis) => Read::Slot(slot),
+                From::Local(local) if need.is_met(true) => Read::Local(local),
+                From::Slot(_) | From::Local(_) => return None,
                 From::Attribute(_) => {
                     attributes.push(number);
-                    Read::Attribute
+                    Read::Attribute(u16::try_from(attributes.len() - 1).ok()?)
                 }
             });
         }
@@ -90,19 +85,18 @@ impl NodeRun<'_> {
         }
         let mut columns = Columns::new();
         columns.resize(alone.reads.len(), ColumnRef::F32(&[]));
-        let mut attributes = attributes.iter();
         for (number, (read, column)) in alone.reads.iter().zip(columns.iter_mut()).enumerate() {
             *column = match *read {
                 Read::Slot(slot) => frame.slots[slot as usize].get()?.column.rows(rows.clone()),
                 Read::Local(local) => {
                     let piece = own.locals[usize::from(local)].get()?;
                     let is_on_axis = piece.run == run && Arc::ptr_eq(&piece.axis, &alone.axis);
-                    if !is_on_axis || !lacks_nothing(&plan.needs[number], piece.complete) {
+                    if !is_on_axis || !plan.needs[number].is_met(piece.complete) {
                         return None;
                     }
                     piece.column.as_ref()
                 }
-                Read::Attribute => attributes.next().map_or(ColumnRef::F32(&[]), Column::as_ref),
+                Read::Attribute(place) => attributes[usize::from(place)].as_ref(),
             };
         }
         let mut out: SmallVec<[Column; 1]> = SmallVec::new();
@@ -118,17 +112,12 @@ impl NodeRun<'_> {
     /// Scores a model's rows; `false` when they have to be run as those of any node: it is none, it stands still, or a row
     /// failed.
     fn score_alone(&self, columns: &[ColumnRef<'_>], cell: &mut Cell, out: &mut Outputs<'_>) -> bool {
-        let Some(model) = &self.plan.model else { return false };
-        if self.plan.paused() || !cell.health.is_clear() {
-            return false;
+        let Some(model) = self.plan.model.as_ref().filter(|_| self.goes_on_for_all(cell)) else { return false };
+        let scored = guard::all_or_none(out, |out| scorer::score_columns(model.as_ref(), columns, out));
+        if scored {
+            cell.counts.rows += out.len() as u64;
+            cell.counts.computed += out.len() as u64;
         }
-        let rows = out.len();
-        if guard::attempt(|| scorer::score_columns(model.as_ref(), columns, out)).is_err() {
-            out.undo(0..rows, 0);
-            return false;
-        }
-        cell.counts.rows += rows as u64;
-        cell.counts.computed += rows as u64;
-        true
+        scored
     }
 }

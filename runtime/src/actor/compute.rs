@@ -82,14 +82,18 @@ impl<'f> NodeRun<'f> {
     fn run_keys(&self, cell: &mut Cell, out: &mut Buffer) {
         let is_apart = self.is_apart_for_some();
         let whole = Whole::of(self);
-        let done = whole.as_ref().filter(|_| !is_apart).map_or(0, |whole| self.run_many(whole, cell, out));
+        let whole = whole.as_ref().map(|whole| (whole, whole.columns()));
+        let done = match &whole {
+            Some((whole, columns)) if !is_apart => self.run_many(whole, columns, cell, out),
+            _ => 0,
+        };
         for run in done..self.frame.keys.len() {
             self.look_ahead(run, cell);
             if is_apart && self.frame.own(run).is_some() {
                 if self.applies(run) {
                     self.run_key(run, cell, out);
                 }
-            } else if !whole.as_ref().is_some_and(|whole| self.run_whole(run, whole, cell, out)) {
+            } else if !whole.as_ref().is_some_and(|(whole, columns)| self.run_whole(run, whole, columns, cell, out)) {
                 self.run_key(run, cell, out);
             }
             out.end();
@@ -97,7 +101,7 @@ impl<'f> NodeRun<'f> {
     }
 
     /// Asks for what the next keys need to be brought near: step by step, as each pointer leads to the next.
-    fn look_ahead(&self, run: usize, cell: &Cell) {
+    pub(super) fn look_ahead(&self, run: usize, cell: &Cell) {
         let ahead = |keys: usize| self.frame.keys.get(run + keys);
         if let Some(key) = ahead(PLACE_AHEAD) {
             cell.prefetch(*key);
@@ -362,6 +366,11 @@ impl<'f> NodeRun<'f> {
             let (node, key) = (&self.plan.name, &self.frame.names[run]);
             tracing::warn!(%node, %key, reason, "a node failed too often for a key and is in quarantine for it");
         }
+    }
+
+    /// Whether no key is known to stand still: the node is not paused, and no failure is remembered.
+    pub(super) fn goes_on_for_all(&self, cell: &Cell) -> bool {
+        !self.plan.paused() && cell.health.is_clear()
     }
 
     /// Whether the node computes nothing for a key: it is paused, or quarantined. Counts the rows if so.

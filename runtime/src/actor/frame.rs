@@ -15,9 +15,10 @@ use super::node::NodeActor;
 use super::tally::Tally;
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
-use crate::topology::plan::{ClassPlan, KeyPlan, PlanNode, SlotNumber, To, Wiring};
+use crate::topology::plan::{ClassPlan, KeyPlan, PlanNeed, PlanNode, SlotNumber, To, Wiring};
 use crate::topology::variant::Variant;
 use crate::traits::Done;
+use crate::traits::key_runs::run_of;
 use crate::traits::sink::DeadLetter;
 use crate::words::{Cause, Column, ColumnRef, Key, KeyIndex, Time};
 
@@ -34,8 +35,7 @@ impl Axis {
     /// The rows of the key at place `run`.
     #[inline]
     pub(crate) fn run(&self, run: usize) -> Range<usize> {
-        let start = if run == 0 { 0 } else { self.ends[run - 1] };
-        start as usize..self.ends[run] as usize
+        run_of(&self.ends, run)
     }
 
     /// Ends the rows of the current key.
@@ -238,6 +238,12 @@ impl Frame {
             nodes: &self.own_nodes[first_node..first_node + kind.waits.len()],
             locals: &self.own_locals[first_local..first_local + usize::from(kind.wiring.locals)],
         })
+    }
+
+    /// What was written for a need, if that is all that it asks for.
+    pub(super) fn whole(&self, need: &PlanNeed, slot: SlotNumber) -> Option<&Written> {
+        let written = self.slots.get(slot as usize)?.get()?;
+        need.is_met(written.complete).then_some(written)
     }
 
     /// A node of the key at `run`, which has it.

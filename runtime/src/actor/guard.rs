@@ -256,6 +256,15 @@ pub(crate) fn run_keys(
     next
 }
 
+/// Runs rows together, all or none; whether they went well.
+pub(crate) fn all_or_none(out: &mut Outputs<'_>, run: impl FnOnce(&mut Outputs<'_>) -> Result<(), RowError>) -> bool {
+    let went_well = attempt(|| run(out)).is_ok();
+    if !went_well {
+        out.undo(0..out.len(), 0);
+    }
+    went_well
+}
+
 fn unforeseen(error: &RowError) -> ! {
     tracing::error!(%error, "an operator that says it cannot fail did");
     std::process::abort();

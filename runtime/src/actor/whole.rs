@@ -7,7 +7,6 @@ use super::cell::Cell;
 use super::compute::{NEEDS_ON_STACK, NodeRun};
 use super::frame::Axis;
 use super::output::Buffer;
-use crate::topology::need::NeedKind;
 use crate::topology::node::Missing;
 use crate::topology::plan::{From, PlanNeed, PlanNode};
 use crate::traits::{Outputs, Rows};
@@ -37,42 +36,37 @@ impl<'f> Whole<'f> {
         if !may_be_short(plan) {
             return None;
         }
-        let mut found: Option<&'f Axis> = None;
-        let mut columns = SmallVec::new();
+        let written = |need: &PlanNeed| match need.from {
+            From::Slot(slot) => Some(work.frame.whole(need, slot)),
+            From::Attribute(_) => None,
+            From::Local(_) => Some(None),
+        };
+        let axis = &*plan.needs.iter().find_map(written)??.axis;
+        let mut whole = Self { axis, columns: SmallVec::new(), lacking: Vec::new() };
         for need in &plan.needs {
-            let written = match need.from {
-                From::Slot(slot) => work.frame.slots.get(slot as usize)?.get()?,
-                From::Attribute(_) => {
-                    columns.push(Need::Attribute(Column::with_capacity(need.element, 0)));
-                    continue;
+            let column = match written(need) {
+                Some(written) => {
+                    Need::Stream(written.filter(|written| std::ptr::eq(&*written.axis, axis))?.column.as_ref())
                 }
-                From::Local(_) => return None,
+                None => Need::Attribute(whole.attribute(work, need)),
             };
-            let axis = &*written.axis;
-            if !lacks_nothing(need, written.complete) || !std::ptr::eq(*found.get_or_insert(axis), axis) {
-                return None;
-            }
-            columns.push(Need::Stream(written.column.as_ref()));
+            whole.columns.push(column);
         }
-        let mut whole = Self { axis: found?, columns, lacking: Vec::new() };
-        whole.know_attributes(work);
         Some(whole)
     }
 
-    fn know_attributes(&mut self, work: &NodeRun<'f>) {
-        for (need, column) in work.plan.needs.iter().zip(&mut self.columns) {
-            let Need::Attribute(column) = column else { continue };
-            *column = Column::with_capacity(need.element, self.axis.times.len());
-            let keys = work.frame.keys.len();
-            for run in 0..keys {
-                let rows = self.axis.run(run).len();
-                if !work.repeat_attribute(run, need, rows, column) {
-                    column.extend_missing(rows);
-                    self.lacking.resize(keys, false);
-                    self.lacking[run] = true;
-                }
+    fn attribute(&mut self, work: &NodeRun<'f>, need: &PlanNeed) -> Column {
+        let mut column = Column::with_capacity(need.element, self.axis.times.len());
+        let keys = work.frame.keys.len();
+        for run in 0..keys {
+            let rows = self.axis.run(run).len();
+            if !work.repeat_attribute(run, need, rows, &mut column) {
+                column.extend_missing(rows);
+                self.lacking.resize(keys, false);
+                self.lacking[run] = true;
             }
         }
+        column
     }
 
     /// The column of each need, over all keys.
@@ -91,15 +85,6 @@ pub(super) fn may_be_short(plan: &PlanNode) -> bool {
     plan.aligned && !plan.emits && plan.missing != Missing::Last
 }
 
-#[inline]
-pub(super) fn lacks_nothing(need: &PlanNeed, complete: bool) -> bool {
-    match need.kind {
-        NeedKind::Optional => true,
-        NeedKind::Required => complete,
-        NeedKind::Previous { .. } | NeedKind::Attribute => false,
-    }
-}
-
 impl<'f> NodeRun<'f> {
     /// Whether nodes of a key's own stand in for this one, or for what it reads, for some key of the frame.
     pub(super) fn is_apart_for_some(&self) -> bool {
@@ -109,13 +94,20 @@ impl<'f> NodeRun<'f> {
     }
 
     /// Runs a key; `false` when it has to go the long way: it lacks rows or an attribute.
-    pub(super) fn run_whole(&self, run: usize, whole: &Whole<'f>, cell: &mut Cell, out: &mut Buffer) -> bool {
+    pub(super) fn run_whole(
+        &self,
+        run: usize,
+        whole: &Whole<'f>,
+        columns: &[ColumnRef<'_>],
+        cell: &mut Cell,
+        out: &mut Buffer,
+    ) -> bool {
         let rows = whole.axis.run(run);
         if rows.is_empty() || whole.lacking.get(run) == Some(&true) {
             // Without rows here, the node may still have those of its axis, in which nobody provides this need for the key.
             return false;
         }
-        let columns: Columns<'_> = whole.columns().into_iter().map(|all| all.rows(rows.clone())).collect();
+        let columns: Columns<'_> = columns.iter().map(|all| all.rows(rows.clone())).collect();
         let (times, causes) = (&whole.axis.times[rows.clone()], &whole.axis.causes[rows]);
         let start = out.begin(run, times, causes, false);
         let mut outputs = out.outputs(start, times.len(), false);

@@ -68,6 +68,9 @@ impl<P: Provides> Provide<P> {
 
 impl<A, V> Wired<A, V> {
     /// What the node runs: a closure, an operator, or a model.
+    ///
+    /// A closure computes from what it is given alone: it may be called again for a row, when another row of the same frame
+    /// failed.
     pub fn by<M>(self, logic: impl Logic<A, V, M>) -> Node {
         let work = logic.work();
         let kind = match work {

@@ -134,6 +134,18 @@ pub struct PlanNeed {
     pub in_row: bool,
 }
 
+impl PlanNeed {
+    /// Whether a column of rows on its axis, in which no value is missing or some are, is all that it asks for.
+    #[inline]
+    pub(crate) fn is_met(&self, complete: bool) -> bool {
+        match self.kind {
+            NeedKind::Optional => true,
+            NeedKind::Required => complete,
+            NeedKind::Previous { .. } | NeedKind::Attribute => false,
+        }
+    }
+}
+
 /// Where a node writes a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {

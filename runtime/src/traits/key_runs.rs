@@ -5,6 +5,13 @@ use std::ops::Range;
 use super::operator::Rows;
 use crate::words::{ColumnRef, KeyIndex, Time};
 
+/// The rows at place `run`, where the rows of each key end at `ends`.
+#[inline]
+pub(crate) fn run_of(ends: &[u32], run: usize) -> Range<usize> {
+    let start = if run == 0 { 0 } else { ends[run - 1] };
+    start as usize..ends[run] as usize
+}
+
 /// Rows of several keys: those of a key stand together, and are its run.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRuns<'a> {
@@ -45,8 +52,7 @@ impl<'a> KeyRuns<'a> {
     /// When there are fewer keys.
     #[inline]
     pub fn range(&self, run: usize) -> Range<usize> {
-        let start = if run == 0 { 0 } else { self.ends[run - 1] };
-        start as usize..self.ends[run] as usize
+        run_of(self.ends, run)
     }
 
     /// The rows of the key at place `run`.
