@@ -1,6 +1,7 @@
 //! The driver of a source: the thread that polls it and does nothing else. It cuts what comes into micro-batches, puts
 //! the running plan on them, hands them to the shards as far as credits go, and commits what is done.
 
+mod drained;
 mod hand_over;
 mod keeping;
 mod replay;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::sync::oneshot;
 
+pub(crate) use self::drained::Until;
+use self::drained::Waiting;
 pub(crate) use self::replay::Replay;
 pub(crate) use self::split::shard_of;
 use self::waiting::backoff;
@@ -32,7 +35,7 @@ use crate::topology::plan::ClassPlan;
 use crate::traits::sink::DeadLetters;
 use crate::traits::source::{PollLimits, Polled, Source, SourceError};
 use crate::traits::{Clock, Decode};
-use crate::words::{Cause, Offset, PartitionIndex, Revision};
+use crate::words::{Cause, Offset, PartitionIndex};
 
 /// How a source is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +87,8 @@ pub type SwitchPosition = (u32, Offset);
 pub(crate) enum Control {
     /// From the next record on, this plan. Answers with each partition's next offset.
     Switch { plan: Arc<ClassPlan>, departing: Arc<Flush>, switched: oneshot::Sender<Vec<SwitchPosition>> },
-    /// Answers when nothing older than this revision is in flight.
-    Drained { before: Revision, drained: oneshot::Sender<()> },
+    /// Answers when so much of what is in flight is done.
+    Drained { until: Until, drained: oneshot::Sender<()> },
     /// A record that was read before is decoded again, as if it came now; the position stays.
     Replay(Replay),
     /// Polls no more, waits for what is in flight, commits, closes.
@@ -148,7 +151,7 @@ struct Running {
     records: usize,
     bytes: usize,
     done: (SyncSender<Finished>, Receiver<Finished>),
-    waiting: Vec<(Revision, oneshot::Sender<()>)>,
+    waiting: Vec<Waiting>,
     /// Records that are taken again, with the micro-batch that each is.
     replaying: Vec<(Finished, oneshot::Sender<Result<(), String>>)>,
     committed_at: Duration,
@@ -266,10 +269,7 @@ impl Running {
         loop {
             match self.driver.control.try_recv() {
                 Ok(Control::Switch { plan, departing, switched }) => self.switch(plan, &departing, switched),
-                Ok(Control::Drained { before, drained }) => {
-                    self.waiting.push((before, drained));
-                    self.tell_drained();
-                }
+                Ok(Control::Drained { until, drained }) => self.await_done(until, drained),
                 Ok(Control::Replay(replay)) => self.replay(replay),
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return true,
                 Err(TryRecvError::Empty) => return false,
@@ -295,20 +295,6 @@ impl Running {
         // Nobody waits for the answer when the caller has gone; the switch stands all the same.
         let _ = switched.send(positions.collect());
         self.tell_drained();
-    }
-
-    fn tell_drained(&mut self) {
-        let oldest = self.partitions.iter().filter_map(|partition| partition.in_flight.oldest()).min();
-        if !self.waiting.is_empty() {
-            self.record();
-        }
-        for (before, tell) in std::mem::take(&mut self.waiting) {
-            if self.late.is_none() && oldest.is_none_or(|oldest| oldest >= before) {
-                let _ = tell.send(());
-            } else {
-                self.waiting.push((before, tell));
-            }
-        }
     }
 
     /// Waits at most so long for a micro-batch to be done, then takes all that are.
@@ -427,7 +413,7 @@ impl Running {
         while let Ok(control) = self.driver.control.try_recv() {
             match control {
                 Control::Switch { plan, departing, switched } => self.switch(plan, &departing, switched),
-                Control::Drained { before, drained } => self.waiting.push((before, drained)),
+                Control::Drained { until, drained } => self.await_done(until, drained),
                 // Who asked is told by the end of the channel.
                 Control::Replay(_) | Control::Stop => {}
             }

@@ -146,6 +146,16 @@ impl InFlight {
         freed
     }
 
+    /// The number of the next micro-batch.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// All with lower numbers are done.
+    pub(crate) fn done_below(&self) -> u64 {
+        self.batches.front().map_or(self.next, |batch| batch.number)
+    }
+
     /// The oldest revision in flight.
     pub(crate) fn oldest(&self) -> Option<Revision> {
         self.batches.front().map(|batch| batch.revision)
@@ -168,8 +178,11 @@ mod tests {
         }
         let freed = |next| Freed { records: 5, bytes: 50, since: Duration::ZERO, logged: Some(Time(7)), next };
         assert_eq!(partition.done(1), freed(None));
+        assert_eq!((partition.done_below(), partition.next()), (0, 3));
         assert_eq!(partition.done(0), freed(Some(Offset(20))));
+        assert_eq!((partition.done_below(), partition.next()), (2, 3));
         assert_eq!(partition.done(2), freed(Some(Offset(30))));
         assert!(partition.is_empty());
+        assert_eq!((partition.done_below(), partition.next()), (3, 3));
     }
 }

@@ -3,6 +3,8 @@
 mod deploy;
 mod replay;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -13,7 +15,7 @@ use actix::System;
 use actix::prelude::ArbiterHandle;
 use tokio::sync::watch;
 
-use crate::actor::driver::{Control, Ended};
+use crate::actor::driver::{Control, Ended, Until};
 use crate::actor::explain::{Look, Looked};
 use crate::explain::{Explanation, Question};
 use crate::in_process::{Subscription, subscription};
@@ -235,13 +237,13 @@ impl Handle {
         Ok(Question { declared: &declared, plan: &plan, node, key, looked }.answer())
     }
 
-    /// Waits until everything that the sources have handed over so far has had its effect.
+    /// Waits until everything that the sources have handed over so far has had its effect; they may go on meanwhile.
     pub async fn settled(&self) {
         let drivers: Vec<_> = self.0.state().classes.values().map(|class| class.doors.driver.clone()).collect();
         for driver in drivers {
             let (drained, settled) = tokio::sync::oneshot::channel();
             // A source that has ended has nothing in flight.
-            if driver.send(Control::Drained { before: Revision(u64::MAX), drained }).is_ok() {
+            if driver.send(Control::Drained { until: Until::HandedOver, drained }).is_ok() {
                 let _ = settled.await;
             }
         }

@@ -13,7 +13,7 @@ use super::prepare::Staged;
 use super::trial::try_all;
 use crate::actor::Flush;
 use crate::actor::control::{Retire, Stage, Unstage};
-use crate::actor::driver::{Control, SwitchPosition};
+use crate::actor::driver::{Control, SwitchPosition, Until};
 use crate::actor::shard::Shard;
 use crate::topology::node::RowRule;
 use crate::topology::plan::{ClassPlan, PlanNode};
@@ -122,7 +122,7 @@ fn departing(old: &ClassPlan, staged: &Staged) -> Vec<(NodeId, Revision)> {
 pub(crate) async fn drain_and_retire(doors: Arc<Doors>, retire: Retire, span: Span) {
     let begun = doors.clock.monotonic();
     let (tell, drained) = oneshot::channel();
-    if doors.driver.send(Control::Drained { before: retire.before, drained: tell }).is_ok() {
+    if doors.driver.send(Control::Drained { until: Until::Older(retire.before), drained: tell }).is_ok() {
         // An error means that the source has ended, and with it all that was in flight.
         let _ = drained.await;
     }
