@@ -10,7 +10,7 @@ use super::compute::{NEEDS_ON_STACK, NodeRun};
 use super::frame::{Axis, Frame, Kind, Own};
 use super::guard;
 use super::output::Finished;
-use super::whole::{Columns, may_be_short};
+use super::whole::may_be_short;
 use crate::topology::plan::{AxisLabel, From, PlanNode, SlotNumber};
 use crate::topology::scorer;
 use crate::traits::{Outputs, Rows};
@@ -40,7 +40,7 @@ impl Alone {
     fn of(frame: &Frame, plan: &PlanNode) -> Option<Self> {
         let AxisLabel::Source(axis) = plan.input_axis else { return None };
         let axis = frame.axes.get(usize::from(axis))?.as_ref()?;
-        if !may_be_short(plan) || plan.own_rows {
+        if !may_be_short(plan) || plan.own_rows || plan.needs.len() > NEEDS_ON_STACK {
             return None;
         }
         let (mut reads, mut attributes) = (SmallVec::new(), SmallVec::new());
@@ -83,10 +83,9 @@ impl NodeRun<'_> {
             }
             attributes.push(column);
         }
-        let mut columns = Columns::new();
-        columns.resize(alone.reads.len(), ColumnRef::F32(&[]));
-        for (number, (read, column)) in alone.reads.iter().zip(columns.iter_mut()).enumerate() {
-            *column = match *read {
+        let mut columns = [ColumnRef::F32(&[]); NEEDS_ON_STACK];
+        for (number, read) in alone.reads.iter().enumerate() {
+            columns[number] = match *read {
                 Read::Slot(slot) => frame.slots[slot as usize].get()?.column.rows(rows.clone()),
                 Read::Local(local) => {
                     let piece = own.locals[usize::from(local)].get()?;
@@ -99,12 +98,13 @@ impl NodeRun<'_> {
                 Read::Attribute(place) => attributes[usize::from(place)].as_ref(),
             };
         }
+        let columns = &columns[..alone.reads.len()];
         let mut out: SmallVec<[Column; 1]> = SmallVec::new();
         out.extend(plan.streams.iter().map(|(_, element)| Column::missing(*element, rows.len())));
         let mut outputs = Outputs::new(&mut out, 0..rows.len());
-        if !self.score_alone(&columns, cell, &mut outputs) {
+        if !self.score_alone(columns, cell, &mut outputs) {
             let (times, causes) = (&alone.axis.times[rows.clone()], &alone.axis.causes[rows]);
-            self.run_short(run, Rows::new(times, &columns), causes, cell, &mut outputs);
+            self.run_short(run, Rows::new(times, columns), causes, cell, &mut outputs);
         }
         Some(Finished { axis: Arc::clone(&alone.axis), columns: out })
     }

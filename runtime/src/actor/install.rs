@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::cell::{Artifacts, Cell, Shared};
 use super::frame::{Installed, InstalledKey, InstalledNode};
 use super::node::NodeActor;
+use super::run_queue::RunQueue;
 use crate::topology::bits::Bits;
 use crate::topology::node::Work;
 use crate::topology::plan::{BasePlan, ClassPlan, KeyPlan, PlanNode};
@@ -30,6 +31,7 @@ pub(crate) struct Installer {
     key_nodes: FxHashMap<(NodeId, Revision), Node>,
     free: Vec<u32>,
     bases: Vec<Base>,
+    run_queue: RunQueue,
 }
 
 struct Node {
@@ -54,7 +56,8 @@ impl Installer {
         mailbox: usize,
     ) -> Self {
         let (class_nodes, key_nodes) = (FxHashMap::default(), FxHashMap::default());
-        Self { shard, shared, sinks, mailbox, class_nodes, key_nodes, free: Vec::new(), bases: Vec::new() }
+        let (free, bases, run_queue) = (Vec::new(), Vec::new(), RunQueue::default());
+        Self { shard, shared, sinks, mailbox, class_nodes, key_nodes, free, bases, run_queue }
     }
 
     /// Starts the actors of the class nodes of a plan that do not run yet. A family that runs looks only at the keys
@@ -109,9 +112,14 @@ impl Installer {
         });
         cells[place as usize] = Some(cell);
         drop(cells);
-        let actor = NodeActor::new(Rc::clone(&self.shared), place, writer, self.mailbox).start();
-        self.shared.near.borrow_mut().mailbox(place, &actor);
-        let nodes = if of_key { &mut self.key_nodes } else { &mut self.class_nodes };
+        let actor = NodeActor::new(Rc::clone(&self.shared), writer, self.mailbox);
+        let (nodes, actor) = if of_key {
+            let (actor, woken) = self.run_queue.start(actor);
+            self.shared.near.borrow_mut().set(place, &actor, &woken);
+            (&mut self.key_nodes, actor)
+        } else {
+            (&mut self.class_nodes, actor.start())
+        };
         nodes.insert(identity, Node { cell: place, actor: actor.clone() });
         Ok((place, actor))
     }

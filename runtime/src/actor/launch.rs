@@ -124,8 +124,13 @@ impl Shard {
             if own.frames.is_empty() {
                 own.frames.resize_with(keys.len(), || None);
             }
-            let key = own.key((run, keys.len()), installed, frame, fed);
+            let key = own.key((run, keys.len()), installed, frame);
             own.frames[run as usize] = Some(key);
+        }
+        let mut keys_of = vec![0; own.kinds.len()];
+        own.frames.iter().flatten().for_each(|key| keys_of[key.kind as usize] += 1);
+        for (kind, keys) in own.kinds.iter().zip(keys_of) {
+            kind.feeds.iter().flatten().for_each(|leader| fed[*leader as usize] += keys);
         }
     }
 
@@ -182,14 +187,8 @@ struct OwnNodes {
 }
 
 impl OwnNodes {
-    /// Adds a key, one of so many, and what its nodes feed to the waits of class nodes.
-    fn key(
-        &mut self,
-        (run, keys): (u32, usize),
-        installed: Arc<InstalledKey>,
-        frame: Starting<'_>,
-        fed: &mut [u32],
-    ) -> KeyFrame {
+    /// Adds a key, one of so many.
+    fn key(&mut self, (run, keys): (u32, usize), installed: Arc<InstalledKey>, frame: Starting<'_>) -> KeyFrame {
         let wiring = &installed.plan.wiring;
         let known = self.kinds.iter().rposition(|kind| Arc::ptr_eq(&kind.wiring, wiring)).filter(|_| !self.apart);
         let place = known.unwrap_or_else(|| {
@@ -207,7 +206,6 @@ impl OwnNodes {
         for (number, gate) in (0u16..).zip(&kind.gates) {
             gate.iter().for_each(|gate| self.gates[*gate].members.push((run, number)));
         }
-        kind.feeds.iter().flatten().for_each(|leader| fed[*leader as usize] += 1);
         let first_local = self.locals;
         self.locals += u32::from(kind.wiring.locals);
         let kind = u32::try_from(place).expect("a frame has few keys");
@@ -280,7 +278,8 @@ fn start(frame: &Arc<Frame>) {
         let actor = frame.installed.actors[leader].as_ref().expect("an active node has an actor");
         send(actor, frame, At::Class(u32::try_from(leader).expect("a class has at most 65,535 nodes")));
     }
-    for (run, own) in (0u32..).zip(&frame.own) {
+    let some_start = frame.kinds.iter().any(|kind| kind.waits.contains(&0));
+    for (run, own) in (0u32..).zip(&frame.own).filter(|_| some_start) {
         let Some(own) = own else { continue };
         for (node, (own, installed)) in
             (0u16..).zip(frame.own_nodes[own.first_node as usize..].iter().zip(&own.installed.nodes))

@@ -26,6 +26,7 @@ mod output;
 mod pace;
 pub(crate) mod pool;
 mod rows_in;
+mod run_queue;
 pub(crate) mod saving;
 pub(crate) mod shard;
 mod sink;

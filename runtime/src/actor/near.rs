@@ -1,56 +1,46 @@
-//! Where the actors of nodes and their mailboxes are in memory. With a hundred thousand nodes of single keys neither is in
-//! the cache when a message comes; the next ones' are asked for while one is sent.
+//! Where the mailboxes of keys' own nodes are in memory. With a hundred thousand of them they are not in the cache when a
+//! message comes; the next ones' are asked for while one is sent.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use actix::Addr;
 
 use super::node::NodeActor;
+use super::run_queue::Place;
 use crate::prefetch::prefetch_at;
 
-/// Bytes of what an address leads to: how many messages there are, the queue, the waker of the task. This and the next were
-/// measured: actix 0.13 and tokio 1 on x86-64. With another layout the hint misses a part, and that is all.
+/// Bytes of what an address leads to: how many messages there are, the queue, the waker. It was measured, for actix 0.13 on
+/// x86-64; with another layout the hint misses a part, and that is all.
 const MAILBOX_BYTES: usize = 112;
-/// So many bytes before an actor its task begins, with all that the executor and the context keep of it.
-const TASK_BEFORE: usize = 392;
-const TASK_BYTES: usize = TASK_BEFORE + size_of::<NodeActor>();
 
 /// The places in memory of a shard's nodes, by the place of their state. They are hints: one that is wrong, as those of a
 /// node that has ended are, costs a fetch.
 #[derive(Debug, Default)]
-pub(crate) struct Near(Vec<Place>);
+pub(crate) struct Near(Vec<Addresses>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
+struct Addresses {
     mailbox: usize,
-    actor: usize,
+    woken: usize,
 }
 
 impl Near {
-    /// A node's actor was started under an address.
-    pub(super) fn mailbox(&mut self, cell: u32, address: &Addr<NodeActor>) {
-        self.at(cell).mailbox = address_of(address);
-    }
-
-    /// An actor stands where it will stay.
-    pub(super) fn actor(&mut self, cell: u32, actor: &NodeActor) {
-        self.at(cell).actor = std::ptr::from_ref(actor).addr();
-    }
-
-    fn at(&mut self, cell: u32) -> &mut Place {
+    /// A node's actor was started under an address, and is woken by way of its place in the run queue.
+    pub(super) fn set(&mut self, cell: u32, address: &Addr<NodeActor>, woken: &Arc<Place>) {
         let cell = cell as usize;
         if cell >= self.0.len() {
-            self.0.resize(cell + 1, Place::default());
+            self.0.resize(cell + 1, Addresses::default());
         }
-        &mut self.0[cell]
+        self.0[cell] = Addresses { mailbox: address_of(address), woken: Arc::as_ptr(woken).addr() };
     }
 
-    /// Asks for a node's mailbox and actor to be brought near.
+    /// Asks for what a message to a node touches to be brought near.
     #[inline]
     pub(super) fn prefetch(&self, cell: u32) {
-        if let Some(place) = self.0.get(cell as usize) {
-            prefetch_at(place.mailbox, MAILBOX_BYTES);
-            prefetch_at(place.actor.wrapping_sub(TASK_BEFORE), TASK_BYTES);
+        if let Some(of) = self.0.get(cell as usize) {
+            prefetch_at(of.mailbox, MAILBOX_BYTES);
+            prefetch_at(of.woken, size_of::<Place>());
         }
     }
 }

@@ -56,8 +56,6 @@ impl Message for Run {
 /// See the module.
 pub(crate) struct NodeActor {
     shared: Rc<Shared>,
-    /// Of its state among those of the shard.
-    place: u32,
     writer: Option<Box<dyn SinkWriter>>,
     mailbox: usize,
     /// Of a node that may block.
@@ -78,7 +76,7 @@ impl Turns {
     /// The frame whose turn it was is done; the next, if it is there.
     fn next(&mut self) -> Option<Run> {
         self.next += 1;
-        self.early.remove(&self.next)
+        if self.early.is_empty() { None } else { self.early.remove(&self.next) }
     }
 }
 
@@ -96,8 +94,8 @@ impl Drop for AbortOnPanic {
 
 impl NodeActor {
     /// With a mailbox for `mailbox` frames: as many as can be in flight.
-    pub(crate) fn new(shared: Rc<Shared>, place: u32, writer: Option<Box<dyn SinkWriter>>, mailbox: usize) -> Self {
-        Self { shared, place, writer, mailbox, pool: None, chains: ByChain::default() }
+    pub(crate) fn new(shared: Rc<Shared>, writer: Option<Box<dyn SinkWriter>>, mailbox: usize) -> Self {
+        Self { shared, writer, mailbox, pool: None, chains: ByChain::default() }
     }
 
     /// Works on a frame whose turn it is, and on those behind it whose turn comes.
@@ -266,7 +264,6 @@ impl Actor for NodeActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(self.mailbox);
-        self.shared.near.borrow_mut().actor(self.place, self);
     }
 }
 
