@@ -278,8 +278,10 @@ fn start(frame: &Arc<Frame>) {
         let actor = frame.installed.actors[leader].as_ref().expect("an active node has an actor");
         send(actor, frame, At::Class(u32::try_from(leader).expect("a class has at most 65,535 nodes")));
     }
-    let some_start = frame.kinds.iter().any(|kind| kind.waits.contains(&0));
-    for (run, own) in (0u32..).zip(&frame.own).filter(|_| some_start) {
+    if !frame.kinds.iter().any(|kind| kind.waits.contains(&0)) {
+        return;
+    }
+    for (run, own) in (0u32..).zip(&frame.own) {
         let Some(own) = own else { continue };
         for (node, (own, installed)) in
             (0u16..).zip(frame.own_nodes[own.first_node as usize..].iter().zip(&own.installed.nodes))

@@ -158,11 +158,7 @@ impl Run {
         let mut actors = self.actors.borrow_mut();
         match polled {
             Poll::Pending => actors[place] = Some(running),
-            Poll::Ready(()) => {
-                actors.remove(place);
-                drop(actors);
-                drop(running);
-            }
+            Poll::Ready(()) => _ = actors.remove(place),
         }
     }
 }
