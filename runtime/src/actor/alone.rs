@@ -113,7 +113,11 @@ impl NodeRun<'_> {
     /// failed.
     fn score_alone(&self, columns: &[ColumnRef<'_>], cell: &mut Cell, out: &mut Outputs<'_>) -> bool {
         let Some(model) = self.plan.model.as_ref().filter(|_| self.goes_on_for_all(cell)) else { return false };
-        let scored = guard::all_or_none(out, |out| scorer::score_columns(model.as_ref(), columns, out));
+        let score = |out: &mut Outputs<'_>| match self.plan.casts {
+            true => scorer::score_columns(model.as_ref(), columns, out),
+            false => scorer::score_same(model.as_ref(), columns, out),
+        };
+        let scored = guard::all_or_none(out, score);
         if scored {
             cell.counts.rows += out.len() as u64;
             cell.counts.computed += out.len() as u64;

@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use super::explain::Watches;
 use super::guard::{Health, Quarantine};
 use super::lanes::Busy;
-use super::near::Near;
 use super::pool::Pools;
+use super::run_queue::Queue;
 use super::tally::{Count, Tally};
 use crate::clock::{Stopwatch, SystemClock};
 use crate::prefetch::prefetch;
@@ -155,8 +155,8 @@ pub(super) fn artifact(members: &[Artifacts], key: KeyIndex, revision: Revision)
 pub(crate) struct Shared {
     /// The states of all nodes, by place.
     pub(crate) cells: RefCell<Vec<Option<Rc<RefCell<Cell>>>>>,
-    /// Where their actors are in memory.
-    pub(super) near: RefCell<Near>,
+    /// The actors of keys' own nodes.
+    pub(super) queue: Rc<Queue>,
     /// The keys that the shard has met.
     pub(crate) keys: RefCell<Vec<Key>>,
     /// What all of them have counted.

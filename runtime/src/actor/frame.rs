@@ -12,6 +12,7 @@ use super::alone::AloneOfNodes;
 use super::lanes::ChainNumber;
 use super::ledger::Part;
 use super::node::NodeActor;
+use super::run_queue::Address;
 use super::tally::Tally;
 use crate::topology::KeyAttributes;
 use crate::topology::bits::Bits;
@@ -110,6 +111,8 @@ pub(crate) struct Installed {
 /// The nodes of one key as actors of its shard.
 pub(crate) struct InstalledKey {
     pub(crate) plan: Arc<KeyPlan>,
+    /// That of the plan, at hand.
+    pub(crate) wiring: Arc<Wiring>,
     /// In the order of the plan.
     pub(crate) nodes: Box<[InstalledNode]>,
     /// Whether one of them may block.
@@ -119,7 +122,7 @@ pub(crate) struct InstalledKey {
 /// A node of a key as an actor of its shard.
 pub(crate) struct InstalledNode {
     pub(crate) plan: Arc<PlanNode>,
-    pub(crate) actor: Addr<NodeActor>,
+    pub(crate) address: Address,
     /// The place of its state on the shard.
     pub(crate) cell: u32,
 }
@@ -200,7 +203,9 @@ pub(crate) struct Frame {
     pub(crate) tick: Option<(Time, Cause)>,
     /// Whether rows that wait in nodes that do not continue are let go, and for what reason.
     pub(crate) flush: Option<Arc<Flush>>,
-    /// Nodes that have not finished, sinks among them.
+    /// Nodes that have not computed.
+    pub(crate) computing: Waits,
+    /// Sinks that have not finished; and one more while nodes compute.
     pub(crate) left: AtomicU32,
     /// See [`IntakePolicy::waiting_rows_max`](super::intake::IntakePolicy::waiting_rows_max).
     pub(crate) waiting_rows_max: usize,
@@ -274,8 +279,16 @@ impl Frame {
         })
     }
 
-    /// The word that one node of the frame has finished; the last one ends the frame.
-    pub(crate) fn finish(self: &Arc<Self>) {
+    /// A node has computed, on the thread of the shard.
+    #[inline]
+    pub(crate) fn computed(self: &Arc<Self>) {
+        if self.computing.one_less() {
+            self.finish();
+        }
+    }
+
+    /// A sink has finished, or all nodes have computed; the last of these ends the frame.
+    fn finish(self: &Arc<Self>) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut letters = std::mem::take(&mut *self.dead.lock().expect("nobody panics with this lock"));
             letters.iter_mut().for_each(|letter| self.complete(letter));

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use super::cell::{Artifacts, Cell, Shared};
 use super::frame::{Installed, InstalledKey, InstalledNode};
 use super::node::NodeActor;
-use super::run_queue::RunQueue;
+use super::run_queue::{Address, RunQueue};
 use crate::topology::bits::Bits;
 use crate::topology::node::Work;
 use crate::topology::plan::{BasePlan, ClassPlan, KeyPlan, PlanNode};
@@ -28,7 +28,7 @@ pub(crate) struct Installer {
     /// Frames that can be in flight on this shard.
     pub(crate) mailbox: usize,
     class_nodes: FxHashMap<(NodeId, Revision), Node>,
-    key_nodes: FxHashMap<(NodeId, Revision), Node>,
+    key_nodes: FxHashMap<(NodeId, Revision), KeyNode>,
     free: Vec<u32>,
     bases: Vec<Base>,
     run_queue: RunQueue,
@@ -37,6 +37,11 @@ pub(crate) struct Installer {
 struct Node {
     cell: u32,
     actor: Addr<NodeActor>,
+}
+
+struct KeyNode {
+    cell: u32,
+    address: Address,
 }
 
 /// The variants of one base plan.
@@ -56,7 +61,8 @@ impl Installer {
         mailbox: usize,
     ) -> Self {
         let (class_nodes, key_nodes) = (FxHashMap::default(), FxHashMap::default());
-        let (free, bases, run_queue) = (Vec::new(), Vec::new(), RunQueue::default());
+        let run_queue = RunQueue::new(Rc::clone(&shared.queue));
+        let (free, bases) = (Vec::new(), Vec::new());
         Self { shard, shared, sinks, mailbox, class_nodes, key_nodes, free, bases, run_queue }
     }
 
@@ -71,7 +77,7 @@ impl Installer {
         }
         for node in &plan.base.nodes {
             let runs = self.class_nodes.contains_key(&(node.name.clone(), node.born));
-            self.node(node)?;
+            self.class_node(node)?;
             if let Work::Family(_) = node.node.work {
                 let changed = changed.iter().find(|(name, _)| *name == node.name).filter(|_| runs);
                 match changed {
@@ -84,15 +90,11 @@ impl Installer {
         Ok(())
     }
 
-    /// The actor and state of a node; they are made if it is new.
-    fn node(&mut self, plan: &PlanNode) -> Result<(u32, Addr<NodeActor>), SinkError> {
+    /// Starts a node of the class, if it is new.
+    fn class_node(&mut self, plan: &PlanNode) -> Result<(), SinkError> {
         let identity = (plan.name.clone(), plan.born);
-        let of_key = plan.node.only_key().is_some();
-        let nodes = if of_key { &self.key_nodes } else { &self.class_nodes };
-        if let Some(node) = nodes.get(&identity) {
-            // A family of one key may have had no artifact so far.
-            self.shared.cell(node.cell).borrow_mut().give_table(plan);
-            return Ok((node.cell, node.actor.clone()));
+        if self.class_nodes.contains_key(&identity) {
+            return Ok(());
         }
         let writer = match &plan.node.work {
             Work::Sink(sink) => {
@@ -104,6 +106,38 @@ impl Installer {
             }
             _ => None,
         };
+        let cell = self.new_cell(plan);
+        let actor = NodeActor::new(Rc::clone(&self.shared), writer);
+        let mailbox = self.mailbox;
+        let actor = NodeActor::create(|context| {
+            context.set_mailbox_capacity(mailbox);
+            actor
+        });
+        self.class_nodes.insert(identity, Node { cell, actor });
+        Ok(())
+    }
+
+    /// A node of a key, started if it is new.
+    fn key_node(&mut self, plan: &Arc<PlanNode>) -> InstalledNode {
+        let identity = (plan.name.clone(), plan.born);
+        let known = self.key_nodes.get(&identity).map(|node| (node.cell, node.address.clone()));
+        let (cell, address) = known.unwrap_or_else(|| {
+            let cell = self.new_cell(plan);
+            let actor = NodeActor::new(Rc::clone(&self.shared), None);
+            let address = self.run_queue.start(actor, self.mailbox);
+            self.key_nodes.insert(identity, KeyNode { cell, address: address.clone() });
+            (cell, address)
+        });
+        // A family of one key may have had no artifact so far.
+        self.shared.cell(cell).borrow_mut().give_table(plan);
+        if plan.node.slow.is_some() {
+            self.run_queue.may_await(&address);
+        }
+        InstalledNode { plan: Arc::clone(plan), address, cell }
+    }
+
+    /// The place of a state for a new node.
+    fn new_cell(&mut self, plan: &PlanNode) -> u32 {
         let cell = Rc::new(RefCell::new(Cell::new(plan, self.shared.quarantine)));
         let mut cells = self.shared.cells.borrow_mut();
         let place = self.free.pop().unwrap_or_else(|| {
@@ -111,17 +145,7 @@ impl Installer {
             u32::try_from(cells.len() - 1).expect("fewer than 2^32 nodes")
         });
         cells[place as usize] = Some(cell);
-        drop(cells);
-        let actor = NodeActor::new(Rc::clone(&self.shared), writer, self.mailbox);
-        let (nodes, actor) = if of_key {
-            let (actor, woken) = self.run_queue.start(actor);
-            self.shared.near.borrow_mut().set(place, &actor, &woken);
-            (&mut self.key_nodes, actor)
-        } else {
-            (&mut self.class_nodes, actor.start())
-        };
-        nodes.insert(identity, Node { cell: place, actor: actor.clone() });
-        Ok((place, actor))
+        place
     }
 
     /// Gives the keys of this shard their artifacts of a family, from a revision on.
@@ -163,13 +187,9 @@ impl Installer {
 
     /// Starts the actors of a key's own nodes that do not run yet.
     pub(crate) fn key(&mut self, plan: &Arc<KeyPlan>) -> Arc<InstalledKey> {
-        let nodes = plan.nodes.iter().map(|node| {
-            let (cell, actor) = self.node(node).expect("only sinks can fail, and a sink has no key of its own");
-            InstalledNode { plan: Arc::clone(node), actor, cell }
-        });
-        let nodes = nodes.collect();
+        let nodes = plan.nodes.iter().map(|node| self.key_node(node)).collect();
         let slow = plan.nodes.iter().any(|node| node.node.slow.is_some());
-        Arc::new(InstalledKey { plan: Arc::clone(plan), nodes, slow })
+        Arc::new(InstalledKey { plan: Arc::clone(plan), wiring: Arc::clone(&plan.wiring), nodes, slow })
     }
 
     /// The actors for keys with these class nodes.
@@ -231,17 +251,20 @@ impl Installer {
 
     /// Ends one node; the place of its state.
     pub(crate) fn end(&mut self, identity: &(NodeId, Revision)) -> Option<u32> {
-        let node = self.key_nodes.remove(identity).or_else(|| self.class_nodes.remove(identity))?;
-        self.shared.cells.borrow_mut()[node.cell as usize] = None;
-        self.free.push(node.cell);
-        Some(node.cell)
+        let of_key = self.key_nodes.remove(identity).map(|node| node.cell);
+        let cell = of_key.or_else(|| self.class_nodes.remove(identity).map(|node| node.cell))?;
+        self.shared.cells.borrow_mut()[cell as usize] = None;
+        self.free.push(cell);
+        Some(cell)
     }
 
     /// The place of a running node's state.
     pub(crate) fn place(&self, node: &PlanNode) -> Option<u32> {
         let identity = (node.name.clone(), node.born);
-        let nodes = if node.node.only_key().is_some() { &self.key_nodes } else { &self.class_nodes };
-        nodes.get(&identity).map(|node| node.cell)
+        match node.node.only_key() {
+            Some(_) => self.key_nodes.get(&identity).map(|node| node.cell),
+            None => self.class_nodes.get(&identity).map(|node| node.cell),
+        }
     }
 
     /// How many actors there are.
@@ -251,8 +274,9 @@ impl Installer {
 
     /// The running nodes with the places of their states.
     pub(crate) fn running(&self) -> impl Iterator<Item = (&NodeId, Revision, u32)> {
-        let all = self.class_nodes.iter().chain(&self.key_nodes);
-        all.map(|((name, born), node)| (name, *born, node.cell))
+        let of_class = self.class_nodes.iter().map(|(identity, node)| (identity, node.cell));
+        let of_keys = self.key_nodes.iter().map(|(identity, node)| (identity, node.cell));
+        of_class.chain(of_keys).map(|((name, born), cell)| (name, *born, cell))
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use smallvec::SmallVec;
 
+use super::cell::Shared;
 use super::frame::{Axis, Flush, Frame, Gate, Installed, InstalledKey, KeyFrame, Kind, OwnNode, Piece, Waits, Written};
 use super::gather::Gathering;
 use super::lanes::{ByChain, ChainNumber};
-use super::node::{At, feeds, send};
+use super::node::{At, feeds, send, send_own};
 use super::shard::{Delivery, Shard};
 use crate::defect::{self, Defect};
+use crate::prefetch::prefetch;
 use crate::topology::bits::Bits;
 use crate::topology::plan::{AxisLabel, ClassPlan, KeyPlan, PlanNode};
 use crate::words::{Cause, KeyIndex, Revision, Time};
@@ -59,8 +61,8 @@ impl Shard {
         for leader in woken.iter() {
             tickets[leader] = self.ticket(installed.cells[leader], chain);
         }
-        let left = woken.iter().count() + self.own_tickets(&gathering.keys, &mut own);
-        if left == 0 {
+        let nodes = woken.iter().count() + self.own_tickets(&gathering.keys, &mut own);
+        if nodes == 0 {
             return;
         }
         let known = !plan.base.attributes.types().is_empty();
@@ -73,10 +75,11 @@ impl Shard {
         }
         let bytes = frame_bytes(plan, &installed, &axes, own.locals as usize);
         self.options.tally.frame_begun(bytes);
-        let (shard, keys, nodes) = (i64::from(self.options.shard.0), gathering.keys.len() as i64, left as i64);
+        let sinks = installed.variant.sinks.iter().filter(|leader| woken.contains(**leader as usize)).count();
+        let shard = i64::from(self.options.shard.0);
         let frame = Arc::new(Frame {
             tally: Arc::clone(&self.options.tally),
-            span: tracing::trace_span!(parent: &delivery.part.token().span, "frame", shard, keys, nodes),
+            span: tracing::trace_span!(parent: &delivery.part.token().span, "frame", shard, keys = gathering.keys.len(), nodes),
             plan: Arc::clone(plan),
             part: delivery.part.another(),
             chain,
@@ -96,15 +99,16 @@ impl Shard {
             gates: own.gates,
             tick,
             flush: flush.cloned(),
-            left: AtomicU32::new(u32::try_from(left).expect("a frame wakes fewer than 2^32 nodes")),
+            computing: Waits::new(few(nodes - sinks)),
+            left: AtomicU32::new(few(sinks) + u32::from(nodes > sinks)),
             dead: Mutex::new(Vec::new()),
             waiting_rows_max: self.options.policy.waiting_rows_max,
             bytes,
             installed,
         });
-        self.shared.busy.begin(chain, left);
+        self.shared.busy.begin(chain, nodes);
         self.shared.watches.borrow_mut().launched(&frame);
-        start(&frame);
+        start(&frame, &self.shared);
     }
 
     fn ticket(&mut self, cell: u32, chain: ChainNumber) -> u64 {
@@ -121,6 +125,8 @@ impl Shard {
     fn own(&self, revision: Revision, keys: &[KeyIndex], frame: Starting<'_>, fed: &mut [u32], own: &mut OwnNodes) {
         for (run, key) in (0u32..).zip(keys) {
             let Some(installed) = self.own_at(*key, revision) else { continue };
+            // Their turns are given when all keys have been gone through.
+            prefetch(&installed.nodes[..]);
             if own.frames.is_empty() {
                 own.frames.resize_with(keys.len(), || None);
             }
@@ -157,6 +163,10 @@ impl Shard {
     }
 }
 
+fn few(nodes: usize) -> u32 {
+    u32::try_from(nodes).expect("a frame wakes fewer than 2^32 nodes")
+}
+
 /// The next turn of the node whose state is at `cell`, nearly always the one at `place` of the key.
 fn next_ticket(tickets: &mut SmallVec<[(u32, u64); 4]>, place: usize, cell: u32) -> u64 {
     let place = if tickets.get(place).is_some_and(|(of, _)| *of == cell) {
@@ -189,7 +199,7 @@ struct OwnNodes {
 impl OwnNodes {
     /// Adds a key, one of so many.
     fn key(&mut self, (run, keys): (u32, usize), installed: Arc<InstalledKey>, frame: Starting<'_>) -> KeyFrame {
-        let wiring = &installed.plan.wiring;
+        let wiring = &installed.wiring;
         let known = self.kinds.iter().rposition(|kind| Arc::ptr_eq(&kind.wiring, wiring)).filter(|_| !self.apart);
         let place = known.unwrap_or_else(|| {
             let kind = kind(&installed.plan, frame, &mut self.gates);
@@ -273,7 +283,7 @@ fn gate(gates: &mut Vec<Gate>, installed: &Installed, woken: &Bits, slots: &Arc<
 }
 
 /// Gives the frame to the nodes that wait for nothing.
-fn start(frame: &Arc<Frame>) {
+fn start(frame: &Arc<Frame>, shared: &Shared) {
     for leader in frame.woken.iter().filter(|leader| frame.waits[*leader].get() == 0) {
         let actor = frame.installed.actors[leader].as_ref().expect("an active node has an actor");
         send(actor, frame, At::Class(u32::try_from(leader).expect("a class has at most 65,535 nodes")));
@@ -287,7 +297,7 @@ fn start(frame: &Arc<Frame>) {
             (0u16..).zip(frame.own_nodes[own.first_node as usize..].iter().zip(&own.installed.nodes))
         {
             if own.waits.get() == 0 {
-                send(&installed.actor, frame, At::Key { run, node });
+                send_own(installed, frame, At::Key { run, node }, shared);
             }
         }
     }

@@ -11,12 +11,13 @@ use smallvec::SmallVec;
 
 use super::cell::{Cell, Shared};
 use super::compute::NodeRun;
-use super::frame::{Frame, Kind, Own, Piece, Written};
+use super::frame::{Frame, InstalledNode, Kind, Own, Piece, Written};
 use super::lanes::{ByChain, ChainNumber};
 use super::loops::{reads_itself, run_loop};
-use super::near::Near;
 use super::output::Finished;
+use super::own_actor::Slow;
 use super::pool::Pool;
+use super::run_queue::Queue;
 use super::sink;
 use super::slow::{Outcome, Pending};
 use crate::defect::{self, Defect};
@@ -57,9 +58,9 @@ impl Message for Run {
 pub(crate) struct NodeActor {
     shared: Rc<Shared>,
     writer: Option<Box<dyn SinkWriter>>,
-    mailbox: usize,
     /// Of a node that may block.
     pool: Option<Arc<Pool>>,
+    slow: Option<Slow>,
     /// A node of one key has one chain.
     chains: ByChain<Turns>,
 }
@@ -93,9 +94,28 @@ impl Drop for AbortOnPanic {
 }
 
 impl NodeActor {
-    /// With a mailbox for `mailbox` frames: as many as can be in flight.
-    pub(crate) fn new(shared: Rc<Shared>, writer: Option<Box<dyn SinkWriter>>, mailbox: usize) -> Self {
-        Self { shared, writer, mailbox, pool: None, chains: ByChain::default() }
+    pub(crate) fn new(shared: Rc<Shared>, writer: Option<Box<dyn SinkWriter>>) -> Self {
+        Self { shared, writer, pool: None, slow: None, chains: ByChain::default() }
+    }
+
+    /// The rest of the work on a frame of a key, if it waits for a pool.
+    pub(super) fn slow(&mut self) -> Option<Slow> {
+        self.slow.take()
+    }
+
+    /// Takes a frame that is ready.
+    pub(super) fn take(&mut self, run: Run, context: &mut Context<Self>) {
+        let _guard = AbortOnPanic;
+        let (chain, ticket) = match run.at {
+            At::Class(leader) => (run.frame.chain, run.frame.tickets[leader as usize]),
+            At::Key { run: key, node } => (ChainNumber::Partition(0), run.frame.own_node(key, node).ticket),
+        };
+        let turns = self.chains.at(chain);
+        if turns.next != ticket && !defect::is_chosen(Defect::TicketOrder) {
+            turns.early.insert(ticket, run);
+            return;
+        }
+        self.go_on(chain, run, context);
     }
 
     /// Works on a frame whose turn it is, and on those behind it whose turn comes.
@@ -116,7 +136,10 @@ impl NodeActor {
                                 actor.go_on(chain, run, context);
                             }
                         });
-                        context.spawn(done);
+                        match run.at {
+                            At::Class(_) => _ = context.spawn(done),
+                            At::Key { .. } => self.slow = Some(Box::pin(done)),
+                        }
                         return;
                     }
                     self.end_slow(pending, None);
@@ -139,11 +162,11 @@ impl NodeActor {
             At::Key { run, node } => {
                 let own = frame.own(run as usize).expect("as in `work`");
                 publish_pieces(own, &plan, run as usize, finished);
-                wake_after_key(&frame, own, run, node);
+                wake_after_key(&frame, own, (run, node), &self.shared);
             }
         }
         self.shared.busy.computed(frame.chain);
-        frame.finish();
+        frame.computed();
     }
 
     fn work(&mut self, run: &Run) {
@@ -173,11 +196,11 @@ impl NodeActor {
                 let own = frame.own(run as usize).expect("a key with nodes of its own has them in the frame");
                 self.look_ahead(frame, own.kind, run as usize, node);
                 self.compute_of_key(frame, own, run as usize, node);
-                wake_after_key(frame, own, run, node);
+                wake_after_key(frame, own, (run, node), &self.shared);
             }
         }
         self.shared.busy.computed(frame.chain);
-        frame.finish();
+        frame.computed();
     }
 
     /// Asks for what the same node of the next keys needs to be brought near, a pointer further at each key: theirs
@@ -194,8 +217,8 @@ impl NodeActor {
             let wires = &kind.wiring.wires;
             let waits_first = |successor: &u16| wires[usize::from(*successor)].providers.first() == Some(&node);
             for successor in wires[place].successors.iter().copied().filter(waits_first) {
-                let near = self.shared.near.borrow();
-                nodes.get(usize::from(successor)).into_iter().for_each(|next| near.prefetch(next.cell));
+                let next = nodes.get(usize::from(successor));
+                next.into_iter().for_each(|next| self.shared.queue.prefetch(&next.address));
             }
         }
         if let Some(next) = at(MODEL_AHEAD) {
@@ -261,27 +284,13 @@ impl NodeActor {
 
 impl Actor for NodeActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(self.mailbox);
-    }
 }
 
 impl Handler<Run> for NodeActor {
     type Result = ();
 
     fn handle(&mut self, run: Run, context: &mut Self::Context) {
-        let _guard = AbortOnPanic;
-        let (chain, ticket) = match run.at {
-            At::Class(leader) => (run.frame.chain, run.frame.tickets[leader as usize]),
-            At::Key { run: key, node } => (ChainNumber::Partition(0), run.frame.own_node(key, node).ticket),
-        };
-        let turns = self.chains.at(chain);
-        if turns.next != ticket && !defect::is_chosen(Defect::TicketOrder) {
-            turns.early.insert(ticket, run);
-            return;
-        }
-        self.go_on(chain, run, context);
+        self.take(run, context);
     }
 }
 
@@ -302,12 +311,26 @@ fn slow_node(run: &Run) -> Option<(&Arc<PlanNode>, u32)> {
     plan.node.slow.is_some().then_some((plan, cell))
 }
 
-/// Sends a frame to a node. Credits keep mailboxes from being full: a full one is a defect.
-pub(crate) fn send(actor: &Addr<NodeActor>, frame: &Arc<Frame>, at: At) {
+/// Sends a frame to a node of the class.
+pub(super) fn send(actor: &Addr<NodeActor>, frame: &Arc<Frame>, at: At) {
     if let Err(error) = actor.try_send(Run { frame: Arc::clone(frame), at }) {
-        tracing::error!(?at, %error, "a node did not take a frame; aborting so that it is read again");
-        std::process::abort();
+        not_taken(at, &error);
     }
+}
+
+/// Sends a frame to a node of a key.
+#[inline]
+pub(super) fn send_own(node: &InstalledNode, frame: &Arc<Frame>, at: At, shared: &Shared) {
+    if !shared.queue.send(&node.address, Run { frame: Arc::clone(frame), at }) {
+        not_taken(at, &"its mailbox is full");
+    }
+}
+
+/// Credits keep mailboxes from being full: a full one is a defect.
+#[cold]
+fn not_taken(at: At, reason: &dyn std::fmt::Display) -> ! {
+    tracing::error!(?at, %reason, "a node did not take a frame; aborting so that it is read again");
+    std::process::abort();
 }
 
 fn publish_slots(frame: &Frame, plan: &PlanNode, finished: Finished) {
@@ -322,10 +345,11 @@ fn publish_slots(frame: &Frame, plan: &PlanNode, finished: Finished) {
 fn publish_pieces(own: Own<'_>, plan: &PlanNode, run: usize, finished: Finished) {
     // Rows of the node's own are an axis of one run; shared rows are a run of the frame's.
     let run = if finished.axis.ends.len() == 1 { 0 } else { run };
-    for (to, column) in plan.provides.iter().zip(finished.columns) {
+    let axes = std::iter::repeat_n(finished.axis, finished.columns.len());
+    for ((to, column), axis) in plan.provides.iter().zip(finished.columns).zip(axes) {
         let To::Local(local) = to else { unreachable!("nodes of a key write their own places") };
         let complete = column.as_ref().is_complete();
-        let piece = Piece { axis: Arc::clone(&finished.axis), run, column, complete };
+        let piece = Piece { axis, run, column, complete };
         assert!(own.locals[usize::from(*local)].set(piece).is_ok(), "`{}` wrote a place twice", plan.name);
     }
 }
@@ -337,10 +361,10 @@ fn wake_class(frame: &Arc<Frame>, leader: u32) {
     }
 }
 
-fn wake_key(frame: &Arc<Frame>, own: Own<'_>, run: u32, node: u16) {
+fn wake_key(frame: &Arc<Frame>, own: Own<'_>, (run, node): (u32, u16), shared: &Shared) {
     let waits = &own.nodes[usize::from(node)].waits;
     if waits.get() != u32::MAX && waits.one_less() {
-        send(&own.installed.nodes[usize::from(node)].actor, frame, At::Key { run, node });
+        send_own(&own.installed.nodes[usize::from(node)], frame, At::Key { run, node }, shared);
     }
 }
 
@@ -350,17 +374,17 @@ fn wake_after_class(frame: &Arc<Frame>, leader: u32, shared: &Shared) {
     }
     for gate in &frame.gates {
         if gate.providers.contains(leader as usize) && gate.waits.one_less() {
-            let near = shared.near.borrow();
             for (place, (run, node)) in gate.members.iter().enumerate() {
-                look_ahead_of_wake(frame, &gate.members[place..], &near);
-                wake_key(frame, frame.own(*run as usize).expect("a gate is for keys with nodes"), *run, *node);
+                look_ahead_of_wake(frame, &gate.members[place..], &shared.queue);
+                let own = frame.own(*run as usize).expect("a gate is for keys with nodes");
+                wake_key(frame, own, (*run, *node), shared);
             }
         }
     }
 }
 
 /// Asks for what the nodes that are woken next need to be brought near, a pointer further at each.
-fn look_ahead_of_wake(frame: &Frame, members: &[(u32, u16)], near: &Near) {
+fn look_ahead_of_wake(frame: &Frame, members: &[(u32, u16)], queue: &Queue) {
     let ahead = |nodes: usize| {
         let (run, node) = members.get(nodes)?;
         Some((&frame.own[*run as usize].as_ref()?.installed, usize::from(*node)))
@@ -372,13 +396,13 @@ fn look_ahead_of_wake(frame: &Frame, members: &[(u32, u16)], near: &Near) {
         prefetch(&key.nodes[node]);
     }
     if let Some((key, node)) = ahead(WAKE_AHEAD) {
-        near.prefetch(key.nodes[node].cell);
+        queue.prefetch(&key.nodes[node].address);
     }
 }
 
-fn wake_after_key(frame: &Arc<Frame>, own: Own<'_>, run: u32, node: u16) {
+fn wake_after_key(frame: &Arc<Frame>, own: Own<'_>, (run, node): (u32, u16), shared: &Shared) {
     for successor in &own.kind.wiring.wires[usize::from(node)].successors {
-        wake_key(frame, own, run, *successor);
+        wake_key(frame, own, (run, *successor), shared);
     }
     for leader in &own.kind.feeds[usize::from(node)] {
         wake_class(frame, *leader);

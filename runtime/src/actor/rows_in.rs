@@ -76,12 +76,20 @@ impl Shard {
     }
 
     /// Looks up the keys of the next records, and asks for what is known of them and for their rows to be brought near.
-    fn look_ahead(&self, records: &VecDeque<RowsRecord>, most: usize) -> SmallVec<[Option<KeyIndex>; RECORDS_AHEAD]> {
+    fn look_ahead(
+        &mut self,
+        records: &VecDeque<RowsRecord>,
+        most: usize,
+    ) -> SmallVec<[Option<KeyIndex>; RECORDS_AHEAD]> {
+        let names = self.shared.keys.borrow();
         let known = |record: &RowsRecord| {
             prefetch(&record.times[..]);
             prefetch(&record.columns[..]);
-            let key = self.index.get(&record.key).copied();
-            key.inspect(|key| prefetch(&self.keys[key.0 as usize]))
+            let guess = self.order.guess().filter(|key| names.get(key.0 as usize) == Some(&record.key));
+            let key = guess.or_else(|| self.index.get(&record.key).copied())?;
+            self.order.came(key, names.len());
+            prefetch(&self.keys[key.0 as usize]);
+            Some(key)
         };
         let known = records.iter().take(RECORDS_AHEAD.min(most)).map(known).collect();
         for column in records.iter().take(RECORDS_AHEAD.min(most)).flat_map(|record| &record.columns) {
@@ -133,6 +141,7 @@ impl Shard {
     /// Lets the rows of a record in.
     fn admit(&mut self, delivery: &Delivery, key: KeyIndex, record: &Record, first_row: u32) -> SmallVec<[Piece; 1]> {
         let entry = &mut self.keys[key.0 as usize];
+        entry.own.last().and_then(|(_, own)| own.as_ref()).into_iter().for_each(|own| prefetch(own.as_ref()));
         let axis = usize::from(record.axis);
         if entry.axes.len() <= axis {
             let ticked = entry.ticked;

@@ -14,6 +14,7 @@ use super::gather::Gathering;
 use super::guard::Quarantine;
 use super::install::Installer;
 use super::intake::{IntakeCounts, IntakePolicy};
+use super::key_order::KeyOrder;
 use super::lanes::{ByChain, Lanes};
 use super::ledger::Part;
 use super::node::AbortOnPanic;
@@ -52,6 +53,7 @@ pub(crate) struct Shard {
     pub(super) shared: Rc<Shared>,
     pub(super) installer: Installer,
     pub(super) index: FxHashMap<Key, KeyIndex>,
+    pub(super) order: KeyOrder,
     pub(super) keys: Vec<KeyEntry>,
     /// Staged plans that are not retired, in order.
     pub(super) plans: Vec<Arc<ClassPlan>>,
@@ -76,7 +78,7 @@ pub(super) struct KeyEntry {
     /// The latest tick, for axes that have no rows yet.
     pub(super) ticked: Time,
     /// The key's own nodes, by the revision from which they are in force.
-    pub(super) own: Vec<(Revision, Option<Arc<InstalledKey>>)>,
+    pub(super) own: SmallVec<[(Revision, Option<Arc<InstalledKey>>); 1]>,
     /// Its chain while it has slow nodes, once it had.
     pub(super) lane: Option<u32>,
     /// Tickets of its own nodes, by the place of their state.
@@ -133,6 +135,7 @@ impl Shard {
             shared,
             installer,
             index: FxHashMap::default(),
+            order: KeyOrder::default(),
             keys: Vec::new(),
             plans: Vec::new(),
             queue: VecDeque::new(),
@@ -271,7 +274,7 @@ impl Shard {
             partition: chain,
             axes: SmallVec::new(),
             ticked: Time::MIN,
-            own: Vec::new(),
+            own: SmallVec::new(),
             lane: None,
             own_tickets: SmallVec::new(),
             attributes: (plan.base.revision, plan.base.attributes.of(name)),

@@ -168,6 +168,8 @@ pub struct PlanNode {
     pub operator: Option<Arc<dyn AnyOperator>>,
     /// What it scores with, if that is the same for all its keys; `None` for a family of many keys.
     pub model: Option<Arc<dyn Model>>,
+    /// Whether its needs are cast for that model.
+    pub casts: bool,
     /// The digest of that model.
     pub artifact: Option<Digest>,
     /// What was decided about it, if anything was.

@@ -16,7 +16,7 @@ use super::plan::{
     AxisLabel, BasePlan, ClassPlan, From, KeyPlan, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To, Wires, Wiring,
 };
 use super::problem::Problem;
-use super::resolve::{asks_for, born, model, operator, streams_needed, waits};
+use super::resolve::{asks_for, born, casts, model, operator, streams_needed, waits};
 use super::resolve_base::raw_name;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
@@ -265,6 +265,7 @@ fn key_node(
         born: born(before, node, held, resolver.revision),
         operator,
         model: model(node),
+        casts: casts(node),
         artifact: node.artifact(),
         held: held.cloned(),
         shape: resolver.shared.shape(shape, before.map(|before| &before.shape)),

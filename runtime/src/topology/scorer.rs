@@ -64,12 +64,25 @@ pub(crate) fn score_columns(
         (ElementType::F32, ColumnRef::F32(_)) => true,
         (element, column) => column.element_type() == element,
     };
-    let result = if inputs.iter().zip(columns).all(same) {
-        score_ports(model, columns, out)
+    if inputs.iter().zip(columns).all(same) {
+        return score_same(model, columns, out);
+    }
+    let cast: Vec<Column> = inputs.iter().zip(columns).map(|(port, column)| cast(*column, port.element)).collect();
+    let columns: Vec<ColumnRef<'_>> = cast.iter().map(Column::as_ref).collect();
+    score_same(model, &columns, out)
+}
+
+/// The same, of columns that have the types of the model.
+///
+/// # Errors
+/// As [`score`].
+#[inline]
+pub(crate) fn score_same(model: &dyn Model, columns: &[ColumnRef<'_>], out: &mut Outputs<'_>) -> Result<(), RowError> {
+    let result = if out.provides() == 1 {
+        model.score(columns, &mut [out.column(0)])
     } else {
-        let cast: Vec<Column> = inputs.iter().zip(columns).map(|(port, column)| cast(*column, port.element)).collect();
-        let columns: Vec<ColumnRef<'_>> = cast.iter().map(Column::as_ref).collect();
-        score_ports(model, &columns, out)
+        let mut outputs: Vec<ColumnMut<'_>> = out.columns().collect();
+        model.score(columns, &mut outputs)
     };
     result.map_err(|error| RowError::new(error.0))
 }
@@ -108,15 +121,6 @@ pub fn score_apart(node: &Node, model: &dyn Model, columns: &[Column]) -> Result
         Ok(Err(error)) => Err(ScoreError(error.0)),
         Err(_) => Err(ScoreError("it panicked".to_owned())),
     }
-}
-
-#[inline]
-fn score_ports(model: &dyn Model, columns: &[ColumnRef<'_>], out: &mut Outputs<'_>) -> Result<(), ScoreError> {
-    if out.provides() == 1 {
-        return model.score(columns, &mut [out.column(0)]);
-    }
-    let mut outputs: Vec<ColumnMut<'_>> = out.columns().collect();
-    model.score(columns, &mut outputs)
 }
 
 fn cast(column: ColumnRef<'_>, element: ElementType) -> Column {
