@@ -40,21 +40,7 @@ impl Shard {
                 || flush.is_some_and(|flush| flush.ends(&plan.name, plan.born))
                 || has_rows(&plan.input_axis)
         };
-        let (waits, mut own) = loop {
-            let mut waits: Vec<u32> = vec![0; plan.base.nodes.len()];
-            for leader in woken.iter() {
-                waits[leader] = installed.variant.providers[leader].common(&woken);
-            }
-            let mut own = OwnNodes { apart: flush.is_some(), ..OwnNodes::default() };
-            self.own(plan.revision, &gathering.keys, (&installed, &woken, &starters), &mut waits, &mut own);
-            // Class nodes that only keys' own nodes feed are woken too, with all behind them: then once more.
-            let fed = (0u32..).zip(&waits).filter(|(leader, waits)| **waits > 0 && !woken.contains(*leader as usize));
-            let fed: Vec<u32> = fed.map(|(leader, _)| leader).collect();
-            if fed.is_empty() {
-                break (waits, own);
-            }
-            woken.add(&installed.variant.reach_from(fed));
-        };
+        let (waits, mut own) = self.waits(plan, &gathering.keys, &installed, &mut woken, (&starters, flush.is_some()));
         let mut tickets = vec![0; plan.base.nodes.len()];
         let lane = gathering.lane.filter(|_| !defect::is_chosen(Defect::Lane));
         let chain = lane.map_or(ChainNumber::Partition(delivery.chain), ChainNumber::Lane);
@@ -109,6 +95,32 @@ impl Shard {
         self.shared.busy.begin(chain, nodes);
         self.shared.watches.borrow_mut().launched(&frame);
         start(&frame, &self.shared);
+    }
+
+    /// What each woken node waits for, class nodes by leader; class nodes that only keys' own nodes feed are woken too.
+    fn waits(
+        &self,
+        plan: &ClassPlan,
+        keys: &[KeyIndex],
+        installed: &Installed,
+        woken: &mut Bits,
+        (starters, apart): (&dyn Fn(&PlanNode) -> bool, bool),
+    ) -> (Vec<u32>, OwnNodes) {
+        loop {
+            let mut waits: Vec<u32> = vec![0; plan.base.nodes.len()];
+            for leader in woken.iter() {
+                waits[leader] = installed.variant.providers[leader].common(woken);
+            }
+            let mut own = OwnNodes { apart, ..OwnNodes::default() };
+            self.own(plan.revision, keys, (installed, woken, starters), &mut waits, &mut own);
+            // Those that were fed and not yet woken, with all behind them: then once more.
+            let fed = (0u32..).zip(&waits).filter(|(leader, waits)| **waits > 0 && !woken.contains(*leader as usize));
+            let fed: Vec<u32> = fed.map(|(leader, _)| leader).collect();
+            if fed.is_empty() {
+                return (waits, own);
+            }
+            woken.add(&installed.variant.reach_from(fed));
+        }
     }
 
     fn ticket(&mut self, cell: u32, chain: ChainNumber) -> u64 {

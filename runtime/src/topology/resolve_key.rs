@@ -217,9 +217,8 @@ fn key_node(
         let same_axis: &AxisLabel = resolver.labels.of_name(name);
         PlanNeed { from, element, kind, in_row: *same_axis == input_axis && node.rule == RowRule::First }
     };
-    let needs: Vec<PlanNeed> =
+    let mut needs: Vec<PlanNeed> =
         node.needs.iter().map(|wanted| need(&wanted.name, wanted.element, wanted.kind.clone())).collect();
-    let mut needs = needs;
     if let Work::Sensor { raw, .. } = &node.work
         && let Some(slot) = resolver.base.numbers.get(&raw_name(raw))
     {
@@ -230,16 +229,6 @@ fn key_node(
     let aligned = !node.own_rows_by_rule()
         && needs.iter().all(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
     let name = node.name();
-    let mut providers: Vec<u16> = streams_needed(node)
-        .filter_map(|stream| locals.get(stream))
-        .map(|(_, provider)| u16::try_from(*provider).unwrap_or(u16::MAX))
-        .filter(|provider| {
-            // A node that reads its own past does not wait for itself.
-            !node.provides.iter().any(|(own, _)| usize::from(*provider) == locals[own].1)
-        })
-        .collect();
-    providers.sort_unstable();
-    providers.dedup();
     let provided = |stream: &StreamName| To::Local(locals[stream].0);
     let (operator, held) = (operator(node), resolver.held.get(&name));
     let shape = Shape {
@@ -272,21 +261,36 @@ fn key_node(
         node: Arc::clone(node),
         name,
     };
+    let wires = wires(resolver, &plan, locals);
+    (Arc::new(plan), wires)
+}
+
+/// What a node waits for, and what reads what it writes; the nodes behind it are not known yet.
+fn wires(resolver: &KeyResolver<'_>, plan: &PlanNode, locals: &BTreeMap<&StreamName, (u16, usize)>) -> Wires {
+    let node = &plan.node;
     let mut gate: Vec<SlotNumber> = plan.slots_read().collect();
     gate.sort_unstable();
     gate.dedup();
+    // A node that reads its own past does not wait for itself.
+    let is_itself = |provider: usize| node.provides.iter().any(|(own, _)| provider == locals[own].1);
+    let mut providers: Vec<u16> = streams_needed(node)
+        .filter_map(|stream| locals.get(stream))
+        .filter(|(_, provider)| !is_itself(*provider))
+        .map(|(_, provider)| u16::try_from(*provider).unwrap_or(u16::MAX))
+        .collect();
+    providers.sort_unstable();
+    providers.dedup();
     let sinks = resolver.sinks.iter().zip(0u16..).flat_map(|(sink, place)| {
         let asked = node.provides.iter().filter(|(stream, _)| asks_for(&sink.node, stream, node));
         asked.map(|(stream, _)| (place, locals[stream].0)).collect::<Vec<_>>()
     });
-    let wires = Wires {
+    Wires {
         gate: gate.into(),
         providers,
         successors: Vec::new(),
         read_as: node.provides.iter().filter_map(|(stream, _)| resolver.slot(stream)).collect(),
         sinks: sinks.collect(),
-    };
-    (Arc::new(plan), wires)
+    }
 }
 
 /// Shapes and wirings that are equal over keys: thousands of keys have few of them.
