@@ -15,6 +15,8 @@ step_deny() {
 
 step_clippy() {
   cargo clippy "${BUILD[@]}" --all-targets -- -D warnings
+  # What the README's demo builds.
+  cargo clippy --release --locked -p gristmill-cli --no-default-features -- -D warnings
 }
 
 step_test() {
