@@ -27,8 +27,11 @@ use crate::topology::plan::{PlanNode, To, Wires};
 use crate::topology::variant::Variant;
 use crate::traits::SinkWriter;
 
-/// So many keys before its own a node's plan and the place of its state are asked for; from [`MODEL_AHEAD`] on as for nodes
-/// of many keys. What leads to them was asked for when the first nodes of the keys were woken.
+/// So many keys before its own a key's nodes are asked for; the node, and its places in the frame; its plan and the place of
+/// its state; from [`MODEL_AHEAD`] on as for nodes of many keys. What there is of a frame does not stay in the cache until its
+/// last key's turn.
+const KEY_AHEAD: usize = 12;
+const NODE_AHEAD: usize = 9;
 const PLAN_AHEAD: usize = 6;
 /// So many nodes before they are woken, one after the other, what their keys have is asked for; the nodes; their actors.
 const WAKE_KEY_AHEAD: usize = 24;
@@ -207,9 +210,18 @@ impl NodeActor {
     /// are the next messages on this thread.
     fn look_ahead(&self, frame: &Frame, kind: &Kind, run: usize, node: u16) {
         let place = usize::from(node);
-        let nodes = |ahead: usize| Some(&frame.own.get(run + ahead)?.as_ref()?.installed.nodes);
+        let key = |ahead: usize| frame.own.get(run + ahead)?.as_ref();
+        let nodes = |ahead: usize| Some(&key(ahead)?.installed.nodes);
         let at = |ahead: usize| nodes(ahead)?.get(place);
         let cells = self.shared.cells.borrow();
+        if let Some(key) = key(KEY_AHEAD) {
+            prefetch(key.installed.as_ref());
+        }
+        if let Some(key) = key(NODE_AHEAD) {
+            prefetch(&key.installed.nodes[..]);
+            frame.own_nodes.get(key.first_node as usize + place).into_iter().for_each(prefetch);
+            frame.own_locals.get(key.first_local as usize + place).into_iter().for_each(prefetch);
+        }
         if let Some((nodes, next)) = nodes(PLAN_AHEAD).and_then(|nodes| Some((nodes, nodes.get(place)?))) {
             prefetch(next.plan.as_ref());
             prefetch(&cells[next.cell as usize]);

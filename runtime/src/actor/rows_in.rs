@@ -141,6 +141,7 @@ impl Shard {
     /// Lets the rows of a record in.
     fn admit(&mut self, delivery: &Delivery, key: KeyIndex, record: &Record, first_row: u32) -> SmallVec<[Piece; 1]> {
         let entry = &mut self.keys[key.0 as usize];
+        prefetch(entry.attributes.1.as_ref());
         entry.own.last().and_then(|(_, own)| own.as_ref()).into_iter().for_each(|own| prefetch(own.as_ref()));
         let axis = usize::from(record.axis);
         if entry.axes.len() <= axis {

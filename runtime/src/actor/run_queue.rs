@@ -17,7 +17,8 @@ use crate::prefetch::prefetch;
 
 /// So many actors are polled before other tasks of the thread get their turn: about the work of one node of all keys.
 const POLLS_A_TURN: usize = 16;
-/// So many actors before its own turn an actor's memory is asked for.
+/// So many actors before its own turn an actor's mailbox is asked for, and what the actor is.
+const MAILBOX_AHEAD: usize = 12;
 const ACTOR_AHEAD: usize = 6;
 
 /// Starts actors. They end with their last address; the task ends when this is dropped and none is left.
@@ -185,6 +186,7 @@ impl Future for Polls {
             if batch.is_empty() && !queue.next(batch, context) {
                 return if queue.is_over() { Poll::Ready(()) } else { Poll::Pending };
             }
+            batch.get(MAILBOX_AHEAD).into_iter().for_each(|next| prefetch(next.as_ref()));
             batch.get(ACTOR_AHEAD).into_iter().for_each(|next| next.prefetch());
             let Some(actor) = batch.pop_front() else { continue };
             if actor.poll() {

@@ -84,7 +84,7 @@ pub(super) struct KeyEntry {
     /// Tickets of its own nodes, by the place of their state.
     pub(super) own_tickets: SmallVec<[(u32, u64); 4]>,
     /// What is known of it under a base plan.
-    attributes: (Revision, Arc<KeyAttributes>),
+    pub(super) attributes: (Revision, Arc<KeyAttributes>),
     /// Its class nodes under a base plan; only kept where selectors differ by key.
     mask: Option<(Revision, Arc<Bits>)>,
     /// The axes and streams of its last record, for what is let go by a tick.

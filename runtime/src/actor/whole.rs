@@ -7,6 +7,7 @@ use super::cell::Cell;
 use super::compute::{NEEDS_ON_STACK, NodeRun};
 use super::frame::Axis;
 use super::output::Buffer;
+use crate::prefetch::{MODEL_AHEAD, prefetch};
 use crate::topology::node::Missing;
 use crate::topology::plan::{From, PlanNeed, PlanNode};
 use crate::traits::{Outputs, Rows};
@@ -59,6 +60,11 @@ impl<'f> Whole<'f> {
         let mut column = Column::with_capacity(need.element, self.axis.times.len());
         let keys = work.frame.keys.len();
         for run in 0..keys {
+            let ahead = work.frame.attributes.get(run + MODEL_AHEAD);
+            if let Some((name, value)) = ahead.and_then(|attributes| attributes.first_key_value()) {
+                prefetch(name);
+                prefetch(value);
+            }
             let rows = self.axis.run(run).len();
             if !work.repeat_attribute(run, need, rows, &mut column) {
                 column.extend_missing(rows);
