@@ -62,10 +62,11 @@ impl Shard {
         let bytes = frame_bytes(plan, &installed, &axes, own.locals as usize);
         self.options.tally.frame_begun(bytes);
         let sinks = installed.variant.sinks.iter().filter(|leader| woken.contains(**leader as usize)).count();
-        let shard = i64::from(self.options.shard.0);
+        // Exporters of spans send an `i64` as a number, and a `usize` as text.
+        let (shard, keys, count) = (i64::from(self.options.shard.0), gathering.keys.len() as i64, nodes as i64);
         let frame = Arc::new(Frame {
             tally: Arc::clone(&self.options.tally),
-            span: tracing::trace_span!(parent: &delivery.part.token().span, "frame", shard, keys = gathering.keys.len(), nodes),
+            span: tracing::trace_span!(parent: &delivery.part.token().span, "frame", shard, keys, nodes = count),
             plan: Arc::clone(plan),
             part: delivery.part.another(),
             chain,
