@@ -487,13 +487,6 @@ pub(super) fn model(node: &Node) -> Option<Arc<dyn Model>> {
     }
 }
 
-/// Whether a node's needs are cast for the model that it scores with.
-pub(super) fn casts(node: &Node) -> bool {
-    let differ =
-        |model: Arc<dyn Model>| model.inputs().iter().zip(&node.needs).any(|(port, need)| port.element != need.element);
-    model(node).is_some_and(differ)
-}
-
 /// The type that `node` provides `name` with.
 pub(super) fn element_of(node: &Node, name: &StreamName) -> ElementType {
     let provided = node.provides.iter().find(|(provided, _)| provided == name);

@@ -14,7 +14,8 @@ use super::node::{Node, Work};
 use super::plan::{
     AxisLabel, BasePlan, ClassPlan, From, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To,
 };
-use super::resolve::{Names, asks_for, born, casts, element_of, model, operator};
+use super::resolve::{Names, asks_for, born, element_of, model, operator};
+use super::scorer::casts;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Slot numbers: a name keeps its own as long as plans have it; a number that is free is given again.
@@ -183,7 +184,7 @@ impl Builder<'_> {
             born: born(before, node, held, self.revision),
             operator,
             model: model(node),
-            casts: casts(node),
+            casts: model(node).is_some_and(|model| casts(model.as_ref(), node)),
             artifact: node.artifact(),
             held: held.cloned(),
             shape: Arc::new(shape),

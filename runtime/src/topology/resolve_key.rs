@@ -16,8 +16,9 @@ use super::plan::{
     AxisLabel, BasePlan, ClassPlan, From, KeyPlan, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To, Wires, Wiring,
 };
 use super::problem::Problem;
-use super::resolve::{asks_for, born, casts, model, operator, streams_needed, waits};
+use super::resolve::{asks_for, born, model, operator, streams_needed, waits};
 use super::resolve_base::raw_name;
+use super::scorer::casts;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
 /// Most nodes of one key.
@@ -254,7 +255,7 @@ fn key_node(
         born: born(before, node, held, resolver.revision),
         operator,
         model: model(node),
-        casts: casts(node),
+        casts: model(node).is_some_and(|model| casts(model.as_ref(), node)),
         artifact: node.artifact(),
         held: held.cloned(),
         shape: resolver.shared.shape(shape, before.map(|before| &before.shape)),

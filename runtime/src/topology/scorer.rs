@@ -35,6 +35,11 @@ pub fn check_model(model: &dyn Model, needs: &[ElementType], provides: &[Element
     Ok(())
 }
 
+/// Whether a node's needs are cast for the model that it scores with.
+pub(super) fn casts(model: &dyn Model, node: &Node) -> bool {
+    model.inputs().iter().zip(&node.needs).any(|(port, need)| port.element != need.element)
+}
+
 /// Scores rows; needs that are not of the model's types are cast.
 ///
 /// # Errors
