@@ -160,7 +160,7 @@ impl Builder<'_> {
         let provides = node.provides.iter().map(|(name, _)| To::Slot(slot_of(name))).collect();
         let name = node.name();
         let before = self.previous.base.node(&name);
-        let operator = operator(node);
+        let (operator, model) = (operator(node), model(node));
         let shape = Shape {
             needs,
             when,
@@ -183,8 +183,8 @@ impl Builder<'_> {
         PlanNode {
             born: born(before, node, held, self.revision),
             operator,
-            model: model(node),
-            casts: model(node).is_some_and(|model| casts(model.as_ref(), node)),
+            casts: model.as_ref().is_some_and(|model| casts(model.as_ref(), node)),
+            model,
             artifact: node.artifact(),
             held: held.cloned(),
             shape: Arc::new(shape),

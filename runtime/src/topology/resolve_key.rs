@@ -231,7 +231,7 @@ fn key_node(
         && needs.iter().all(|need| need.in_row || matches!(need.kind, NeedKind::Previous { .. }));
     let name = node.name();
     let provided = |stream: &StreamName| To::Local(locals[stream].0);
-    let (operator, held) = (operator(node), resolver.held.get(&name));
+    let (operator, model, held) = (operator(node), model(node), resolver.held.get(&name));
     let shape = Shape {
         provides: node.provides.iter().map(|(stream, _)| provided(stream)).collect(),
         streams: node.provides.clone(),
@@ -254,8 +254,8 @@ fn key_node(
     let plan = PlanNode {
         born: born(before, node, held, resolver.revision),
         operator,
-        model: model(node),
-        casts: model(node).is_some_and(|model| casts(model.as_ref(), node)),
+        casts: model.as_ref().is_some_and(|model| casts(model.as_ref(), node)),
+        model,
         artifact: node.artifact(),
         held: held.cloned(),
         shape: resolver.shared.shape(shape, before.map(|before| &before.shape)),
