@@ -16,6 +16,8 @@ type Map<V> = HashMap<Box<str>, V, BuildHasherDefault<rustc_hash::FxHasher>>;
 pub(crate) struct Names {
     axes: Vec<AxisStreams>,
     places: Map<Place>,
+    /// How often `places` was made anew.
+    version: u64,
     /// Whether `axes` was compared since [`Names::begin`].
     compared: bool,
 }
@@ -35,27 +37,44 @@ impl Names {
         renamed: &HashMap<Box<str>, StreamName>,
     ) -> Option<Place> {
         match self.places.get(name) {
-            Some(place) if self.compared || Self::stands(&self.axes, *place, axes) => return Some(*place),
+            Some(place) if self.stands(*place, axes) => return Some(*place),
             None if self.compared => return None,
             _ => {}
         }
-        if self.axes != axes {
+        if !self.compare(axes) {
             self.rebuild(axes, renamed);
         }
-        self.compared = true;
         self.places.get(name).copied()
     }
 
-    fn stands(known: &[AxisStreams], place: Place, axes: &[AxisStreams]) -> bool {
+    /// Of what was found under another version nothing is known.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether what was found before still goes to `place`.
+    #[inline]
+    pub(crate) fn stands(&self, place: Place, axes: &[AxisStreams]) -> bool {
+        if self.compared {
+            return true;
+        }
         let (axis, column) = (usize::from(place.axis), usize::from(place.column));
-        match (known.get(axis), axes.get(axis)) {
+        match (self.axes.get(axis), axes.get(axis)) {
             (Some(known), Some(axis)) => axis.streams.get(column) == known.streams.get(column),
             _ => false,
         }
     }
 
+    /// Whether the axes are those that are known, so that what was not found still is not there.
+    pub(crate) fn compare(&mut self, axes: &[AxisStreams]) -> bool {
+        self.compared = self.compared || self.axes == axes;
+        self.compared
+    }
+
     fn rebuild(&mut self, axes: &[AxisStreams], renamed: &HashMap<Box<str>, StreamName>) {
         self.axes = axes.to_vec();
+        self.version += 1;
+        self.compared = true;
         self.places.clear();
         let mut by_stream: HashMap<&str, Place> = HashMap::new();
         for (axis, streams) in axes.iter().enumerate() {

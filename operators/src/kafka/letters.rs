@@ -8,7 +8,7 @@ use gristmill::traits::sink::{DeadLetter, DeadLetters};
 use gristmill::traits::{Done, SinkError};
 
 use super::overflow::Overflow;
-use super::producer::{Core, Note, Options, Word};
+use super::producer::{Core, Note, Options};
 use crate::codec::letter::write_letter;
 use crate::codec::row::TimeStyle;
 
@@ -72,14 +72,14 @@ impl KafkaLetters {
 
 impl DeadLetters for KafkaLetters {
     fn write(&self, letters: Vec<DeadLetter>, done: Done) {
-        let (word, mut line) = (Word::new(done), Vec::new());
+        let (word, mut line) = (self.core.begin(letters.len(), done), Vec::new());
         for letter in &letters {
             line.clear();
             write_letter(letter, TimeStyle::Rfc3339, &mut line);
             let key = letter.key.as_ref().map_or(&[][..], |key| key.as_bytes());
             self.core.send(&self.queue, key, &line, Note { word: word.clone(), trace: None });
         }
-        word.one_less();
+        self.core.end(&word, 0);
     }
 }
 

@@ -114,23 +114,19 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Counts the rows of a frame that are not delivered; says `done` at the last. It is born with one for whoever writes.
+/// Counts the rows of a frame that are not delivered; says `done` at the last. Who writes owes it one word more.
 pub(super) struct Word {
     left: AtomicUsize,
     done: Mutex<Option<Done>>,
 }
 
 impl Word {
-    pub(super) fn new(done: Done) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(1), done: Mutex::new(Some(done)) })
+    fn new(done: Done, rows: usize) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(rows + 1), done: Mutex::new(Some(done)) })
     }
 
-    fn one_more(&self) {
-        self.left.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn one_less(&self) {
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+    fn less(&self, by: usize) {
+        if self.left.fetch_sub(by, Ordering::AcqRel) == by
             && let Some(done) = self.take()
         {
             done.done();
@@ -212,7 +208,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, word: Arc<Word>) {
         match result {
-            Ok(_) => word.one_less(),
+            Ok(_) => word.less(1),
             // The producer goes away with rows in it: its owner has given up waiting, and commits nothing.
             Err((error, _)) if is_purge(error) && self.leaving.load(Ordering::Acquire) => word.fail(),
             // The client has given up, and says why in an error of its own; it may come after this.
@@ -273,10 +269,21 @@ impl Core {
         queue
     }
 
-    /// Sends a record, or lets it wait; never blocks.
+    /// A frame of at most `rows` rows will be written. They are counted at once: whoever takes delivery reports would
+    /// wait for the counts at every row, and make the writer wait.
+    pub(super) fn begin(&self, rows: usize, done: Done) -> Arc<Word> {
+        self.producer.context().undelivered.fetch_add(rows, Ordering::AcqRel);
+        Word::new(done, rows)
+    }
+
+    /// The frame is written, but for so many rows that it does not have.
+    pub(super) fn end(&self, word: &Word, missing: usize) {
+        self.producer.context().undelivered.fetch_sub(missing, Ordering::AcqRel);
+        word.less(missing + 1);
+    }
+
+    /// Sends a record of a frame that has begun, or lets it wait; never blocks.
     pub(super) fn send(&self, queue: &Overflow<Note>, key: &[u8], payload: &[u8], note: Note) {
-        note.word.one_more();
-        self.producer.context().undelivered.fetch_add(1, Ordering::AcqRel);
         if queue.offer(key, payload, note, |key, payload, note| self.offer(key, payload, note)) {
             // Full means that it will be woken anyway.
             let _ = self.wake.try_send(());
@@ -396,14 +403,13 @@ mod tests {
     fn a_word_is_said_once_all_rows_are_delivered() {
         let said = Arc::new(AtomicBool::new(false));
         let saying = said.clone();
-        let word = Word::new(Done::new(move || saying.store(true, Ordering::Release)));
-        (0..3).for_each(|_| word.one_more());
-        word.one_less();
-        (0..2).for_each(|_| word.one_less());
+        let word = Word::new(Done::new(move || saying.store(true, Ordering::Release)), 5);
+        (0..3).for_each(|_| word.less(1));
         assert!(!said.load(Ordering::Acquire));
-        word.one_less();
+        // Two were missing.
+        word.less(2 + 1);
         assert!(said.load(Ordering::Acquire));
-        Word::new(Done::new(|| panic!("a failed word was said"))).fail();
+        Word::new(Done::new(|| panic!("a failed word was said")), 0).fail();
     }
 
     #[test]

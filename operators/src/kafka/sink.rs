@@ -8,7 +8,7 @@ use gristmill::traits::{Done, Sink, SinkError, SinkFrame, SinkWriter};
 use gristmill::words::ShardIndex;
 
 use super::overflow::Overflow;
-use super::producer::{Core, Note, Options, Word};
+use super::producer::{Core, Note, Options};
 use crate::codec::row::{TimeStyle, write_row};
 
 /// A sink of Kafka records; made by [`sink`]. It connects when the first writer is opened.
@@ -106,13 +106,15 @@ struct Writer {
 
 impl SinkWriter for Writer {
     fn write(&mut self, frame: &SinkFrame<'_>, done: Done) {
-        let word = Word::new(done);
+        let mut left = frame.columns.iter().map(|column| column.times.len()).sum();
+        let word = self.core.begin(left, done);
         frame.for_each(|row| {
+            left -= 1;
             self.line.clear();
             write_row(frame, &row, self.times, &mut self.line);
             let note = Note { word: word.clone(), trace: frame.trace(&row) };
             self.core.send(&self.queue, row.key.as_bytes(), &self.line, note);
         });
-        word.one_less();
+        self.core.end(&word, left);
     }
 }

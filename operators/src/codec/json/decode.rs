@@ -11,15 +11,16 @@ use gristmill::traits::{Axes, Decode, RowsRecord};
 use gristmill::words::Key;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::object::{Object, ObjectSeed, Role};
+use super::fields::Role;
+use super::object::{Kept, Object, ObjectSeed};
 use super::shape::{JsonRecord, KeyFrom, TimeFrom};
 use crate::codec::cell::RowsOut;
-use crate::codec::names::{Names, key_of};
+use crate::codec::names::key_of;
 
 /// Longest reason that is given for a refused record, in characters: a hostile record is not quoted whole.
 const REASON_CHARS_MAX: usize = 300;
-/// Decoders whose indexes a thread keeps.
-const INDEXES_PER_THREAD_MAX: usize = 32;
+/// Decoders for which a thread keeps something.
+const DECODERS_PER_THREAD_MAX: usize = 32;
 
 pub(super) type Roles = HashMap<Box<str>, Role, BuildHasherDefault<rustc_hash::FxHasher>>;
 
@@ -97,10 +98,10 @@ impl Decode for Json {
         if self.shape.time == Some(TimeFrom::Log) && record.log_time.is_none() {
             return Err("the log does not say when it got the record".to_owned());
         }
-        with_names(self.number, |names| {
-            names.begin();
+        with_kept(self.number, |kept| {
+            kept.begin();
             let out = RowsOut::new(axes, record, rows);
-            let mut object = Object::new(self, axes, record.log_time, key, names, out);
+            let mut object = Object::new(self, axes, record.log_time, key, kept, out);
             let mut json = serde_json::Deserializer::from_str(text);
             let read = Top { object: &mut object }.deserialize(&mut json).and_then(|()| json.end());
             match read {
@@ -134,18 +135,18 @@ fn roles(shape: &JsonRecord) -> Roles {
     roles
 }
 
-/// The names that this thread knows for a decoder.
-fn with_names<R>(number: u64, work: impl FnOnce(&mut Names) -> R) -> R {
+/// What this thread keeps for a decoder.
+fn with_kept<R>(number: u64, work: impl FnOnce(&mut Kept) -> R) -> R {
     thread_local! {
-        static NAMES: RefCell<Vec<(u64, Names)>> = const { RefCell::new(Vec::new()) };
+        static KEPT: RefCell<Vec<(u64, Kept)>> = const { RefCell::new(Vec::new()) };
     }
-    NAMES.with_borrow_mut(|all| {
+    KEPT.with_borrow_mut(|all| {
         let known = all.iter().position(|(of, _)| *of == number);
         let place = known.unwrap_or_else(|| {
-            if all.len() >= INDEXES_PER_THREAD_MAX {
+            if all.len() >= DECODERS_PER_THREAD_MAX {
                 all.remove(0);
             }
-            all.push((number, Names::default()));
+            all.push((number, Kept::default()));
             all.len() - 1
         });
         work(&mut all[place].1)

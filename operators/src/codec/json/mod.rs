@@ -17,6 +17,7 @@
 //! ```
 
 mod decode;
+mod fields;
 mod object;
 mod shape;
 #[cfg(test)]

@@ -9,30 +9,15 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 use serde_json::value::RawValue;
 
 use super::decode::Json;
+use super::fields::{Field, Fields, Role};
 use super::shape::{KeyFrom, TimeFrom};
 use super::value::{CellSeed, StepSeed, TextSeed, TimeSeed};
 use crate::codec::cell::{Cell, Place, RowsOut, When};
-use crate::codec::names::{Names, key_of};
+use crate::codec::names::key_of;
 use crate::codec::time::Nanos;
 
-/// What a field of its own meaning is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Key,
-    Time,
-    Tag,
-    Value,
-    Start,
-    Step,
-}
-
-/// What a field is.
-#[derive(Clone, Copy, Debug)]
-enum Field {
-    Role(Role),
-    Stream(Place),
-    Unknown,
-}
+/// Room for values that stays between records.
+const CELLS_KEPT_MAX: usize = 256;
 
 /// The stream that a tag names.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +26,28 @@ enum Tagged {
     Unknown,
 }
 
+/// What a thread keeps for a decoder between records.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    fields: Fields,
+    cells: Vec<(Place, Cell)>,
+}
+
+impl Kept {
+    /// A new record begins.
+    pub(super) fn begin(&mut self) {
+        self.fields.begin();
+        self.cells.clear();
+        self.cells.shrink_to(CELLS_KEPT_MAX);
+    }
+}
+
 /// What has been read of the object at hand; used again for each object of a record.
 pub(super) struct Object<'a> {
     json: &'a Json,
     axes: &'a [AxisStreams],
     log_time: Option<Time>,
-    names: &'a mut Names,
+    fields: &'a mut Fields,
     pub(super) out: RowsOut<'a>,
     /// The key of all objects of the record.
     key: Option<Key>,
@@ -55,7 +56,9 @@ pub(super) struct Object<'a> {
     start: Option<Nanos>,
     step: Option<Nanos>,
     tag: Option<Tagged>,
-    cells: Vec<(Place, Cell)>,
+    /// How many of its fields have been read.
+    fields_read: usize,
+    cells: &'a mut Vec<(Place, Cell)>,
 }
 
 impl<'a> Object<'a> {
@@ -64,15 +67,14 @@ impl<'a> Object<'a> {
         axes: &'a [AxisStreams],
         log_time: Option<Time>,
         key: Option<Key>,
-        names: &'a mut Names,
+        Kept { fields, cells }: &'a mut Kept,
         out: RowsOut<'a>,
     ) -> Self {
-        let cells = Vec::with_capacity(axes.first().map_or(0, |axis| axis.streams.len()).min(16));
         Self {
             json,
             axes,
             log_time,
-            names,
+            fields,
             out,
             key,
             own_key: false,
@@ -80,16 +82,16 @@ impl<'a> Object<'a> {
             start: None,
             step: None,
             tag: None,
+            fields_read: 0,
             cells,
         }
     }
 
     #[inline]
     fn field(&mut self, name: &str) -> Field {
-        if let Some(role) = self.json.roles.get(name) {
-            return Field::Role(*role);
-        }
-        self.names.place(name, self.axes, &self.json.shape.renamed).map_or(Field::Unknown, Field::Stream)
+        let at = self.fields_read;
+        self.fields_read += 1;
+        self.fields.field(at, name, self.json, self.axes)
     }
 
     fn set_key(&mut self, text: &str) -> Result<(), String> {
@@ -120,7 +122,7 @@ impl<'a> Object<'a> {
             }
             _ => text,
         };
-        let place = self.names.place(stream, self.axes, &self.json.shape.renamed);
+        let place = self.fields.stream(stream, self.json, self.axes);
         self.tag = Some(place.map_or(Tagged::Unknown, Tagged::Stream));
         Ok(())
     }
@@ -147,7 +149,8 @@ impl<'a> Object<'a> {
             });
         };
         let when = self.when()?;
-        self.out.append(&key, when, &mut self.cells)?;
+        self.out.append(&key, when, self.cells)?;
+        self.fields_read = 0;
         (self.own_key, self.time, self.start, self.step, self.tag) = (false, None, None, None, None);
         Ok(())
     }
