@@ -1,12 +1,18 @@
 //! `explain` names every way in which a node can fail to write for a key, and none when it writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use gristmill::explain::{Explanation, Reason, Seen, Standing};
-use gristmill::topology::{Attributes, Family, Missing, Node, Topology, Work, optional, previous, provide, sensor};
-use gristmill::traits::{Axes, Digest, Model, Port, ScoreError};
-use gristmill::words::{ColumnMut, ColumnRef, ElementType, Key, Revision, Span, Time, Value};
-use gristmill::{Attribute, Bench, BenchOptions, Deployment, IntakePolicy, Stream};
+use gristmill::in_process::feed;
+use gristmill::topology::{
+    Attributes, Family, Missing, Node, Topology, Work, optional, previous, provide, sensor, sink,
+};
+use gristmill::traits::source::RowsRecord;
+use gristmill::traits::{Axes, Digest, Done, Model, Port, ScoreError, Sink, SinkError, SinkFrame, SinkWriter};
+use gristmill::words::{
+    Column, ColumnMut, ColumnRef, ElementType, Key, Offset, Revision, ShardIndex, Span, Time, Value,
+};
+use gristmill::{Attribute, Bench, BenchOptions, Deployment, IntakePolicy, Runtime, Stream};
 
 const WEAR: Stream<f64> = Stream::new("wear");
 const LOAD: Stream<f64> = Stream::new("load");
@@ -321,4 +327,65 @@ fn a_family_without_a_member_for_the_key() {
     bench.deploy(Deployment::new().member("score", "P1", Some(model))).expect("nothing is wrong with it");
     let why = explain_after(&mut bench, "score", 2, 3.0);
     assert_eq!((why.reasons.clone(), why.outputs[0].last.clone()), (vec![], value(2, 3.0)), "{why}");
+}
+
+/// A sink whose frames are done when its test says so.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<Option<Vec<Done>>>>);
+
+impl Sink for Held {
+    fn open(&self, _: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl SinkWriter for Held {
+    fn write(&mut self, _: &SinkFrame<'_>, done: Done) {
+        match &mut *self.0.lock().expect("nobody panics with this lock") {
+            Some(held) => held.push(done),
+            None => done.done(),
+        }
+    }
+}
+
+/// What is kept are rows of a plan that had fewer nodes for the key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_began_while_rows_of_the_plan_before_are_on_their_way() {
+    let (feeder, source) = feed(Axes::Declared(vec![vec![("wear".into(), ElementType::F64)]]));
+    let held = Held(Arc::new(Mutex::new(Some(Vec::new()))));
+    let of_key =
+        |stream: &'static str| provide(Stream::<f64>::new(stream)).needs(WEAR).by(|wear: f64| wear * 2.0).for_key("P1");
+    let machine = Topology::new("machine").with(sensor(WEAR)).with(of_key("score")).with(sink("out").needs(SCORE));
+    let builder =
+        Runtime::builder().topology(machine).source(source).sink("out", held.clone()).sink("more", held.clone());
+    let handle = builder.shards(1).start().await.expect("nothing is wrong with it");
+    let explain = async |node: &str| handle.explain(None, &node.into(), &"P1".into()).await.expect("the runtime runs");
+    let send = async |offset: i64| {
+        let columns = vec![Column::F64(vec![3.0])];
+        let row = RowsRecord {
+            offset: Offset(offset),
+            log_time: None,
+            key: "P1".into(),
+            axis: 0,
+            times: vec![at(offset)],
+            columns,
+        };
+        feeder.send(0, vec![row]).await.expect("the runtime runs");
+        feeder.taken().await.expect("the runtime runs");
+    };
+    explain("score").await;
+    for offset in 0.. {
+        send(offset).await;
+        if explain("score").await.outputs.iter().any(|output| output.last == value(offset, 6.0)) {
+            break;
+        }
+    }
+    let more = Deployment::new().put(of_key("more")).put(sink("more").needs(Stream::<f64>::new("more")));
+    handle.apply(more).await.expect("nothing is wrong with it");
+    let why = explain("more").await;
+    assert_eq!(why.outputs[0].last, Seen::Missing { time: None }, "{why}");
+    let held = held.0.lock().expect("nobody panics with this lock").take();
+    held.into_iter().flatten().for_each(Done::done);
+    drop(feeder);
+    handle.finished().await.expect("it ends in order");
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::actor::driver::CONTROLS_MAX;
 use crate::actor::explain::{FRAMES_KEPT, WATCHED_MAX};
 use crate::actor::guard::Quarantine;
+use crate::actor::install::VARIANTS_MAX;
 use crate::actor::pool::LOST_MAX;
 use crate::in_process::FEED_CAPACITY;
 use crate::letters::{LetterLimits, RECORD_BYTES_MAX};
@@ -199,6 +200,13 @@ fn failures(options: &Options) -> Limit {
 fn of_nodes() -> Vec<Limit> {
     vec![
         Limit::new("nodes", BASE_NODES_MAX, "nodes for all or several keys, a class", "the deployment is refused"),
+        Limit::new(
+            "node_sets",
+            VARIANTS_MAX,
+            "sets of nodes that keys have by selectors, a class and shard",
+            "records of keys with another set are dead letters",
+        )
+        .seen_in("gristmill_records_refused_total"),
         Limit::new("key_nodes", KEY_NODES_MAX, "nodes of one key", "the deployment is refused"),
         Limit::new("needs", NEEDS_MAX, "needs of a node", "the manifest is refused"),
         Limit::new("provides", PROVIDES_MAX, "streams that a node provides", "the manifest is refused"),

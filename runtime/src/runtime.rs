@@ -240,7 +240,7 @@ impl Builder {
                 }
             }
         }
-        let state = State { classes, revision: highest };
+        let state = State { classes, revision: highest, tried: highest };
         Ok(Handle::new(Inner::new(state, sinks, threads, end_seen, arbiters, system)))
     }
 

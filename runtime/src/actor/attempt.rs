@@ -201,6 +201,13 @@ impl Task {
             }
             progress.row += 1;
             progress.ended |= progress.row == self.rows.times.len();
+            if progress.ended {
+                // Said together with the last row: what the thread still does takes time that is no row's.
+                inner.over = true;
+                attempt.changed.notify_one();
+                return Came::InTime;
+            }
+            inner.since = Some(self.clock.monotonic());
         }
     }
 
@@ -227,5 +234,68 @@ impl Progress {
     pub(super) fn fail(&mut self, key: KeyIndex, row: usize, reason: String) {
         self.failures.push(RowFailure { row, reason });
         self.ended |= self.health.failed(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::traits::{Digest, Port, ScoreError};
+    use crate::words::ColumnMut;
+
+    /// Stands still while the row is measured, and leaps after.
+    #[derive(Default)]
+    struct Leaps(AtomicU32);
+
+    impl Clock for Leaps {
+        fn monotonic(&self) -> Duration {
+            let asked = self.0.fetch_add(1, Ordering::Relaxed);
+            Duration::from_secs(if asked < 2 { 0 } else { 3_600 })
+        }
+        fn wall(&self) -> Time {
+            Time(0)
+        }
+    }
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Model for Nothing {
+        fn inputs(&self) -> &[Port] {
+            &[]
+        }
+        fn outputs(&self) -> &[Port] {
+            &[]
+        }
+        fn score(&self, _: &[ColumnRef<'_>], _: &mut [ColumnMut<'_>]) -> Result<(), ScoreError> {
+            Ok(())
+        }
+        fn bytes(&self) -> usize {
+            0
+        }
+        fn digest(&self) -> Digest {
+            Digest([0; 32])
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_thread_does_after_its_last_row_is_no_rows_time() {
+        let (clock, budget) = (Arc::new(Leaps::default()), Duration::from_secs(1));
+        let task = Task {
+            run: Run::Model(Arc::new(Nothing)),
+            key: ONLY,
+            rows: Arc::new(Input { times: vec![Time(0)], columns: Vec::new() }),
+            elements: Vec::new(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            budget,
+            defect: None,
+        };
+        let attempt = Attempt::new(Progress::default());
+        assert_eq!(task.work(&attempt), Came::InTime);
+        assert_eq!(attempt.watch(clock.as_ref(), budget).await, Seen::Over);
+        let progress = attempt.take();
+        assert_eq!((progress.row, progress.failures.len(), progress.overruns), (1, 0, 0));
     }
 }

@@ -8,6 +8,7 @@ use actix::{Handler, Message};
 use rustc_hash::FxHashMap;
 
 use super::cell::Counts;
+use super::frame::InstalledKey;
 use super::intake::IntakeCounts;
 use super::lanes::ByChain;
 use super::node::AbortOnPanic;
@@ -91,9 +92,15 @@ impl Shard {
     }
 
     fn retire_own(&mut self, key: KeyIndex, before: Revision) {
-        let entry = &mut self.keys[key.0 as usize];
-        let in_force = entry.own.iter().rposition(|(from, _)| *from <= before).unwrap_or(0);
-        let gone: Vec<_> = entry.own.drain(..in_force).filter_map(|(_, own)| own).collect();
+        let own = &mut self.keys[key.0 as usize].own;
+        let in_force = own.iter().rposition(|(from, _)| *from <= before).unwrap_or(0);
+        let gone: Vec<_> = own.drain(..in_force).filter_map(|(_, own)| own).collect();
+        self.end_own(key, &gone);
+    }
+
+    /// Ends what a key no longer has in any plan.
+    fn end_own(&mut self, key: KeyIndex, gone: &[Arc<InstalledKey>]) {
+        let entry = &self.keys[key.0 as usize];
         let kept: Vec<(NodeId, Revision)> = entry
             .own
             .iter()
@@ -125,8 +132,10 @@ impl Handler<Unstage> for Shard {
         self.plans.retain(|plan| plan.revision != revision);
         for index in 0..self.keys.len() {
             let own = &mut self.keys[index].own;
-            if own.last().is_some_and(|(from, _)| *from == revision) {
-                own.pop();
+            if own.last().is_some_and(|(from, _)| *from == revision)
+                && let Some((_, own)) = own.pop()
+            {
+                self.end_own(KeyIndex(u32::try_from(index).expect("fewer than 2^32 keys")), own.as_slice());
             }
         }
         let plans = self.plans.clone();

@@ -283,7 +283,7 @@ impl Running {
                 let Some(last) = self.partitions[number].last else { continue };
                 let cause = Cause { offset: last, row: u32::MAX };
                 let flush = Arc::new(Flush { cause, departing: departing.departing.clone() });
-                self.tell_all_shards(number, |_| Delivered::Flush(Arc::clone(&flush)));
+                self.tell_all_shards(number, |_| Delivered::Flush(Arc::clone(&flush), 0));
             }
         }
         if defect::is_chosen(Defect::SwitchPosition) {

@@ -205,9 +205,14 @@ impl KeyLook {
     }
 }
 
-/// The last row of a stream in the frames that are kept.
+/// The last row of a stream in the frames that are kept. Those of another plan may have other streams in the places that
+/// the node knows.
 fn in_frames(node: &PlanNode, need: &PlanNeed, frames: &[KeptFrame]) -> Option<LastValue> {
-    frames.iter().find_map(|(frame, run)| {
+    let has = |nodes: &[Arc<PlanNode>]| nodes.iter().any(|other| std::ptr::eq(other.as_ref(), node));
+    let of_plan = |(frame, run): &&KeptFrame| {
+        has(&frame.plan.base.nodes) || frame.own(*run).is_some_and(|own| has(&own.installed.plan.nodes))
+    };
+    frames.iter().filter(of_plan).find_map(|(frame, run)| {
         let view = NodeRun { frame, plan: node, only_run: None }.view(*run, need)?;
         let row = view.times.len().checked_sub(1)?;
         Some((Some(view.times[row]), view.column.value(row)))

@@ -50,7 +50,7 @@ struct Base {
     variants: HashMap<Bits, Arc<Installed>>,
 }
 
-/// Most variants of one plan: combinations of selectors that keys really have.
+/// Most variants of one plan on a shard: combinations of selectors that keys really have.
 pub(crate) const VARIANTS_MAX: usize = 10_000;
 
 impl Installer {
@@ -192,14 +192,19 @@ impl Installer {
         Arc::new(InstalledKey { plan: Arc::clone(plan), wiring: Arc::clone(&plan.wiring), nodes, slow })
     }
 
-    /// The actors for keys with these class nodes.
+    /// Whether there is room for keys with these class nodes, beside so many sets that are not installed yet.
+    pub(crate) fn takes(&self, plan: &ClassPlan, mask: &Bits, others: usize) -> bool {
+        let base = self.bases.iter().find(|base| base.plan.revision == plan.base.revision);
+        base.is_none_or(|base| base.variants.len() + others < VARIANTS_MAX || base.variants.contains_key(mask))
+    }
+
+    /// The actors for keys with these class nodes, for which there is room.
     pub(crate) fn variant(&mut self, plan: &ClassPlan, mask: &Bits) -> Arc<Installed> {
         let base = self.bases.iter().position(|base| base.plan.revision == plan.base.revision);
         let base = base.expect("a plan is staged before frames carry it");
         if let Some(installed) = self.bases[base].variants.get(mask) {
             return Arc::clone(installed);
         }
-        assert!(self.bases[base].variants.len() < VARIANTS_MAX, "keys have more than {VARIANTS_MAX} sets of nodes");
         let count = plan.base.nodes.len();
         let (mut actors, mut cells) = (vec![None; count], vec![0; count]);
         for index in mask.iter() {

@@ -12,7 +12,7 @@ pub(crate) mod explain;
 mod frame;
 mod gather;
 pub(crate) mod guard;
-mod install;
+pub(crate) mod install;
 pub(crate) mod intake;
 pub(crate) mod keeper;
 mod key_order;

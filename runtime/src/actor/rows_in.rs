@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::gather::{Gathering, Record};
+use super::install::VARIANTS_MAX;
 use super::intake::{BadRow, Piece, Refused};
 use super::shard::{Delivery, Shard};
 use super::tally::Count;
@@ -18,6 +19,8 @@ use crate::words::{Cause, Key, KeyIndex, Offset, Time};
 
 /// Records that are looked at before the first of them is taken: memory is waited for once, not by each.
 const RECORDS_AHEAD: usize = 8;
+/// As [`RECORDS_AHEAD`], of records that are not decoded: another thread has written their bytes.
+const PAYLOADS_AHEAD: usize = 4;
 
 impl Shard {
     pub(super) fn decode(
@@ -28,8 +31,11 @@ impl Shard {
     ) {
         let decoder = self.options.decoder.clone().expect("a source of raw records has a decoder");
         let mut rows = Vec::new();
-        let count = self.options.frame_keys.min(records.len());
-        for record in records.drain(..count) {
+        for _ in 0..self.options.frame_keys {
+            if let Some(ahead) = records.get(PAYLOADS_AHEAD) {
+                prefetch(&ahead.payload[..]);
+            }
+            let Some(record) = records.pop_front() else { break };
             if let Err(reason) = decoder.decode(&record, &delivery.plan.base.axes, &mut rows) {
                 rows.clear();
                 self.refuse_record(delivery, &record, reason);
@@ -57,14 +63,23 @@ impl Shard {
             for (record, known) in records.drain(..known.len()).zip(known) {
                 let first_row = self.first_row(delivery.chain, &record);
                 let Some(key) = self.key(delivery, &record, known) else { continue };
+                let Some(place) = self.frame_of(delivery, key, axes, &mut gathering) else {
+                    let reason = format!(
+                        "key `{}` has nodes that no key before it had together, which is one set too many: the limit \
+                         is {VARIANTS_MAX} sets, a plan and shard; select nodes by fewer attributes",
+                        record.key
+                    );
+                    self.refuse_rows(delivery, &record, reason);
+                    continue;
+                };
                 let record = Record::new(record, self.options.policy.reorder > crate::words::Span::ZERO);
                 let pieces = self.admit(delivery, key, &record, first_row);
                 if pieces.is_empty() {
                     continue;
                 }
-                let (place, run) = self.place(delivery, key, &record.key, axes, &mut gathering);
                 let frames = gathering.len();
                 let (_, frame) = &mut gathering[place];
+                let run = self.run_in(frame, key, &record.key);
                 frame.record(run, record, first_row, pieces);
                 let full = if frame.lane.is_some() { frames } else { frame.keys.len() };
                 room = room.min(self.options.frame_keys.saturating_sub(full));

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use rustc_hash::FxHashMap;
@@ -104,12 +105,12 @@ pub(crate) struct Delivery {
 pub(crate) enum Delivered {
     /// Decoded rows.
     Rows(VecDeque<RowsRecord>),
-    /// Records to decode here.
-    Raw(VecDeque<RawRecord>),
-    /// Time has passed, after a position.
-    Tick(Time, Cause),
-    /// A plan ends: what waits in nodes that do not continue is let go.
-    Flush(Arc<Flush>),
+    /// Records to decode here, and those of them that are decoded.
+    Raw(VecDeque<RawRecord>, VecDeque<RowsRecord>),
+    /// Time has passed, after a position. Keys from this number on have not been told.
+    Tick(Time, Cause, usize),
+    /// A plan ends: what waits in nodes that do not continue is let go. Keys from this number on have not been told.
+    Flush(Arc<Flush>, usize),
     /// What was saved of keys of the partition; the first that comes of it.
     Restore(Vec<KeyRecord>),
 }
@@ -117,6 +118,11 @@ pub(crate) enum Delivered {
 impl Message for Delivery {
     type Result = ();
 }
+
+/// Most frames of a step that tells all keys something; the rest are for the next.
+const ALL_KEYS_FRAMES: usize = 1_024;
+/// How long a step waits before it looks again whether there is room for its frames.
+const ROOM_LOOK: Duration = Duration::from_millis(1);
 
 /// Takes up the next piece of work.
 struct Step;
@@ -161,32 +167,33 @@ impl Shard {
                 delivery.what = Delivered::Rows(records);
                 more
             }
-            Delivered::Raw(records) => {
-                let mut records = std::mem::take(records);
-                let mut decoded = VecDeque::new();
-                self.decode(&delivery, &mut records, &mut decoded);
-                let more = !records.is_empty();
+            Delivered::Raw(records, decoded) => {
+                let (mut records, mut decoded) = (std::mem::take(records), std::mem::take(decoded));
                 // A chunk of raw records is gathered to its end before the next is decoded.
-                while !decoded.is_empty() {
-                    self.take_rows(&delivery, &mut decoded);
+                if decoded.is_empty() {
+                    self.decode(&delivery, &mut records, &mut decoded);
                 }
-                delivery.what = Delivered::Raw(records);
+                self.take_rows(&delivery, &mut decoded);
+                let more = !records.is_empty() || !decoded.is_empty();
+                delivery.what = Delivered::Raw(records, decoded);
                 more
             }
-            Delivered::Tick(now, cause) => {
-                let (now, cause) = (*now, *cause);
-                self.all_keys(&delivery, Some((now, cause)), None);
-                false
+            Delivered::Tick(now, cause, next) => {
+                let (now, cause, next) = (*now, *cause, *next);
+                let next = self.all_keys(&delivery, next, Some((now, cause)), None);
+                delivery.what = Delivered::Tick(now, cause, next);
+                next < self.keys.len()
             }
             Delivered::Restore(records) => {
                 let records = std::mem::take(records);
                 self.restore(&delivery.plan, delivery.chain, records);
                 false
             }
-            Delivered::Flush(flush) => {
-                let flush = Arc::clone(flush);
-                self.all_keys(&delivery, None, Some(&flush));
-                false
+            Delivered::Flush(flush, next) => {
+                let (flush, next) = (Arc::clone(flush), *next);
+                let next = self.all_keys(&delivery, next, None, Some(&flush));
+                delivery.what = Delivered::Flush(flush, next);
+                next < self.keys.len()
             }
         };
         self.options.tally.intake(&self.counts, self.keys.len());
@@ -199,35 +206,53 @@ impl Shard {
         !self.queue.is_empty()
     }
 
-    /// The frame in the making that a key's rows go to, and the key's place in it.
-    pub(super) fn place(
+    /// Whether the frames that the next step can make fit the nodes' mailboxes beside those that are there.
+    fn has_room(&self, delivery: &Delivery) -> bool {
+        let most = match &delivery.what {
+            Delivered::Rows(records) => records.len(),
+            // Each record has one key, and so many are decoded at once.
+            Delivered::Raw(..) => self.options.frame_keys,
+            Delivered::Tick(..) | Delivered::Flush(..) => ALL_KEYS_FRAMES,
+            Delivered::Restore(_) => 0,
+        };
+        let there = self.options.tally.frames_in_flight() as usize;
+        there == 0 || there + most <= self.options.mailbox
+    }
+
+    /// The frame in the making that a key's rows go to; `None` when its nodes are one set too many.
+    pub(super) fn frame_of(
         &mut self,
         delivery: &Delivery,
         key: KeyIndex,
-        name: &Key,
         axes: usize,
         gathering: &mut Vec<(Arc<Bits>, Gathering)>,
-    ) -> (usize, u32) {
+    ) -> Option<usize> {
         let mask = self.mask(&delivery.plan, key);
         let lane = self.lane(&delivery.plan, key, &mask);
-        if self.run_of.len() <= key.0 as usize {
-            self.run_of.resize(key.0 as usize + 1, (0, 0));
-        }
-        let known = self.run_of[key.0 as usize];
-        let known = (known.0 == self.mark).then_some(known.1);
         let found = match lane {
             Some(_) => gathering.iter().position(|(_, other)| other.lane == lane),
             None => gathering
                 .iter()
                 .position(|(other, frame)| frame.lane.is_none() && (Arc::ptr_eq(other, &mask) || *other == mask)),
         };
-        let place = found.unwrap_or_else(|| {
+        if found.is_none() {
+            if !self.installer.takes(&delivery.plan, &mask, gathering.len()) {
+                return None;
+            }
             gathering.push((mask, Gathering::new(axes, lane)));
-            gathering.len() - 1
-        });
-        let run = known.unwrap_or_else(|| gathering[place].1.key(key, name.clone()));
+        }
+        found.or(Some(gathering.len() - 1))
+    }
+
+    /// The place of a key in the frame in the making that its rows go to.
+    pub(super) fn run_in(&mut self, frame: &mut Gathering, key: KeyIndex, name: &Key) -> u32 {
+        if self.run_of.len() <= key.0 as usize {
+            self.run_of.resize(key.0 as usize + 1, (0, 0));
+        }
+        let (mark, run) = self.run_of[key.0 as usize];
+        let run = if mark == self.mark { run } else { frame.key(key, name.clone()) };
         self.run_of[key.0 as usize] = (self.mark, run);
-        (place, run)
+        run
     }
 
     /// Which class nodes a key has.
@@ -307,21 +332,31 @@ impl Shard {
         }
     }
 
-    /// A frame for every key of a partition: time has passed, or what waits in nodes that do not continue is let go.
-    fn all_keys(&mut self, delivery: &Delivery, tick: Option<(Time, Cause)>, flush: Option<&Arc<Flush>>) {
+    /// Frames for the keys of a partition from a number on: time has passed, or what waits in nodes that do not continue
+    /// is let go. The number of the first key that is left.
+    fn all_keys(
+        &mut self,
+        delivery: &Delivery,
+        from: usize,
+        tick: Option<(Time, Cause)>,
+        flush: Option<&Arc<Flush>>,
+    ) -> usize {
         let axes = delivery.plan.base.axes.len();
         self.mark += 1;
         let mut gathering: Vec<(Arc<Bits>, Gathering)> = Vec::new();
-        for index in 0..self.keys.len() {
-            if self.keys[index].partition != delivery.chain {
-                continue;
-            }
+        let (mut index, mut launched) = (from, 0);
+        while index < self.keys.len() && launched + gathering.len() < ALL_KEYS_FRAMES {
             let key = KeyIndex(u32::try_from(index).expect("fewer than 2^32 keys"));
-            let name = self.shared.keys.borrow()[index].clone();
-            let (place, run) = self.place(delivery, key, &name, axes, &mut gathering);
+            let of_partition = self.keys[index].partition == delivery.chain;
+            index += 1;
+            // A key whose rows are refused has nothing to tell the time to.
+            let place = if of_partition { self.frame_of(delivery, key, axes, &mut gathering) } else { None };
+            let Some(place) = place else { continue };
+            let name = self.shared.keys.borrow()[key.0 as usize].clone();
+            let run = self.run_in(&mut gathering[place].1, key, &name);
             if let Some((now, cause)) = tick {
                 let policy = self.options.policy;
-                let entry = &mut self.keys[index];
+                let entry = &mut self.keys[key.0 as usize];
                 entry.ticked = entry.ticked.max(now);
                 if let Some(like) = entry.like.clone() {
                     for (axis, clock) in entry.axes.iter_mut().enumerate() {
@@ -335,11 +370,13 @@ impl Shard {
             if gathering[place].1.keys.len() >= self.options.frame_keys || gathering[place].1.lane.is_some() {
                 let (mask, mut frame) = gathering.swap_remove(place);
                 self.launch(delivery, &mask, &mut frame, tick, flush);
+                launched += 1;
             }
         }
         for (mask, mut frame) in gathering {
             self.launch(delivery, &mask, &mut frame, tick, flush);
         }
+        index
     }
 }
 
@@ -372,6 +409,11 @@ impl Handler<Step> for Shard {
             self.working = false;
             return;
         };
+        if !self.has_room(&delivery) {
+            self.queue.push_front(delivery);
+            context.notify_later(Step, ROOM_LOOK);
+            return;
+        }
         let waiting = self.wait_for(&delivery);
         self.queue.push_front(delivery);
         if let Some(waiting) = waiting {

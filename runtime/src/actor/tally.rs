@@ -82,6 +82,12 @@ impl Tally {
         self.frame_bytes.store(self.frame_bytes.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
     }
 
+    /// Frames that were begun and are not done.
+    pub(crate) fn frames_in_flight(&self) -> u64 {
+        let done = self.frames_done.load(Ordering::Relaxed);
+        self.sums[Count::Frames as usize].load(Ordering::Relaxed).saturating_sub(done)
+    }
+
     pub(crate) fn frame_done(&self, bytes: u64) {
         self.frames_done.fetch_add(1, Ordering::Relaxed);
         self.frame_bytes_done.fetch_add(bytes, Ordering::Relaxed);

@@ -130,7 +130,15 @@ impl Handle {
         deployment: &Deployment,
         span: &tracing::Span,
     ) -> Result<Applied, DeployError> {
-        let (old, revision) = (Arc::clone(&self.0.state().classes[class].plan), staged.plan.revision);
+        let revision = staged.plan.revision;
+        let old = {
+            let mut state = self.0.state();
+            // Shards may still take back what has failed when the next deployment comes: numbers are not given twice.
+            if !staged.is_nothing() {
+                state.tried = state.tried.max(revision);
+            }
+            Arc::clone(&state.classes[class].plan)
+        };
         self.in_class(class, |class| class.staged = Some(Arc::clone(&staged.plan)));
         let started = try_and_stage(doors, &mut staged, deployment.limit, span).await;
         self.in_class(class, |class| class.staged = None);
@@ -174,7 +182,7 @@ pub(crate) async fn ended<T, E: From<DeployError>>(task: JoinHandle<Result<T, E>
 impl State {
     /// The number that a deployment would get.
     fn next(&self, deployment: &Deployment) -> Revision {
-        let next = Revision(self.revision.0 + 1);
+        let next = Revision(self.revision.max(self.tried).0 + 1);
         deployment.number.map_or(next, |number| number.max(next))
     }
 

@@ -69,6 +69,8 @@ pub struct Handle(Arc<Inner>);
 pub(crate) struct State {
     pub(crate) classes: BTreeMap<Class, ClassState>,
     pub(crate) revision: Revision,
+    /// The highest number that was given to a deployment, one that failed too.
+    pub(crate) tried: Revision,
 }
 
 pub(crate) struct Inner {

@@ -40,7 +40,8 @@ pub(crate) async fn try_and_stage(
         Some((limit, left)) => match tokio::time::timeout(left, staging).await {
             Ok(done) => done?,
             Err(_) => {
-                unstage(doors.shards.clone(), staged.plan.revision);
+                let (shards, revision) = (doors.shards.clone(), staged.plan.revision);
+                tokio::spawn(async move { unstage(&shards, revision).await });
                 return Err(DeployError::TimedOut { phase: "starting its actors", node: None, limit });
             }
         },
@@ -73,13 +74,12 @@ fn micros(took: Duration) -> i64 {
 }
 
 /// Takes back what a shard that is late has started or will start: it does one after the other.
-fn unstage(shards: Vec<Addr<Shard>>, revision: Revision) {
-    tokio::spawn(async move {
-        for shard in shards {
-            // A shard that is gone has nothing to take back.
-            let _ = shard.send(Unstage(revision)).await;
-        }
-    });
+async fn unstage(shards: &[Addr<Shard>], revision: Revision) {
+    // All are told before the first answers: a shard that is busy keeps no other from it.
+    for answer in shards.iter().map(|shard| shard.send(Unstage(revision))).collect::<Vec<_>>() {
+        // A shard that is gone has nothing to take back.
+        let _ = answer.await;
+    }
 }
 
 async fn stage(shards: &[Addr<Shard>], staged: &Staged) -> Result<(), DeployError> {
@@ -99,10 +99,7 @@ async fn stage(shards: &[Addr<Shard>], staged: &Staged) -> Result<(), DeployErro
         }
     }
     let Some(error) = failed else { return Ok(()) };
-    for shard in shards {
-        // A shard that is gone has nothing to take back.
-        let _ = shard.send(Unstage(staged.plan.revision)).await;
-    }
+    unstage(shards, staged.plan.revision).await;
     Err(error)
 }
 

@@ -1,5 +1,6 @@
 //! Micro-batches on their way to the shards: counted, cut by key, with the plan that they are computed under.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -55,7 +56,7 @@ impl Running {
             Records::Tick(now) => {
                 let last = self.partitions[place].last.unwrap_or(Offset(-1));
                 let cause = Cause { offset: last, row: u32::MAX };
-                self.tell_all_shards(place, |_| Delivered::Tick(now, cause));
+                self.tell_all_shards(place, |_| Delivered::Tick(now, cause, 0));
             }
         }
     }
@@ -112,7 +113,7 @@ impl Running {
             key.map_or(home, |key| shard_of(key, shards))
         });
         self.partitions[place].home |= untold;
-        parts.into_iter().map(|records| records.map(Delivered::Raw)).collect()
+        parts.into_iter().map(|records| records.map(|records| Delivered::Raw(records, VecDeque::new()))).collect()
     }
 
     /// Hands the parts of a micro-batch to the shards; `then` is the position that is reached with it.
