@@ -2,7 +2,7 @@
 //! about the middle and started again in the same group; then plain clients and Kafka's own tools look at what is there.
 //!
 //! 100,000 rows of 500 devices; with `GRISTMILL_FLEET=long` 2,000,000 rows of 2,000 devices. The models are without
-//! state: state does not outlive a process yet.
+//! state, and none is saved: positions alone say where the second run begins. Stops with states are in `saved_state.rs`.
 #![expect(clippy::disallowed_methods, reason = "waits for another process, whose time no Clock of ours can drive")]
 
 use std::collections::HashMap;
