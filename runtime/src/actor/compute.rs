@@ -16,8 +16,8 @@ use crate::defect::{self, Defect};
 use crate::prefetch::{CONTENT_AHEAD, MODEL_AHEAD, PLACE_AHEAD};
 use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
-use crate::traits::{BadReadings, Rows};
 use crate::traits::sink::DeadLetter;
+use crate::traits::{BadReadings, Rows};
 use crate::words::{Cause, Column, ColumnRef, KeyIndex, Time};
 
 /// Needs whose references are kept on the stack.

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::node::{Node, NodeKind, Work};
-use crate::traits::{BadReadings, Operator, Outputs, RowError, Rows};
 use crate::traits::source::{ABSENT_F32, ABSENT_F64};
+use crate::traits::{BadReadings, Operator, Outputs, RowError, Rows};
 use crate::words::{ColumnMut, ColumnRef, Element, ElementType, NodeId, Stream, StreamName};
 
 /// What happens to a reading that is out of range or not a number.
