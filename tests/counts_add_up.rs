@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use gristmill::Counts;
 use gristmill::defect::Defect;
 use gristmill::words::NodeId;
+use gristmill::{Counts, NodeReport};
 use gristmill_tests::interpreter::engine::{self, Ran};
 use gristmill_tests::interpreter::{Case, Fate, Happening, Mechanism, Outcome, generate, interpret};
 use gristmill_tests::support::setting::number;
@@ -19,6 +19,9 @@ const OUTCOMES: [(Fate, &str); 5] = [
     (Fate::Quarantined, "quarantined"),
     (Fate::Paused, "paused"),
 ];
+
+/// Why a value that there was is not used.
+const CAUSES: [Mechanism; 3] = [Mechanism::NotANumber, Mechanism::OutOfRange, Mechanism::Forgotten];
 
 /// Runs a case, and what a scrape after it says: the sum of each series, by its name with all labels but the class.
 fn scraped(case: &Case, defect: Option<Defect>) -> (Ran, BTreeMap<String, f64>) {
@@ -53,6 +56,10 @@ fn expected(case: &Case, outcome: &Outcome) -> BTreeMap<String, f64> {
     for (mechanism, cause) in dropped {
         expected.insert(format!("gristmill_rows_dropped_total cause=\"{cause}\""), counted(mechanism));
     }
+    for (mechanism, cause) in [(Mechanism::NotANumber, "nan"), (Mechanism::OutOfRange, "out_of_range")] {
+        expected.insert(format!("gristmill_bad_readings_total cause=\"{cause}\""), counted(mechanism));
+    }
+    expected.insert("gristmill_as_of_forgotten_total".to_owned(), counted(Mechanism::Forgotten));
     for (fate, name) in OUTCOMES {
         let rows: u64 = outcome.fates.iter().filter(|((_, of), _)| *of == fate).map(|(_, rows)| rows).sum();
         expected.insert(format!("gristmill_node_rows_total outcome=\"{name}\""), rows as f64);
@@ -96,20 +103,39 @@ fn nodes(case: &Case, outcome: &Outcome, ran: &Ran) -> Vec<String> {
     }
     let all = got.keys().chain(outcome.fates.keys());
     let differs = all.filter(|of| got.get(*of) != outcome.fates.get(*of));
+    let differs = differs
+        .map(|of| format!("seed {}: {of:?}: {:?} rows, not {:?}", case.seed, got.get(of), outcome.fates.get(of)));
+    differs.chain(causes(case, outcome, ran)).collect()
+}
+
+/// The nodes' own counts of what they could not use are those of the class.
+fn causes(case: &Case, outcome: &Outcome, ran: &Ran) -> Vec<String> {
+    let of = |of: fn(&NodeReport) -> u64| ran.nodes.iter().map(of).sum::<u64>();
+    let got = [
+        (Mechanism::NotANumber, of(|node| node.nan)),
+        (Mechanism::OutOfRange, of(|node| node.out_of_range)),
+        (Mechanism::Forgotten, of(|node| node.forgotten)),
+    ];
+    let expected = |mechanism| outcome.counts.get(&mechanism).copied().unwrap_or(0);
+    let differs = got.into_iter().filter(|(mechanism, got)| *got != expected(*mechanism));
     differs
-        .map(|of| format!("seed {}: {of:?}: {:?} rows, not {:?}", case.seed, got.get(of), outcome.fates.get(of)))
+        .map(|(mechanism, got)| format!("seed {}: {mechanism:?}: {got}, not {}", case.seed, expected(mechanism)))
         .collect()
 }
 
 #[test]
 fn rows_are_counted_as_the_interpreter_counts_them() {
     let (cases, first) = (number("GRISTMILL_CASES", 120), number("GRISTMILL_SEED", 1));
-    let mut seen = BTreeMap::<Fate, u64>::new();
+    let (mut seen, mut by_cause) = (BTreeMap::<Fate, u64>::new(), BTreeMap::<Mechanism, u64>::new());
     for seed in first..first + cases {
         let case = generate::case(seed);
         let found = differences(&case, None);
         assert!(found.is_empty(), "{}\n{case:?}", found.join("\n"));
-        interpret(&case).fates.iter().for_each(|((_, fate), rows)| *seen.entry(*fate).or_default() += rows);
+        let outcome = interpret(&case);
+        outcome.fates.iter().for_each(|((_, fate), rows)| *seen.entry(*fate).or_default() += rows);
+        for cause in CAUSES {
+            *by_cause.entry(cause).or_default() += outcome.counts.get(&cause).copied().unwrap_or(0);
+        }
         // The same without what makes a node's counts begin anew.
         if case.plans.len() > 1 || !case.engine.stops.is_empty() {
             let mut alone = case.clone();
@@ -120,7 +146,8 @@ fn rows_are_counted_as_the_interpreter_counts_them() {
             assert!(found.is_empty(), "{}\n{alone:?}", found.join("\n"));
         }
     }
-    eprintln!("{cases} cases from seed {first}: {seen:?}");
+    eprintln!("{cases} cases from seed {first}: {seen:?}, {by_cause:?}");
+    assert!(by_cause.values().all(|count| *count > 0), "some never happens: {by_cause:?}");
     let all = OUTCOMES.iter().map(|(fate, _)| *fate).chain([Fate::Waiting]);
     assert!(all.into_iter().all(|fate| seen.contains_key(&fate)), "some never happens: {seen:?}");
 }

@@ -51,6 +51,8 @@ fn what_was_fed_is_what_was_counted() {
     for (cause, rows) in [("late", 1), ("duplicate", 1), ("ahead", 1)] {
         assert_eq!(counter(&format!("rows_dropped_total{{class=machine,cause={cause}}}")), rows, "{cause}");
     }
+    let bad = |cause: &str| counter(&format!("bad_readings_total{{class=machine,cause={cause}}}"));
+    assert_eq!(["nan", "out_of_range"].map(bad), [1, 0]);
     let outcomes = ["computed", "skipped", "failed", "quarantined"];
     let of = |outcome: &str| counter(&format!("node_rows_total{{class=machine,outcome={outcome}}}"));
     // 17 rows came in. The sensor computes all of them.
@@ -155,7 +157,7 @@ async fn series_with(count: u64) -> Vec<String> {
 async fn the_number_of_series_is_fixed() {
     let few = series_with(10).await;
     assert_eq!(few, series_with(1_000).await);
-    assert_eq!(few.len(), 36, "{few:#?}");
+    assert_eq!(few.len(), 39, "{few:#?}");
 }
 
 #[tokio::test]

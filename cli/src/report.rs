@@ -76,6 +76,8 @@ pub(crate) struct RunReport {
     duplicate: u64,
     ahead: u64,
     refused: u64,
+    nan: u64,
+    out_of_range: u64,
     dead_letters: u64,
     nodes: Vec<NodeLine>,
     /// What became of saved states, where they are kept.
@@ -88,7 +90,7 @@ pub(crate) struct RunReport {
 
 impl RunReport {
     pub(crate) fn of(report: &Report, traffic: &Traffic, columns: Vec<String>, ran: Duration) -> Self {
-        let IntakeCounts { rows, late, duplicate, ahead, refused } = report.intake;
+        let IntakeCounts { rows, late, duplicate, ahead, refused, nan, out_of_range } = report.intake;
         let seconds = ran.as_secs_f64();
         Self {
             seconds,
@@ -102,6 +104,8 @@ impl RunReport {
             duplicate,
             ahead,
             refused,
+            nan,
+            out_of_range,
             dead_letters: traffic.letters(),
             nodes: nodes(report),
             state: Vec::new(),
@@ -148,6 +152,8 @@ impl fmt::Display for RunReport {
             (self.duplicate, "were there already"),
             (self.ahead, "were too far ahead of their record"),
             (self.refused, "were in records that could not be read"),
+            (self.nan, "readings were not numbers"),
+            (self.out_of_range, "readings were out of range"),
             (self.dead_letters, "went to the dead letters"),
         ];
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {

@@ -63,7 +63,7 @@ pub const SECONDS_BUCKETS: [f64; 20] = [
 ];
 
 /// How many sums a shard keeps that are series.
-pub(crate) const COUNTS: usize = 15;
+pub(crate) const COUNTS: usize = 18;
 
 impl ClassMetrics {
     pub(crate) fn new(class: &str) -> Self {
@@ -72,6 +72,7 @@ impl ClassMetrics {
         let gauge = |name: &'static str| metrics::gauge!(name, "class" => class.to_owned());
         let labelled = |name: &'static str, label: &'static str, value: &'static str| metrics::counter!(name, "class" => class.to_owned(), label => value);
         let dropped = |cause| labelled("gristmill_rows_dropped_total", "cause", cause);
+        let bad_readings = |cause| labelled("gristmill_bad_readings_total", "cause", cause);
         let node_rows = |outcome| labelled("gristmill_node_rows_total", "outcome", outcome);
         let deployments = |result| labelled("gristmill_deployments_total", "result", result);
         let nodes =
@@ -93,6 +94,9 @@ impl ClassMetrics {
                 counter("gristmill_rows_released_early_total"),
                 counter("gristmill_overruns_total"),
                 counter("gristmill_threads_lost_total"),
+                bad_readings("nan"),
+                bad_readings("out_of_range"),
+                counter("gristmill_as_of_forgotten_total"),
             ],
             dead_letters: counter("gristmill_dead_letters_total"),
             batches: counter("gristmill_batches_total"),
@@ -145,6 +149,12 @@ fn describe() {
         "Rows of slow nodes, and calls of others, that took longer than their budget."
     );
     counter!("gristmill_threads_lost_total", Unit::Count, "Threads of slow nodes that were given up.");
+    counter!("gristmill_bad_readings_total", Unit::Count, "Readings that sensors did not take as they were, by cause.");
+    counter!(
+        "gristmill_as_of_forgotten_total",
+        Unit::Count,
+        "Values that rows did not find, as they were no longer among the last `as_of_rows`."
+    );
     counter!("gristmill_dead_letters_total", Unit::Count, "Records and rows that were sent to the dead letters.");
     counter!("gristmill_batches_total", Unit::Count, "Micro-batches that are done.");
     counter!("gristmill_poll_errors_total", Unit::Count, "Polls of the source that failed.");

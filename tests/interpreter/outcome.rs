@@ -109,7 +109,7 @@ mechanisms! {
     Absent,
     /// A reading was not a number.
     NotANumber,
-    /// A sensor took a reading for missing that was there.
+    /// A reading was outside its sensor's range.
     OutOfRange,
     /// A node read streams of the source's wide and narrow axes.
     NarrowAndWide,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill::Quarantine;
 use gristmill::topology::node::stand_in;
-use gristmill::topology::{Missing, Need, NeedKind, Node, Selector, Work};
+use gristmill::topology::{Cleaning, Missing, Need, NeedKind, Node, Selector, Work};
 use gristmill::traits::source::AxisStreams;
 use gristmill::traits::{AnyOperator, Model};
 use gristmill::words::{Cause, Column, Key, NodeId, StreamName, Time, Value};
@@ -185,7 +185,7 @@ impl<'c> Unit<'_, 'c> {
                 let table = state.table.get_or_insert_with(|| kernel::table(operator.as_ref()));
                 let result = kernel::run(operator.as_ref(), table.as_mut(), at.time, &needs, &node.provides);
                 if let Work::Sensor { .. } = &node.work {
-                    self.count_reading(&needs[0], &result);
+                    self.count_reading(operator.as_ref(), &needs[0]);
                 }
                 self.finish(node, state, at, result);
             }
@@ -396,12 +396,21 @@ impl<'c> Unit<'_, 'c> {
         });
     }
 
-    fn count_reading(&mut self, raw: &Column, result: &Result<Values, Failure>) {
-        let raw_missing = raw.as_ref().is_missing(0);
-        if !raw_missing && matches!(result, Ok(values) if values[0].is_none()) {
-            self.outcome.count(Mechanism::OutOfRange);
-        } else if raw_missing {
+    /// Law 1: why a sensor did not take a reading as it is, also where it is held or sent off.
+    fn count_reading(&mut self, clean: &dyn AnyOperator, raw: &Column) {
+        let Some(reading) = raw.as_ref().value(0) else {
             self.outcome.count(if super::case::is_absent(raw, 0) { Mechanism::Absent } else { Mechanism::NotANumber });
+            return;
+        };
+        let number = match reading {
+            Value::F32(number) => f64::from(number),
+            Value::F64(number) => number,
+            Value::I64(number) => number as f64,
+            _ => return,
+        };
+        let cleaning: Cleaning = serde_json::from_str(&clean.parameters()).expect("a sensor of numbers has a cleaning");
+        if cleaning.range.is_some_and(|(low, high)| number < low || number > high) {
+            self.outcome.count(Mechanism::OutOfRange);
         }
     }
 }

@@ -187,6 +187,14 @@ pub(crate) fn show(args: &ShowArgs, output: &mut Output) -> Result<(), Failure> 
     let counts = node["counts"].as_object().into_iter().flatten();
     let counts = counts.map(|(name, count)| format!("{} {name}", grouped(count.as_u64().unwrap_or(0))));
     output.say(counts.collect::<Vec<_>>().join(", "));
+    let (nan, out_of_range) = (node["nan"].as_u64().unwrap_or(0), node["out_of_range"].as_u64().unwrap_or(0));
+    if nan + out_of_range > 0 {
+        output.say(format!("{} readings not a number, {} out of range", grouped(nan), grouped(out_of_range)));
+    }
+    let forgotten = node["forgotten"].as_u64().unwrap_or(0);
+    if forgotten > 0 {
+        output.say(format!("{} values no longer among the last `as_of_rows`", grouped(forgotten)));
+    }
     let overruns = node["overruns"].as_u64().unwrap_or(0);
     if overruns > 0 {
         let lost = node["lost_threads"].as_u64().unwrap_or(0);

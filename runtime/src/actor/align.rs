@@ -25,27 +25,38 @@ impl History {
         }
     }
 
-    /// The row of the value as of a time, among those known by a cause.
-    fn as_of(&self, time: Time, cause: Cause, node: &Node) -> Option<usize> {
+    /// The row of the value as of a time, among those known by a cause; counts in `forgotten` when there was one before
+    /// those that are remembered.
+    fn as_of(&self, time: Time, cause: Cause, node: &Node, forgotten: &mut u64) -> Option<usize> {
         let known = self.causes.partition_point(|known| *known <= cause);
         let first = known.saturating_sub(node.as_of_rows);
         if defect::is_chosen(Defect::Alignment) {
             return known.checked_sub(1);
         }
         let row = if self.rising {
-            self.times[..known].partition_point(|at| *at <= time).checked_sub(1).filter(|row| *row >= first)?
+            self.times[..known].partition_point(|at| *at <= time).checked_sub(1)?
         } else {
-            (first..known).filter(|row| self.times[*row] <= time).max_by_key(|row| (self.times[*row], *row))?
+            let not_after = |row: &usize| self.times[*row] <= time;
+            let remembered = (first..known).filter(not_after).max_by_key(|row| (self.times[*row], *row));
+            remembered.or_else(|| (0..first).find(not_after))?
         };
+        if row < first {
+            *forgotten += 1;
+            return None;
+        }
         (self.times[row] >= time.minus(node.max_age)).then_some(row)
     }
 
+    /// Lets go of all but the last `keep`. The first that is left stands for what was forgotten, with the oldest time of it:
+    /// more than `keep` are known by every later row, so that none reads it.
     fn trim(&mut self, keep: usize) {
-        if self.times.len() > keep.saturating_mul(2) {
-            let drop = self.times.len() - keep;
+        if self.times.len() > keep.saturating_mul(2).saturating_add(1) {
+            let drop = self.times.len() - keep - 1;
+            let oldest = self.times[..=drop].iter().copied().min();
             self.times.drain(..drop);
             self.causes.drain(..drop);
             self.values.drop_front(drop);
+            self.times[0] = oldest.expect("there is at least one");
             self.rising = self.times.is_sorted_by(|a, b| a < b);
         }
     }
@@ -67,6 +78,8 @@ pub(crate) struct Aligned {
     pub(crate) columns: Vec<Column>,
     /// So many of them could have waited longer: there was no room.
     pub(crate) early: usize,
+    /// Values that were read and had been forgotten.
+    pub(crate) forgotten: u64,
 }
 
 /// Time that passed, or rows that must not wait any longer, after the rows of the frame.
@@ -135,7 +148,7 @@ impl KeyAlign {
                 continue;
             }
             if node.when.is_some() {
-                let open = match self.read(needs, &incoming[needs], candidate, node) {
+                let open = match self.read(needs, &incoming[needs], candidate, node, &mut rows.forgotten) {
                     Some((ColumnRef::Bool(values), row)) => values[row] == Some(true),
                     _ => false,
                 };
@@ -152,7 +165,7 @@ impl KeyAlign {
             rows.times.push(candidate.time);
             rows.causes.push(candidate.cause);
             for (index, need) in incoming[..needs].iter().enumerate().filter(|(_, need)| need.need.kind.is_direct()) {
-                match self.read(index, need, candidate, node) {
+                match self.read(index, need, candidate, node, &mut rows.forgotten) {
                     Some((column, row)) => rows.columns[index].push_row(column, row),
                     None => rows.columns[index].push(None),
                 }
@@ -168,13 +181,14 @@ impl KeyAlign {
         incoming: &Incoming<'a>,
         row: Candidate,
         node: &Node,
+        forgotten: &mut u64,
     ) -> Option<(ColumnRef<'a>, usize)> {
         if incoming.need.in_row {
             return Some((incoming.view?.column, row.index?));
         }
         // What is remembered of a need that nobody provides any more does not count.
         let history = self.histories[index].as_ref().filter(|_| incoming.provided)?;
-        Some((history.values.as_ref(), history.as_of(row.time, row.cause, node)?))
+        Some((history.values.as_ref(), history.as_of(row.time, row.cause, node, forgotten)?))
     }
 
     fn on_all(

@@ -8,7 +8,7 @@ use super::output::Buffer;
 use super::whole::{Columns, Whole};
 use crate::defect::{self, Defect};
 use crate::topology::scorer;
-use crate::traits::{AnyOperator, AnyTable, KeyRuns, Outputs};
+use crate::traits::{AnyOperator, AnyTable, BadReadings, KeyRuns, Outputs};
 use crate::words::{ColumnRef, KeyIndex};
 
 impl NodeRun<'_> {
@@ -25,8 +25,9 @@ impl NodeRun<'_> {
             return 0;
         }
         let keys = KeyRuns::new(&self.frame.keys, &whole.axis.ends, &whole.axis.times, columns);
+        let (mut skipped, mut bad) = (0, BadReadings::default());
         let mut outputs = out.outputs(0, whole.axis.times.len(), false);
-        let mut skipped = 0;
+        let mut outputs = outputs.counting(&mut bad);
         let through = match (&self.plan.operator, &mut cell.table, &self.plan.model) {
             (Some(operator), Some(table), _) => run_operator(operator.as_ref(), table.as_mut(), &keys, &mut outputs),
             (_, _, Some(model)) => {
@@ -35,6 +36,7 @@ impl NodeRun<'_> {
             }
             _ => self.score_each(&keys, columns, cell, &mut outputs, &mut skipped),
         };
+        self.count_bad(&bad, cell);
         let rows = through.checked_sub(1).map_or(0, |last| keys.range(last).end);
         cell.counts.rows += rows as u64;
         cell.counts.skipped += skipped as u64;

@@ -18,7 +18,7 @@ use crate::clock::{Stopwatch, SystemClock};
 use crate::prefetch::prefetch;
 use crate::state::KeyAlign;
 use crate::topology::plan::PlanNode;
-use crate::traits::{AnyTable, Clock, Model};
+use crate::traits::{AnyTable, BadReadings, Clock, Model};
 use crate::words::{Column, Key, KeyIndex, Revision};
 
 /// How many frames stand for one whose time is measured: reading the clock costs as much as a small node.
@@ -34,6 +34,10 @@ pub(crate) struct Cell {
     pub(crate) last: FxHashMap<KeyIndex, Vec<Option<Column>>>,
     pub(crate) health: Health,
     pub(crate) counts: Counts,
+    /// What a sensor could not use.
+    pub(crate) bad: BadReadings,
+    /// Values that rows did not find, as they are no longer among the last `as_of_rows`.
+    pub(crate) forgotten: u64,
     /// Frames that the node is through with; in a loop its leader counts them.
     pub(crate) frames: u64,
     /// About how long it has computed: one frame in [`MEASURED_EVERY`] is measured.
@@ -85,6 +89,8 @@ impl Cell {
             last: FxHashMap::default(),
             health: Health::new(quarantine),
             counts: Counts::default(),
+            bad: BadReadings::default(),
+            forgotten: 0,
             frames: 0,
             busy: Duration::ZERO,
             overruns: 0,

@@ -16,8 +16,8 @@ use crate::defect::{self, Defect};
 use crate::prefetch::{CONTENT_AHEAD, MODEL_AHEAD, PLACE_AHEAD};
 use crate::topology::node::{RowRule, Work};
 use crate::topology::plan::{AxisLabel, From, PlanNeed, PlanNode};
-use crate::traits::Rows;
 use crate::traits::sink::DeadLetter;
+use crate::traits::{BadReadings, Rows};
 use crate::words::{Cause, Column, ColumnRef, KeyIndex, Time};
 
 /// Needs whose references are kept on the stack.
@@ -235,6 +235,10 @@ impl<'f> NodeRun<'f> {
         if rows.early > 0 {
             self.frame.tally.add(Count::ReleasedEarly, rows.early as u64);
         }
+        if rows.forgotten > 0 {
+            cell.forgotten += rows.forgotten;
+            self.frame.tally.add(Count::Forgotten, rows.forgotten);
+        }
         (!rows.times.is_empty()).then_some(KeyRows::Aligned(rows))
     }
 
@@ -348,13 +352,24 @@ impl<'f> NodeRun<'f> {
                 None => cell::artifact(members, key, self.frame.plan.revision)?.as_ref(),
             }),
         };
-        let before = failures.len();
-        let tried = guard::run(&mut runner, key, rows, out, health, failures);
+        let (before, mut bad) = (failures.len(), BadReadings::default());
+        let tried = guard::run(&mut runner, key, rows, &mut out.counting(&mut bad), health, failures);
+        self.count_bad(&bad, cell);
         if failures.len() > before {
             self.check_artifact(key, cell);
             self.note_failure(key, &failures[failures.len() - 1].reason, cell);
         }
         Some(tried)
+    }
+
+    /// Counts what a sensor could not use.
+    #[inline]
+    pub(super) fn count_bad(&self, bad: &BadReadings, cell: &mut Cell) {
+        if !bad.is_none() {
+            cell.bad.add(bad);
+            self.frame.tally.add(Count::NotANumber, bad.nan);
+            self.frame.tally.add(Count::OutOfRange, bad.out_of_range);
+        }
     }
 
     /// Keeps why a node failed for a key; says once that it is in quarantine from now on.

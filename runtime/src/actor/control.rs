@@ -15,7 +15,7 @@ use super::node::AbortOnPanic;
 use super::pool::PoolStand;
 use super::shard::Shard;
 use crate::topology::plan::ClassPlan;
-use crate::traits::SinkError;
+use crate::traits::{BadReadings, SinkError};
 use crate::words::{Key, KeyIndex, NodeId, Revision};
 
 /// Starts the actors of a plan beside those that run.
@@ -174,6 +174,10 @@ pub(crate) struct InspectedNode {
     pub(crate) name: NodeId,
     pub(crate) born: Revision,
     pub(crate) counts: Counts,
+    /// What a sensor could not use.
+    pub(crate) bad: BadReadings,
+    /// See [`Cell::forgotten`](super::cell::Cell::forgotten).
+    pub(crate) forgotten: u64,
     /// Keys it is quarantined for.
     pub(crate) quarantined: usize,
     /// See [`Cell::busy`](super::cell::Cell::busy).
@@ -208,6 +212,8 @@ impl Handler<Inspect> for Shard {
                 name: name.clone(),
                 born,
                 counts: cell.counts,
+                bad: cell.bad,
+                forgotten: cell.forgotten,
                 quarantined: cell.health.quarantines().count(),
                 busy: cell.busy,
                 waiting_rows: cell.align.values().map(|align| align.waiting.len() as u64).sum(),
@@ -221,7 +227,7 @@ impl Handler<Inspect> for Shard {
             keys: self.keys.len(),
             actors: self.installer.actors(),
             mailbox: self.options.mailbox,
-            intake: self.counts,
+            intake: self.shared.tally.with_readings(self.counts),
             nodes: nodes.collect(),
         })
     }

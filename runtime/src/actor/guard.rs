@@ -234,6 +234,7 @@ pub(crate) fn run(
         Err(_) => {
             runner.restore(key, saved);
             out.undo(0..rows.len(), emitted);
+            out.uncount_bad();
             one_by_one(runner, key, rows, out, health, failures)
         }
     }

@@ -57,6 +57,11 @@ pub struct IntakeCounts {
     pub ahead: u64,
     /// Records that could not be decoded, or came from a second partition.
     pub refused: u64,
+    /// Readings that are not numbers, of all sensors: they are missing, the last good one stands in, or they were sent
+    /// off. One that was not in its row is none of them.
+    pub nan: u64,
+    /// The same for readings outside their sensor's range.
+    pub out_of_range: u64,
 }
 
 impl IntakeCounts {
@@ -67,6 +72,8 @@ impl IntakeCounts {
         self.duplicate += other.duplicate;
         self.ahead += other.ahead;
         self.refused += other.refused;
+        self.nan += other.nan;
+        self.out_of_range += other.out_of_range;
     }
 }
 

@@ -26,6 +26,9 @@ pub(crate) enum Count {
     ReleasedEarly,
     Overruns,
     ThreadsLost,
+    NotANumber,
+    OutOfRange,
+    Forgotten,
 }
 
 /// See the module.
@@ -69,6 +72,12 @@ impl Tally {
         set(Count::Ahead, counts.ahead);
         set(Count::Refused, counts.refused);
         self.keys.store(keys as u64, Ordering::Relaxed);
+    }
+
+    /// With what sensors have counted so far.
+    pub(crate) fn with_readings(&self, counts: IntakeCounts) -> IntakeCounts {
+        let sum = |count: Count| self.sums[count as usize].load(Ordering::Relaxed);
+        IntakeCounts { nan: sum(Count::NotANumber), out_of_range: sum(Count::OutOfRange), ..counts }
     }
 
     /// Another part of a micro-batch has become frames; only the shard's thread says so.

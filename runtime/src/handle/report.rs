@@ -14,6 +14,7 @@ use crate::topology::declared::Declared;
 use crate::topology::diff::{declared_wiring, wiring};
 use crate::topology::node::NodeKind;
 use crate::topology::plan::{ClassPlan, PlanNode};
+use crate::traits::BadReadings;
 use crate::words::{Class, NodeId, Revision, ShardIndex};
 
 /// What a node has done so far, over all shards.
@@ -33,6 +34,12 @@ pub struct NodeReport {
     pub wiring: String,
     /// What became of its rows.
     pub counts: Counts,
+    /// Readings of a sensor that are not numbers; their rows are among `counts`.
+    pub nan: u64,
+    /// Readings of a sensor outside its range, likewise.
+    pub out_of_range: u64,
+    /// Values that its rows would have read as of their time and that were no longer among the last `as_of_rows`.
+    pub forgotten: u64,
     /// Rows that wait until all needs have reached them (`on_all`); not among `counts` yet.
     pub waiting_rows: u64,
     /// Keys it is quarantined for.
@@ -119,6 +126,8 @@ impl Handle {
             for node in inspected.nodes {
                 let sum = counted.entry((node.name, node.born)).or_default();
                 sum.counts.add(&node.counts);
+                sum.bad.add(&node.bad);
+                sum.forgotten += node.forgotten;
                 sum.waiting += node.waiting_rows;
                 sum.quarantined += node.quarantined;
                 sum.bytes += node.bytes;
@@ -162,6 +171,8 @@ type Counted = HashMap<(NodeId, Revision), Sum>;
 #[derive(Clone, Copy, Default)]
 struct Sum {
     counts: Counts,
+    bad: BadReadings,
+    forgotten: u64,
     waiting: u64,
     /// Keys that it is quarantined for.
     quarantined: usize,
@@ -203,6 +214,9 @@ impl Stand {
                 born: Some(node.born),
                 wiring: wiring(node),
                 counts: sum.counts,
+                nan: sum.bad.nan,
+                out_of_range: sum.bad.out_of_range,
+                forgotten: sum.forgotten,
                 waiting_rows: sum.waiting,
                 quarantined_keys: sum.quarantined,
                 busy: sum.busy,
@@ -247,6 +261,9 @@ impl Stand {
                 born: None,
                 wiring: declared_wiring(node),
                 counts: Counts::default(),
+                nan: 0,
+                out_of_range: 0,
+                forgotten: 0,
                 waiting_rows: 0,
                 quarantined_keys: 0,
                 busy: Duration::ZERO,

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::node::{Node, NodeKind, Work};
-use crate::traits::{Operator, Outputs, RowError, Rows};
+use crate::traits::source::{ABSENT_F32, ABSENT_F64};
+use crate::traits::{BadReadings, Operator, Outputs, RowError, Rows};
 use crate::words::{ColumnMut, ColumnRef, Element, ElementType, NodeId, Stream, StreamName};
 
 /// What happens to a reading that is out of range or not a number.
@@ -129,6 +130,8 @@ pub trait Reading: Element + Debug + Serialize + DeserializeOwned {
     fn of_number(number: f64, was: Self) -> Self;
     /// Whether the reading that is missing in `row` was there but was not a number.
     fn was_nan(rows: &Rows<'_>, row: usize) -> bool;
+    /// Whether it stands for a reading that was not there.
+    fn is_absent(&self) -> bool;
     /// The rows of both columns, of floats; `None` for other types.
     fn floats<'a>(_from: ColumnRef<'a>, _to: ColumnMut<'a>) -> Option<(&'a [Self], &'a mut [Self])> {
         None
@@ -136,7 +139,7 @@ pub trait Reading: Element + Debug + Serialize + DeserializeOwned {
 }
 
 macro_rules! reading {
-    ($type:ty, $number:expr, $of:expr, $was_nan:expr $(, $floats:ident)?) => {
+    ($type:ty, $number:expr, $of:expr, $was_nan:expr, $is_absent:expr $(, $floats:ident)?) => {
         impl Reading for $type {
             #[inline]
             fn number(&self) -> Option<f64> {
@@ -149,6 +152,10 @@ macro_rules! reading {
             #[inline]
             fn was_nan(rows: &Rows<'_>, row: usize) -> bool {
                 $was_nan(rows, row)
+            }
+            #[inline]
+            fn is_absent(&self) -> bool {
+                $is_absent(self)
             }
             $(
                 #[inline]
@@ -167,19 +174,21 @@ reading!(
     f32,
     |v: &f32| Some(f64::from(*v)),
     |n, _| n as f32,
-    |rows: &Rows<'_>, row: usize| { rows.f32(0)[row].to_bits() != crate::traits::source::ABSENT_F32.to_bits() },
+    |rows: &Rows<'_>, row: usize| !rows.f32(0)[row].is_absent(),
+    |v: &f32| v.to_bits() == ABSENT_F32.to_bits(),
     F32
 );
 reading!(
     f64,
     |v: &f64| Some(*v),
     |n, _| n,
-    |rows: &Rows<'_>, row: usize| { rows.f64(0)[row].to_bits() != crate::traits::source::ABSENT_F64.to_bits() },
+    |rows: &Rows<'_>, row: usize| !rows.f64(0)[row].is_absent(),
+    |v: &f64| v.to_bits() == ABSENT_F64.to_bits(),
     F64
 );
-reading!(i64, |v: &i64| Some(*v as f64), |n: f64, _| n as i64, |_: &Rows<'_>, _| false);
-reading!(bool, |_: &bool| None, |_, was| was, |_: &Rows<'_>, _| false);
-reading!(smol_str::SmolStr, |_: &smol_str::SmolStr| None, |_, was| was, |_: &Rows<'_>, _| false);
+reading!(i64, |v: &i64| Some(*v as f64), |n: f64, _| n as i64, |_: &Rows<'_>, _| false, |_| false);
+reading!(bool, |_: &bool| None, |_, was| was, |_: &Rows<'_>, _| false, |_| false);
+reading!(smol_str::SmolStr, |_: &smol_str::SmolStr| None, |_, was| was, |_: &Rows<'_>, _| false, |_| false);
 
 impl<const N: usize> From<Stream<[f32; N]>> for Node {
     /// A sensor of vectors has nothing to clean.
@@ -200,10 +209,12 @@ struct Clean<T> {
 type Held<T> = Option<T>;
 
 impl<T: Reading> Clean<T> {
-    fn reading(&self, rows: &Rows<'_>, row: usize) -> Result<Option<T>, RowError> {
+    fn reading(&self, rows: &Rows<'_>, row: usize, bad: &mut BadReadings) -> Result<Option<T>, RowError> {
         let cleaning = &self.cleaning;
         let Some(value) = T::get(rows.column(0), row) else {
-            return if cleaning.nan == BadReading::DeadLetter && T::was_nan(rows, row) {
+            let was_nan = T::was_nan(rows, row);
+            bad.nan += u64::from(was_nan);
+            return if cleaning.nan == BadReading::DeadLetter && was_nan {
                 Err(RowError::new("the reading is not a number"))
             } else {
                 Ok(None)
@@ -213,6 +224,7 @@ impl<T: Reading> Clean<T> {
         if let Some((low, high)) = cleaning.range
             && !(low..=high).contains(&number)
         {
+            bad.out_of_range += 1;
             return match cleaning.out_of_range {
                 BadReading::Missing => Ok(None),
                 BadReading::DeadLetter => Err(RowError::new(format!("{number} is outside {low} to {high}"))),
@@ -227,9 +239,10 @@ impl<T: Reading> Clean<T> {
 
 impl<T: Reading> Clean<T> {
     /// Readings that need no more than their range, and cannot fail.
-    fn floats(&self, held: &mut Held<T>, from: &[T], to: &mut [T]) {
+    fn floats(&self, held: &mut Held<T>, readings: &[T], to: &mut [T]) -> BadReadings {
         let (low, high) = self.cleaning.range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
-        for (from, to) in from.iter().zip(to) {
+        let mut unused = 0_usize;
+        for (from, to) in readings.iter().zip(to) {
             // NaN is in no range.
             if from.number().is_some_and(|number| (low..=high).contains(&number)) {
                 to.clone_from(from);
@@ -237,13 +250,51 @@ impl<T: Reading> Clean<T> {
                     *held = Some(from.clone());
                 }
             } else {
+                unused += 1;
                 *to = match held {
                     Some(held) if self.cleaning.hold_last => held.clone(),
                     _ => T::of_number(f64::NAN, from.clone()),
                 };
             }
         }
+        // Why is only asked where there are some.
+        if unused == 0 { BadReadings::default() } else { bad(readings, low..=high) }
     }
+
+    fn clean(
+        &self,
+        held: &mut Held<T>,
+        rows: &Rows<'_>,
+        out: &mut Outputs<'_>,
+        bad: &mut BadReadings,
+    ) -> Result<(), RowError> {
+        let mut column = out.column(0);
+        for row in 0..rows.len() {
+            let value = self.reading(rows, row, bad)?;
+            if self.cleaning.hold_last {
+                if value.is_some() {
+                    held.clone_from(&value);
+                }
+                T::set(&mut column, row, held.clone());
+            } else {
+                T::set(&mut column, row, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Those that were there, and are not numbers or not in the range.
+fn bad<T: Reading>(readings: &[T], range: RangeInclusive<f64>) -> BadReadings {
+    let mut bad = BadReadings::default();
+    for reading in readings {
+        match reading.number() {
+            Some(number) if number.is_nan() => bad.nan += u64::from(!reading.is_absent()),
+            Some(number) => bad.out_of_range += u64::from(!range.contains(&number)),
+            None => {}
+        }
+    }
+    bad
 }
 
 impl<T: Reading> Operator for Clean<T> {
@@ -276,22 +327,15 @@ impl<T: Reading> Operator for Clean<T> {
             && (cleaning.scale, cleaning.offset) == (None, None)
             && let Some((from, to)) = T::floats(rows.column(0), out.column(0))
         {
-            self.floats(held, from, to);
+            let bad = self.floats(held, from, to);
+            out.count_bad(&bad);
             return Ok(());
         }
-        let mut column = out.column(0);
-        for row in 0..rows.len() {
-            let value = self.reading(rows, row)?;
-            if self.cleaning.hold_last {
-                if value.is_some() {
-                    held.clone_from(&value);
-                }
-                T::set(&mut column, row, held.clone());
-            } else {
-                T::set(&mut column, row, value);
-            }
-        }
-        Ok(())
+        let mut bad = BadReadings::default();
+        let cleaned = self.clean(held, rows, out, &mut bad);
+        // Also where a row failed: it was tried, and is counted by its cause.
+        out.count_bad(&bad);
+        cleaned
     }
 }
 

@@ -189,6 +189,27 @@ pub struct Outputs<'a> {
     own: Option<&'a mut OwnRows>,
     /// Number of the first row of this call among the rows of the key that came in, for [`OwnRows::from`].
     first_row: u32,
+    /// Where a sensor counts, if somebody wants to know.
+    bad: Option<&'a mut BadReadings>,
+}
+
+/// Readings that were there and that a sensor could not use, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BadReadings {
+    pub(crate) nan: u64,
+    pub(crate) out_of_range: u64,
+}
+
+impl BadReadings {
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        (self.nan, self.out_of_range) == (0, 0)
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.nan += other.nan;
+        self.out_of_range += other.out_of_range;
+    }
 }
 
 /// The rows an operator made: their times, and which incoming row each was made by.
@@ -203,12 +224,12 @@ pub struct OwnRows {
 impl<'a> Outputs<'a> {
     /// Rows `rows` of `columns`.
     pub fn new(columns: &'a mut [Column], rows: Range<usize>) -> Self {
-        Self { columns, rows, own: None, first_row: 0 }
+        Self { columns, rows, own: None, first_row: 0, bad: None }
     }
 
     /// Rows that are appended to `columns` and `own`; `first_row` is the number of the first incoming row.
     pub fn own(columns: &'a mut [Column], own: &'a mut OwnRows, first_row: u32) -> Self {
-        Self { columns, rows: 0..0, own: Some(own), first_row }
+        Self { columns, rows: 0..0, own: Some(own), first_row, bad: None }
     }
 
     /// How many rows can be written.
@@ -267,11 +288,33 @@ impl<'a> Outputs<'a> {
     pub fn part(&mut self, rows: Range<usize>) -> Outputs<'_> {
         let first_row = self.first_row + u32::try_from(rows.start).expect("a run has fewer than 2^32 rows");
         match &mut self.own {
-            Some(own) => Outputs { columns: self.columns, rows: 0..0, own: Some(own), first_row },
+            Some(own) => Outputs { columns: self.columns, rows: 0..0, own: Some(own), first_row, bad: None },
             None => {
                 let rows = self.rows.start + rows.start..self.rows.start + rows.end;
-                Outputs { columns: self.columns, rows, own: None, first_row }
+                Outputs { columns: self.columns, rows, own: None, first_row, bad: self.bad.as_deref_mut() }
             }
+        }
+    }
+
+    /// The same, to write with bad readings counted in `bad`.
+    #[inline]
+    pub(crate) fn counting<'b>(&'b mut self, bad: &'b mut BadReadings) -> Outputs<'b> {
+        let (rows, own) = (self.rows.clone(), self.own.as_deref_mut());
+        Outputs { columns: self.columns, rows, own, first_row: self.first_row, bad: Some(bad) }
+    }
+
+    /// Counts bad readings of a call.
+    #[inline]
+    pub(crate) fn count_bad(&mut self, bad: &BadReadings) {
+        if let (false, Some(sum)) = (bad.is_none(), &mut self.bad) {
+            sum.add(bad);
+        }
+    }
+
+    /// Forgets the bad readings that were counted: their rows are computed again.
+    pub(crate) fn uncount_bad(&mut self) {
+        if let Some(sum) = &mut self.bad {
+            **sum = BadReadings::default();
         }
     }
 
@@ -288,7 +331,7 @@ impl<'a> Outputs<'a> {
             column.push(None);
         }
         let last = own.times.len() - 1;
-        Outputs { columns: self.columns, rows: last..last + 1, own: None, first_row: 0 }
+        Outputs { columns: self.columns, rows: last..last + 1, own: None, first_row: 0, bad: None }
     }
 
     /// How many rows of its own the operator has made so far in this frame.

@@ -1,0 +1,131 @@
+//! What is there and cannot be used is counted by its cause, once, wherever its key lives: readings that are not numbers or
+//! out of range, and values that are no longer among the last `as_of_rows`.
+
+use gristmill::topology::{BadReading, Node, Topology, provide, sensor};
+use gristmill::traits::Axes;
+use gristmill::words::Time;
+use gristmill::{Bench, BenchOptions, Deployment, Quarantine, Stream};
+use gristmill_tests::support::recorder::Recorded;
+
+const PLAIN: Stream<f32> = Stream::new("plain");
+const HELD: Stream<f32> = Stream::new("held");
+const UNIT: Stream<f64> = Stream::new("unit");
+const SENT: Stream<f64> = Stream::new("sent");
+const WHOLE: Stream<i64> = Stream::new("whole");
+
+const KEYS: u64 = 7;
+
+fn at(second: i64) -> Time {
+    Time::from_secs(second)
+}
+
+fn keys() -> impl Iterator<Item = String> {
+    (0..KEYS).map(|key| format!("P{key}"))
+}
+
+/// Sensors that come all ways through the cleaning.
+fn sensors() -> Topology {
+    let sent = sensor(SENT).range(0.0..=10.0).out_of_range(BadReading::DeadLetter).nan(BadReading::DeadLetter);
+    Topology::new("pump")
+        .with(sensor(PLAIN).range(0.0..=10.0))
+        .with(sensor(HELD).range(0.0..=10.0).hold_last())
+        .with(sensor(UNIT).range(0.0..=10.0).unit(2.0, 1.0))
+        .with(sent)
+        .with(sensor(WHOLE).range(0.0..=10.0))
+}
+
+/// Six rows of each key: for each sensor two good readings, two out of range, one that is not a number, none at all.
+fn push(bench: &mut Bench, from: i64) {
+    for key in keys() {
+        for (row, value) in [3.0, -1.0, f64::NAN, 11.0, 10.0].into_iter().enumerate() {
+            let row = bench.row(&key, at(from + row as i64));
+            let row = row.set(PLAIN, value as f32).set(HELD, value as f32).set(UNIT, value).set(SENT, value);
+            let _ = if value.is_nan() { row } else { row.set(WHOLE, value as i64) };
+        }
+        let _ = bench.row(&key, at(from + 5));
+    }
+}
+
+/// What the series of the class and its report say: not a number, out of range.
+fn told(bench: &mut Bench, recorded: &Recorded) -> [u64; 2] {
+    bench.settle();
+    let series = ["nan", "out_of_range"]
+        .map(|cause| recorded.counter(&format!("gristmill_bad_readings_total{{class=pump,cause={cause}}}")));
+    let intake = bench.report().intake;
+    assert_eq!([intake.nan, intake.out_of_range], series, "the report says what the series say");
+    series
+}
+
+fn of(bench: &mut Bench, node: &str) -> [u64; 3] {
+    let report = bench.report();
+    let node = report.nodes.iter().find(|of| of.node.as_str() == node).expect("it runs");
+    [node.counts.rows, node.nan, node.out_of_range]
+}
+
+#[test]
+fn each_bad_reading_is_counted_once_by_its_cause() {
+    let recorded = Recorded::default();
+    let _local = metrics::set_default_local_recorder(&recorded);
+    let mut bench = sensors().bench_with(BenchOptions { shards: 3, quarantine: None, ..BenchOptions::default() });
+    push(&mut bench, 0);
+    assert_eq!(told(&mut bench, &recorded), [4 * KEYS, 5 * 2 * KEYS]);
+    for node in ["plain", "held", "unit", "sent"] {
+        assert_eq!(of(&mut bench, node), [6 * KEYS, KEYS, 2 * KEYS], "{node}");
+    }
+    assert_eq!(of(&mut bench, "whole"), [6 * KEYS, 0, 2 * KEYS]);
+    assert_eq!(bench.dead_letters().len() as u64, 3 * KEYS, "of `sent` alone");
+    assert_eq!(bench.read(HELD, "P1").len(), 6, "what is held is counted all the same");
+
+    // The node begins anew, what the class has counted stays. A key has a sensor of its own as well.
+    let wider = Deployment::new().put(sensor(PLAIN).range(-5.0..=10.0)).reset("plain");
+    let mut own = Node::from(sensor(HELD).range(0.0..=5.0));
+    own.selector = gristmill::topology::Selector::Key("P1".into());
+    bench.deploy(wider).expect("nothing is wrong with it");
+    bench.deploy(own).expect("nothing is wrong with it");
+    push(&mut bench, 10);
+    assert_eq!(told(&mut bench, &recorded), [2 * 4 * KEYS, 2 * 5 * 2 * KEYS - KEYS + 1]);
+    assert_eq!(of(&mut bench, "plain"), [6 * KEYS, KEYS, KEYS]);
+    assert_eq!(of(&mut bench, "held"), [12 * KEYS - 6, 2 * KEYS - 1, 4 * KEYS - 2]);
+    assert_eq!(of(&mut bench, "held@P1"), [6, 1, 3]);
+}
+
+#[test]
+fn a_reading_that_a_sensor_in_quarantine_does_not_look_at_is_not_counted() {
+    let recorded = Recorded::default();
+    let _local = metrics::set_default_local_recorder(&recorded);
+    let quarantine = Some(Quarantine { failures: 2, rows: 10 });
+    let mut bench = sensors().bench_with(BenchOptions { quarantine, ..BenchOptions::default() });
+    push(&mut bench, 0);
+    // `sent` is in quarantine for each key after the second row that failed: -1 and NaN.
+    assert_eq!(told(&mut bench, &recorded), [4 * KEYS, (4 * 2 + 1) * KEYS]);
+    assert_eq!(of(&mut bench, "sent"), [6 * KEYS, KEYS, KEYS]);
+}
+
+#[test]
+fn a_value_that_is_no_longer_among_the_last_is_counted() {
+    const FAST: Stream<f64> = Stream::new("fast");
+    const SLOW: Stream<f64> = Stream::new("slow");
+    for settles in [false, true] {
+        let recorded = Recorded::default();
+        let _local = metrics::set_default_local_recorder(&recorded);
+        let sum = provide(Stream::<f64>::new("sum")).needs((SLOW, FAST)).by(|a: f64, b: f64| a + b).as_of_rows(3);
+        let axes = Axes::Open { groups: Vec::new(), wide: false };
+        let pump = Topology::new("pump").with(sensor(SLOW)).with(sensor(FAST)).with(sum);
+        let mut bench = pump.bench_with(BenchOptions { axes, shards: 2, ..BenchOptions::default() });
+        for second in 10..30 {
+            keys().for_each(|key| bench.reading(&key, at(second), FAST, 1.0));
+            if settles {
+                bench.settle();
+            }
+        }
+        // Before the first there never was a value; 10 and 26 are forgotten; 27 is the last that is remembered.
+        for second in [9, 10, 26, 27, 29] {
+            keys().for_each(|key| bench.reading(&key, at(second), SLOW, 1.0));
+        }
+        bench.settle();
+        assert_eq!(recorded.counter("gristmill_as_of_forgotten_total{class=pump}"), 2 * KEYS, "{settles}");
+        let report = bench.report();
+        let node = report.nodes.iter().find(|node| node.node.as_str() == "sum").expect("it runs");
+        assert_eq!((node.forgotten, node.counts.skipped, node.counts.computed), (2 * KEYS, 3 * KEYS, 2 * KEYS));
+    }
+}
