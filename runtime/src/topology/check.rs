@@ -9,7 +9,7 @@ use super::need::NeedKind;
 use super::node::{Missing, Node, NodeKind, RowRule, Slow, Work, stand_in};
 use immutable_chunkmap::map::MapM;
 
-use super::plan::{BasePlan, OwnName, PlanNode};
+use super::plan::{BasePlan, OwnName};
 use super::problem::Problem;
 use super::resolve::{BASE_NODES_MAX, Names, element_of, waits};
 use super::scorer::check_model;
@@ -300,29 +300,4 @@ pub(super) fn previous(
             }
         }
     }
-}
-
-/// Pairs of running nodes that compute the same under different names; closures cannot be compared.
-pub(super) fn twins(nodes: &[Arc<PlanNode>]) -> Vec<(NodeId, NodeId)> {
-    let mut seen: BTreeMap<String, &NodeId> = BTreeMap::new();
-    let mut twins = Vec::new();
-    for plan in nodes {
-        let node = &plan.node;
-        let what = match &node.work {
-            Work::Operator(operator) if operator.name() != "function" => {
-                format!("{} {}", operator.name(), operator.parameters())
-            }
-            Work::Model(model) => format!("model {}", model.digest()),
-            _ => continue,
-        };
-        let elements: Vec<_> = node.provides.iter().map(|(_, element)| element).collect();
-        let rows = (&node.rule, &node.every, &node.when, &node.missing, node.max_age, &node.selector);
-        let content = format!("{what} {:?} {elements:?} {rows:?}", node.needs);
-        if let Some(first) = seen.get(&content) {
-            twins.push(((*first).clone(), plan.name.clone()));
-        } else {
-            seen.insert(content, &plan.name);
-        }
-    }
-    twins
 }

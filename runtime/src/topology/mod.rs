@@ -28,6 +28,7 @@ pub mod resolve_members;
 pub mod scorer;
 pub mod selector;
 pub mod sensor;
+pub mod twins;
 pub mod variant;
 
 pub use attribute_file::read_attributes;

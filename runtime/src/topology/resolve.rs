@@ -90,7 +90,6 @@ fn resolve_after(
     base.demanded = demanded;
     base.pending = pending;
     base.attributes = Arc::clone(&declared.attributes);
-    base.twins = check::twins(&base.nodes);
     let own_names = builder.own_names(&names, &base);
     base.slots = builder.slots.used.values().max().map_or(0, |last| *last as usize + 1);
     base.numbers = builder.slots.used;
