@@ -309,7 +309,7 @@ impl Shared {
     ) -> Result<(ClassState, SourceThread), StartError> {
         let class = topology.class().clone();
         let failed = |errors| StartError::Resolve { class: class.clone(), errors };
-        let declared = Declared::of(&topology, source.axes()).map_err(|problems| failed(ResolveErrors(problems)))?;
+        let declared = Declared::of(&topology, source.axes());
         drop(topology);
         let nothing = ClassPlan::nothing(class.clone());
         let plan = Arc::new(resolve(&declared, &nothing, self.revision, None).map_err(failed)?);
