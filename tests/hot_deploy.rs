@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use gristmill::in_process::{Collected, Feeder, feed};
 use gristmill::topology::diff::Change;
+use gristmill::topology::node::TrialRow;
 use gristmill::topology::{Node, Topology, all_models, previous, provide, sensor, sink};
 use gristmill::traits::source::{Axes, RowsRecord};
 use gristmill::traits::{Digest, Model, Port, ScoreError};
-use gristmill::words::{Column, ColumnMut, ColumnRef, ElementType, Offset, Revision, Time};
-use gristmill::{Bench, DeployError, Deployment, Runtime, Stream};
+use gristmill::words::{Column, ColumnMut, ColumnRef, ElementType, Offset, Revision, Time, Value};
+use gristmill::{Bench, BenchOptions, DeployError, Deployment, Runtime, StartError, Stream};
 
 const VIBRATION: Stream<f32> = Stream::new("vibration");
 const SUM: Stream<f32> = Stream::new("sum");
@@ -241,6 +242,73 @@ fn a_model_that_fails_its_trial_row_is_refused() {
     assert_eq!(error.to_string(), "`sum` failed on its trial row: it has no weights");
     push(&mut bench, 0..1);
     assert_eq!(values(&mut bench, SUM), [1.0]);
+}
+
+/// Everything that is wrong is said, and nothing that only follows from it: a node that was not removed as its name was
+/// wrong still provides what the new one does.
+#[test]
+fn all_that_is_wrong_with_a_deployment_is_said_at_once() {
+    let mut bench = pump().with(sink("all").needs(all_models())).bench();
+    let model = scaled(1.0, 1);
+    let other = sum(1.0).named("total").as_of_rows(0);
+    let deployment = Deployment::new()
+        .remove("sun")
+        .remove("nobody")
+        .pause("nothing")
+        .reset("nothing")
+        .pause("all")
+        .member("sum", "P1", Some(Arc::clone(&model)))
+        .member("sum", "P2", Some(Arc::clone(&model)))
+        .member("families", "P1", Some(model))
+        .put_all([other, provide(FAILURE).needs(WEAR).by(|wear: f32| wear)]);
+    let error = bench.deploy(deployment).expect_err("nearly all of it is wrong");
+    let lines = error.to_string();
+    let expected = [
+        "there is no node `sun`; did you mean `sum`?",
+        "there is no node `nobody`",
+        "`sum` failed on its trial row: it is not a family, so it has no members",
+        "there is no node `families`",
+        "there is no node `nothing`",
+        "`all` cannot be paused: it is a sink, and what it does not write would be lost; remove it instead",
+        "2 problems in the topology:",
+        "  - `total`: `as_of_rows` is 0; it must be from 1 to 1000000",
+        "  - `failure` needs `wear`, which nobody provides",
+    ];
+    assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
+    assert!(matches!(&error.each()[0], DeployError::UnknownNode { .. }), "{error:?}");
+    let two = Deployment::new().put_all([sum(f32::NAN), sum(f32::NAN).named("other").for_key("P1").priority(1)]);
+    let error = bench.deploy(two).expect_err("both models are broken");
+    let no_weights = |node: &str| format!("`{node}` failed on its trial row: it has no weights");
+    assert_eq!(error.to_string(), format!("{}\n{}", no_weights("sum"), no_weights("other@P1")));
+    push(&mut bench, 0..1);
+    assert_eq!(values(&mut bench, SUM), [1.0]);
+}
+
+/// A node whose model adds up; its trial expects this.
+fn tried(expected: f32) -> Node {
+    let mut node = sum(1.0);
+    let given = [("vibration".into(), Value::F32(2.0)), ("sum".into(), Value::F32(1.0))];
+    let gives = [("sum".into(), Value::F32(expected))];
+    let (given, gives) = (given.into_iter().collect(), gives.into_iter().collect());
+    node.trial = vec![TrialRow { key: None, given, gives, within: 1e-5 }];
+    node
+}
+
+#[test]
+fn the_first_start_is_tried_out_as_a_deployment_is() {
+    let plant =
+        |node: Node| Topology::new("pump").with(sensor(VIBRATION)).with(node).with(sink("all").needs(all_models()));
+    let start = |node| Bench::start(plant(node), BenchOptions::default());
+    let mut bench = start(tried(3.0)).expect("it scores as is written");
+    let told = bench.deploy(tried(4.0)).expect_err("it gives 3").to_string();
+    assert_eq!(told, "`sum` failed on its trial row: row 1 of its trial: `sum` came out as 3, where 4 was expected");
+    let refused = start(tried(4.0)).err().expect("it gives 3");
+    assert!(matches!(&refused, StartError::Trial { .. }), "{refused}");
+    assert_eq!(refused.to_string(), format!("topology `pump`: {told}"));
+    // The row of zeros is tried as well, without any trial.
+    let refused = start(sum(f32::NAN)).err().expect("the model is broken").to_string();
+    assert_eq!(refused, "topology `pump`: `sum` failed on its trial row: it has no weights");
+    assert_eq!(plant(tried(4.0)).try_out().expect_err("it gives 3").to_string(), told);
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn topology(drawn: &[Drawn]) -> Topology {
 }
 
 fn declared(drawn: &[Drawn]) -> Declared {
-    Declared::of(&topology(drawn), Axes::default()).expect("names are given once")
+    Declared::of(&topology(drawn), Axes::default())
 }
 
 fn texts(changes: &Changes) -> Vec<String> {

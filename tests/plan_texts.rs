@@ -1,8 +1,8 @@
 //! What a plan looks like to people and programs.
 
 use gristmill::Stream;
-use gristmill::topology::{Missing, Topology, all_models, previous, provide, sensor, sink};
-use gristmill::words::Span;
+use gristmill::topology::{Family, Missing, Node, Topology, Work, all_models, previous, provide, sensor, sink};
+use gristmill::words::{Key, Span};
 use serde_json::json;
 
 const VIBRATION: Stream<f32> = Stream::new("vibration");
@@ -67,23 +67,125 @@ fn thousands_of_nodes_of_single_keys_are_summed_up() {
     assert!(table.lines().count() < 12, "{table}");
 }
 
-#[test]
-fn twins_are_pointed_out() {
-    let model = |name: &str| provide(Stream::<f32>::named(name)).needs(VIBRATION).by(two_operators::Twice);
-    let plan = Topology::new("pump")
-        .with(sensor(VIBRATION))
-        .with(model("a"))
-        .with(model("b"))
-        .with(sink("out").needs(gristmill::topology::matching("*")))
-        .resolve();
-    let table = plan.expect("nothing is wrong with it").to_string();
-    assert!(table.ends_with("twins: `a` and `b` compute the same"), "{table}");
+/// The twins of a pump with these nodes, as its table and its JSON have them.
+fn twins(nodes: impl IntoIterator<Item = Node>) -> (Vec<String>, serde_json::Value) {
+    let every = sink("out").needs(gristmill::topology::matching("*"));
+    let plan = Topology::new("pump").with(sensor(VIBRATION)).with_all(nodes).with(every).resolve();
+    let plan = plan.expect("nothing is wrong with it");
+    let told = plan.to_string().lines().filter(|line| line.starts_with("twins")).map(str::to_owned).collect();
+    (told, plan.to_json()["twins"].take())
 }
 
-mod two_operators {
+/// A node of this name over the vibration.
+fn over(name: &str, work: Work) -> Node {
+    provide(Stream::<f32>::named(name)).needs(VIBRATION).by(work)
+}
+
+fn twice(name: &str) -> Node {
+    provide(Stream::<f32>::named(name)).needs(VIBRATION).by(equal_work::Twice)
+}
+
+fn model(name: &str, artifact: u8) -> Node {
+    over(name, Work::Model(equal_work::artifact(artifact)))
+}
+
+fn family(name: &str, members: &[(&str, u8)], default: Option<u8>) -> Node {
+    let members = members.iter().map(|(key, artifact)| (Key::from(*key), equal_work::artifact(*artifact)));
+    over(name, Work::Family(Family { members: members.collect(), default: default.map(equal_work::artifact) }))
+}
+
+#[test]
+fn twins_are_pointed_out() {
+    let pair = |one: Node, other: Node| twins([one, other]);
+    let told = (vec!["twins: `a` and `b` compute the same".to_owned()], json!([["a", "b"]]));
+    let members = [("P1", 1), ("P2", 2)];
+    let alike = [
+        pair(twice("a"), twice("b")),
+        pair(model("a", 1), model("b", 1)),
+        pair(family("a", &members, Some(3)), family("b", &members, Some(3))),
+        pair(family("a", &members, None), family("b", &members, None)),
+    ];
+    alike.into_iter().for_each(|twins| assert_eq!(twins, told));
+}
+
+#[test]
+fn nodes_that_differ_in_what_they_compute_are_no_twins() {
+    let members = [("P1", 1), ("P2", 2)];
+    let pairs = [
+        (twice("a"), twice("b").as_of_rows(8)),
+        (twice("a"), twice("b").max_age(Span::from_secs(1))),
+        (twice("a"), twice("b").every(Span::from_secs(1))),
+        (twice("a"), twice("b").missing(Missing::Last)),
+        (twice("a"), twice("b").for_keys("P*")),
+        (twice("a"), twice("b").slow(Span::from_secs(1))),
+        (model("a", 1), model("b", 2)),
+        (model("a", 1), model("b", 1).as_of_rows(8)),
+        (family("a", &members, None), family("b", &members, Some(3))),
+        (family("a", &members, Some(3)), family("b", &members, Some(4))),
+        (family("a", &members, None), family("b", &members[..1], None)),
+        (family("a", &members, None), family("b", &[("P1", 1), ("P2", 1)], None)),
+        (family("a", &members, None), family("b", &members, None).as_of_rows(8)),
+        (over("a", function()), over("b", function())),
+        (twice("a").for_key("P1"), twice("b").for_key("P2")),
+    ];
+    for (one, other) in pairs {
+        let pair = format!("{one:?}\n{other:?}");
+        assert_eq!(twins([one, other]), (Vec::new(), json!([])), "{pair}");
+    }
+}
+
+/// The work of some closure.
+fn function() -> Work {
+    provide(WEAR).needs(VIBRATION).by(|v: f32| v).work
+}
+
+/// A family for one key is the model of that key.
+#[test]
+fn twins_among_the_nodes_of_single_keys_are_named_once_for_all_keys() {
+    let keys = ["P1", "P2", "P3", "P4"];
+    let own = keys.iter().flat_map(|key| {
+        [model("a", 1).for_key(*key), family("b", &[(key, 1)], None).for_key(*key), twice("c").for_key(*key)]
+    });
+    let (table, json) = twins(own);
+    assert_eq!(table, ["twins: `a` and `b` compute the same for 4 keys: P1, P2, P3, …"]);
+    assert_eq!(json, json!([["a@P1", "b@P1"], ["a@P2", "b@P2"], ["a@P3", "b@P3"], ["a@P4", "b@P4"]]));
+}
+
+mod equal_work {
+    use std::sync::{Arc, LazyLock};
+
     use gristmill::topology::Accepts;
-    use gristmill::traits::{Operator, Outputs, RowError, Rows};
-    use gristmill::words::ElementType;
+    use gristmill::traits::{Digest, Model, Operator, Outputs, Port, RowError, Rows, ScoreError};
+    use gristmill::words::{ColumnMut, ColumnRef, ElementType};
+
+    static PORTS: LazyLock<[Port; 1]> = LazyLock::new(|| [Port { name: None, element: ElementType::F32 }]);
+
+    /// A model of which only its artifact is known.
+    #[derive(Debug)]
+    struct Artifact(u8);
+
+    impl Model for Artifact {
+        fn inputs(&self) -> &[Port] {
+            &*PORTS
+        }
+        fn outputs(&self) -> &[Port] {
+            &*PORTS
+        }
+        fn score(&self, _inputs: &[ColumnRef<'_>], _outputs: &mut [ColumnMut<'_>]) -> Result<(), ScoreError> {
+            Ok(())
+        }
+        fn bytes(&self) -> usize {
+            1
+        }
+        fn digest(&self) -> Digest {
+            Digest([self.0; 32])
+        }
+    }
+
+    /// The model with this artifact, loaded anew.
+    pub(super) fn artifact(number: u8) -> Arc<dyn Model> {
+        Arc::new(Artifact(number))
+    }
 
     /// Doubles a value.
     #[derive(Debug)]

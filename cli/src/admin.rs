@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill::clock::SystemClock;
-use gristmill::deployer::Deployer;
+use gristmill::deployer::{Deployer, DeployerStartError};
 use gristmill::registry::RegistryFolder;
 use gristmill::traits::Clock;
-use gristmill::{Builder, Handle, SECONDS_BUCKETS};
+use gristmill::{Builder, Handle, SECONDS_BUCKETS, StartError};
 use gristmill_admin::{Admin, Listening};
 use gristmill_operators::registry;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -49,7 +49,10 @@ pub(crate) async fn start(
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let render = address.map(|_| record_metrics()).transpose()?;
     let revisions = RegistryFolder::open(folder, SystemClock::default().wall()).map_err(|error| failed(&error))?;
-    let deployer = Deployer::start(builder, revisions, registry::registry()).await.map_err(|error| failed(&error))?;
+    let deployer = Deployer::start(builder, revisions, registry::registry()).await.map_err(|error| match &error {
+        DeployerStartError::Start(StartError::Trial { .. }) => Failure::refused(error.to_string()),
+        _ => failed(&error),
+    })?;
     let listening = match (address, render) {
         (Some(address), Some(render)) => {
             let admin = Admin::new(deployer.clone(), folder.join(TOKENS)).metrics(render);

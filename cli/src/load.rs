@@ -22,6 +22,8 @@ const LETTERS_LOGGED_MAX: u64 = 20;
 pub(crate) enum Purpose<'a> {
     /// To be looked at: sources and sinks may be left to a host.
     Look,
+    /// The same, and whether its models score what they must.
+    Validate,
     /// To run with its own source and sinks; consoles print to standard error when `aside`.
     Run { aside: bool },
     /// To run over a file, into a file.
@@ -106,15 +108,17 @@ pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused
     if let Some(topology) = &topology {
         let axes = source.as_ref().map_or_else(Axes::default, |(source, _)| source.axes());
         match topology.resolve_with(axes) {
-            Ok(resolved) => plan = Some(resolved),
+            Ok(resolved) => {
+                plan = Some(resolved);
+                if matches!(purpose, Purpose::Validate)
+                    && let Err(error) = topology.try_out()
+                {
+                    problems.extend(error.each().iter().map(of_nodes));
+                }
+            }
             // What the source brings is not known, so that what is said of it may be wrong.
             Err(_) if has_bad_source => {}
-            Err(errors) => problems.extend(errors.0.iter().map(|problem| Problem {
-                line: None,
-                place: String::new(),
-                problem: problem.to_string(),
-                advice: String::new(),
-            })),
+            Err(errors) => problems.extend(errors.0.iter().map(of_nodes)),
         }
     }
     match (topology, plan) {
@@ -126,6 +130,11 @@ pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused
             Err(refused(problems))
         }
     }
+}
+
+/// What is wrong with nodes that can be made.
+fn of_nodes(problem: &impl ToString) -> Problem {
+    Problem { line: None, place: String::new(), problem: problem.to_string(), advice: String::new() }
 }
 
 /// Why this cannot be a topology file, whatever is in it, and what to do.
@@ -182,7 +191,7 @@ impl Loading<'_> {
         match (self.purpose, self.read.source()) {
             (Purpose::Score { input, .. }, table) => binding::replaced(table, input, self.folder, &mut self.problems),
             (_, Some(table)) => binding::source(table, self.read.class(), self.folder, &mut self.problems),
-            (Purpose::Look, None) => {
+            (Purpose::Look | Purpose::Validate, None) => {
                 self.unbound.push("[source]".to_owned());
                 None
             }

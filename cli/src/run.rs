@@ -8,7 +8,7 @@ use clap::Args;
 use gristmill::clock::SystemClock;
 use gristmill::state::{RefusedState, StateFolder};
 use gristmill::traits::Clock;
-use gristmill::{Builder, Handle};
+use gristmill::{Builder, Handle, StartError};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::attributes_topic::{self, Known};
@@ -178,7 +178,11 @@ fn follow(known: Option<Known>, mill: &Handle, _beside: &Beside) -> Result<impl 
 }
 
 async fn plainly(builder: Builder, args: &RunArgs) -> Result<Handle, Failure> {
-    builder.start().await.map_err(|error| Failure::failed(format!("{}: {error}", args.file.display())))
+    builder.start().await.map_err(|error| {
+        let text = format!("{}: {error}", args.file.display());
+        // What is wrong with the file is told apart from what does not work.
+        if matches!(error, StartError::Trial { .. }) { Failure::refused(text) } else { Failure::failed(text) }
+    })
 }
 
 /// Until the source ends, or somebody asks to stop.

@@ -10,8 +10,8 @@ use crate::load::{Purpose, load};
 use crate::output::Output;
 
 const EXAMPLE: &str = "\
-Operators are made, artifacts loaded and the source's file is opened; nothing runs and no broker is asked. All that is
-wrong is said at once, with line and advice. The exit code is 3 when something is.
+Operators are made, artifacts loaded and tried out, and the source's file is opened; nothing runs and no broker is asked.
+All that is wrong is said at once, with line and advice. The exit code is 3 when something is.
 
 Examples:
   grist validate examples/topologies/plant.toml
@@ -27,7 +27,7 @@ pub(crate) struct ValidateArgs {
 
 pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<(), Failure> {
     let file = args.file.display();
-    match load(&args.file, &Purpose::Look) {
+    match load(&args.file, &Purpose::Validate) {
         Ok(loaded) => {
             let (class, plan) = (&loaded.plan.class, &loaded.plan);
             let (nodes, of_keys) = (plan.base.nodes.len(), plan.nodes().count() - plan.base.nodes.len());

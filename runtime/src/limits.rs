@@ -13,9 +13,9 @@ use crate::options::Options;
 use crate::registry::REVISIONS_KEPT;
 use crate::supervisor::HISTORY_MAX;
 use crate::topology::check::{AS_OF_ROWS_MAX, NEEDS_MAX, PROVIDES_MAX, SLOW_THREADS_MAX};
+use crate::topology::key_graph::KEY_NODES_MAX;
 use crate::topology::node::AS_OF_ROWS_DEFAULT;
 use crate::topology::resolve::BASE_NODES_MAX;
-use crate::topology::resolve_key::KEY_NODES_MAX;
 use crate::traits::erased::STATE_BYTES_MAX;
 
 /// A bound.

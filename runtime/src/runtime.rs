@@ -21,7 +21,7 @@ use crate::in_process::LoggedLetters;
 use crate::metrics::ClassMetrics;
 use crate::options::Options;
 use crate::state::{RefusedState, StateError, StateStore};
-use crate::supervisor::{ClassState, Doors};
+use crate::supervisor::{ClassState, DeployError, Doors, try_declared};
 use crate::topology::declared::Declared;
 use crate::topology::plan::ClassPlan;
 use crate::topology::problem::ResolveErrors;
@@ -61,6 +61,14 @@ pub enum StartError {
         class: Class,
         /// Everything that is wrong with it.
         errors: ResolveErrors,
+    },
+    /// A model of a topology fails on the rows that it is tried out with.
+    #[error("topology `{class}`: {error}")]
+    Trial {
+        /// Its class.
+        class: Class,
+        /// As a deployment is told it.
+        error: DeployError,
     },
     /// Sources, sinks and topologies do not fit together.
     #[error("{0}")]
@@ -309,10 +317,12 @@ impl Shared {
     ) -> Result<(ClassState, SourceThread), StartError> {
         let class = topology.class().clone();
         let failed = |errors| StartError::Resolve { class: class.clone(), errors };
-        let declared = Declared::of(&topology, source.axes()).map_err(|problems| failed(ResolveErrors(problems)))?;
+        let declared = Declared::of(&topology, source.axes());
         drop(topology);
         let nothing = ClassPlan::nothing(class.clone());
         let plan = Arc::new(resolve(&declared, &nothing, self.revision, None).map_err(failed)?);
+        // The first start is a deployment like any other.
+        try_declared(&declared).map_err(|error| StartError::Trial { class: class.clone(), error })?;
         let limits = (arbiters.len(), self.options.keys_max);
         let keeper =
             self.state.as_ref().map(|store| Keeper::open(Arc::clone(store), self.refused_state, &plan, limits));

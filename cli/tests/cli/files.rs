@@ -165,3 +165,63 @@ fn a_sink_into_a_folder_that_is_not_there_is_refused_before_anything_runs() {
     assert!(ended.stderr.contains(":4: [sink.out]: `path` is in the folder `"), "{}", ended.stderr);
     assert!(ended.stderr.contains("no/such`, which does not exist; make it first"), "{}", ended.stderr);
 }
+
+/// A topology file whose model must give this.
+fn tried(folder: &std::path::Path, anomaly: &str) -> String {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/topologies/models/anomaly.onnx");
+    std::fs::copy(model, folder.join("anomaly.onnx")).expect("the example's model is there");
+    let text = r#"class = "pump"
+[source]
+kind = "csv"
+path = "rows.csv"
+key = "machine"
+time = "ts"
+[sink.out]
+kind = "csv"
+path = "out.csv"
+[[node]]
+provides = ["rms: f32"]
+sensor = {}
+[[node]]
+provides = ["temperature: f32"]
+sensor = {}
+[[node]]
+needs = ["rms: f32", "temperature: f32"]
+provides = ["anomaly: f32"]
+model = { onnx = "anomaly.onnx" }
+trial = [{ given = { rms = 1, temperature = 40 }, gives = { anomaly = EXPECTED } }]
+[[node]]
+sink = "out"
+asks = ["anomaly"]
+"#;
+    file(folder, "rows.csv", "machine,ts,rms,temperature\nP1,1000,1,40\n");
+    file(folder, "tried.toml", &text.replace("EXPECTED", anomaly))
+}
+
+#[test]
+fn a_file_whose_model_fails_its_trial_is_not_run() {
+    let folder = folder("tried");
+    let registry = folder.join("registry");
+    let wrong = tried(&folder, "1e9");
+    let told = "`anomaly` failed on its trial row: row 1 of its trial: `anomaly` came out as ";
+    let validated = run(&["validate", &wrong]);
+    let ran = run(&["run", &wrong]);
+    let deployed = run(&["run", &wrong, "--registry", registry.to_str().expect("text")]);
+    for ended in [&validated, &ran, &deployed] {
+        assert_eq!(ended.code, 3, "{ended:?}");
+        assert!(ended.stderr.contains(told) && ended.stderr.contains(", where 1000000000 was expected"), "{ended:?}");
+    }
+    let answer = run(&["validate", &wrong, "--json"]).json();
+    assert_eq!(answer["problems"].as_array().map(Vec::len), Some(1), "{answer}");
+    assert!(!std::fs::read_to_string(folder.join("out.csv")).unwrap_or_default().contains("P1"), "nothing has run");
+
+    let (_, rest) = validated.stderr.split_once(told).expect("it was told");
+    let (score, _) = rest.split_once(',').expect("it gave something");
+    let right = tried(&folder, score);
+    assert_eq!(run(&["validate", &right]).code, 0);
+    for arguments in [vec!["run", &right], vec!["run", &right, "--registry", registry.to_str().expect("text")]] {
+        let ended = run(&arguments);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        assert!(std::fs::read_to_string(folder.join("out.csv")).expect("a file").contains("P1"), "{ended:?}");
+    }
+}

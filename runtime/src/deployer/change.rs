@@ -186,21 +186,26 @@ impl Refusal {
 
 impl From<DeployError> for Refusal {
     fn from(error: DeployError) -> Self {
-        let code = match &error {
-            DeployError::UnknownClass { .. } => "unknown-topology",
-            DeployError::WhichClass { .. } => "which-topology",
-            DeployError::UnknownNode { .. } => "unknown-node",
-            DeployError::Resolve(_) => "does-not-resolve",
-            DeployError::Stale { .. } => "stale-revision",
-            DeployError::Illegal { .. } => "illegal-move",
-            DeployError::StateLost { .. } => "state-lost",
-            DeployError::Trial { .. } => "trial-failed",
-            DeployError::Stage { .. } => "cannot-start",
-            DeployError::TimedOut { .. } => "timed-out",
-            DeployError::UnknownRevision { .. } => "unknown-revision",
-            DeployError::Stopped => "stopped",
-        };
+        // Several are known by the first.
+        let code = error.each().first().map_or("stopped", code_of);
         Self::new(code, error.to_string())
+    }
+}
+
+fn code_of(error: &DeployError) -> &'static str {
+    match error {
+        DeployError::UnknownClass { .. } => "unknown-topology",
+        DeployError::WhichClass { .. } => "which-topology",
+        DeployError::UnknownNode { .. } => "unknown-node",
+        DeployError::Resolve(_) => "does-not-resolve",
+        DeployError::Stale { .. } => "stale-revision",
+        DeployError::Illegal { .. } => "illegal-move",
+        DeployError::StateLost { .. } => "state-lost",
+        DeployError::Trial { .. } => "trial-failed",
+        DeployError::Stage { .. } => "cannot-start",
+        DeployError::TimedOut { .. } => "timed-out",
+        DeployError::UnknownRevision { .. } => "unknown-revision",
+        DeployError::Stopped | DeployError::Several(_) => "stopped",
     }
 }
 

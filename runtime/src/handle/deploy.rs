@@ -108,12 +108,7 @@ impl Handle {
         let how = match &result {
             Ok(applied) if applied.revision == next => Deployed::Applied,
             Ok(_) => Deployed::Unchanged,
-            Err(
-                DeployError::Trial { .. }
-                | DeployError::Stage { .. }
-                | DeployError::TimedOut { .. }
-                | DeployError::Stopped,
-            ) => Deployed::Failed,
+            Err(error) if error.each().iter().any(has_failed) => Deployed::Failed,
             Err(_) => Deployed::Refused,
         };
         span.record("result", how.name());
@@ -168,6 +163,12 @@ impl Handle {
     fn in_class(&self, class: &Class, change: impl FnOnce(&mut ClassState)) {
         change(self.0.state().classes.get_mut(class).expect("classes stay"));
     }
+}
+
+/// Whether a deployment was begun and did not work, rather than refused.
+fn has_failed(error: &DeployError) -> bool {
+    use DeployError::{Stage, Stopped, TimedOut, Trial};
+    matches!(error, Trial { .. } | Stage { .. } | TimedOut { .. } | Stopped)
 }
 
 /// What a task came to; its panic goes on here, and one that cannot end any more says that the runtime has stopped.

@@ -101,6 +101,38 @@ pub enum DeployError {
     /// The runtime has stopped.
     #[error("the runtime has stopped")]
     Stopped,
+    /// Several of these.
+    #[error("{}", lines(.0))]
+    Several(Vec<Self>),
+}
+
+/// Errors that are written out; the rest is counted.
+const SHOWN: usize = 50;
+
+impl DeployError {
+    /// Each thing that is wrong.
+    pub fn each(&self) -> &[Self] {
+        match self {
+            Self::Several(errors) => errors,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// All of these.
+    pub(super) fn of(mut errors: Vec<Self>) -> Self {
+        if errors.len() == 1 { errors.remove(0) } else { Self::Several(errors) }
+    }
+
+    /// Nothing, if nothing is wrong; else all of it.
+    pub(super) fn all(errors: Vec<Self>) -> Result<(), Self> {
+        if errors.is_empty() { Ok(()) } else { Err(Self::of(errors)) }
+    }
+}
+
+fn lines(errors: &[DeployError]) -> String {
+    let more = errors.len().saturating_sub(SHOWN);
+    let shown = errors.iter().take(SHOWN).map(ToString::to_string);
+    shown.chain((more > 0).then(|| format!("… and {more} more"))).collect::<Vec<_>>().join("\n")
 }
 
 fn refused(state: NodeState, kind: NodeKind) -> String {

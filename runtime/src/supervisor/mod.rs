@@ -14,3 +14,4 @@ pub use deployment::{Applied, Deployment};
 pub use error::DeployError;
 pub use node_state::NodeState;
 pub(crate) use prepare::{Staged, prepare};
+pub(crate) use trial::try_declared;

@@ -88,40 +88,73 @@ pub(crate) fn prepare(ground: Ground, deployment: &Deployment, revision: Revisio
         news: !deployment.remove.is_empty() || !deployment.members.is_empty() || deployment.back_to.is_some(),
         trial: Vec::with_capacity(deployment.put.len()),
     };
+    let mut errors = Vec::new();
     for name in &deployment.remove {
-        let node = wanted.declared.take(name).ok_or_else(|| unknown(name, &wanted.declared))?;
-        wanted.touch(&node);
+        match wanted.declared.take(name) {
+            Some(node) => wanted.touch(&node),
+            None => unknown(name, &wanted.declared, &mut errors),
+        }
     }
+    let stays = !errors.is_empty();
     if let Some(attributes) = &deployment.attributes {
         wanted.declared.attributes = Arc::new(attributes.clone());
         wanted.only_own = false;
     }
-    members(&mut wanted.declared, &deployment.members, &mut wanted.trial)?;
+    members(&mut wanted.declared, &deployment.members, &mut wanted.trial, &mut errors);
     wanted.only_own &= deployment.members.is_empty();
-    put(&mut wanted, &deployment.put)?;
-    decide(&mut wanted, &old, deployment, revision)?;
-    let Wanted { declared, touched, only_own, news, trial } = wanted;
-    let plan = resolve_wanted(&old, deployment, &declared, revision, only_own.then_some(&touched), &touched)?;
+    put(&mut wanted, &deployment.put);
+    decide(&mut wanted, &old, deployment, revision, &mut errors);
+    let plan = match resolve_wanted(&old, deployment, &wanted, revision, errors.is_empty()) {
+        Ok(plan) => plan,
+        Err(problems) => return Err(with_problems(errors, problems, stays.then_some(&deployment.put[..]))),
+    };
+    let Wanted { declared, news, trial, .. } = wanted;
     let keys = changed_keys(&old, &plan);
     let only_members = changes_members_only(deployment).then_some(&deployment.members[..]);
     let members = changed_members(&old, &plan, only_members);
     let changes = diff(&old, &plan);
-    if deployment.back_to.is_none() && !deployment.may_lose_state {
-        keeps_states(&old, deployment, &changes)?;
+    let knows_resets = deployment.reset.iter().all(|name| declared.get(name).is_some());
+    if deployment.back_to.is_none() && !deployment.may_lose_state && knows_resets {
+        errors.extend(keeps_states(&old, deployment, &changes).err());
     }
+    DeployError::all(errors)?;
     let (keys, members) = (Arc::new(keys), Arc::new(members));
     Ok(Staged { declared, plan: Arc::new(plan), changes, keys, members, trial, news })
 }
 
+/// All errors, with what does not resolve. Where a node stays that was to be removed, only what is wrong with the nodes
+/// that are `put`, whether it stays or not: the rest may be because of it.
+fn with_problems(mut errors: Vec<DeployError>, problems: ResolveErrors, put: Option<&[Node]>) -> DeployError {
+    let names: Option<BTreeSet<NodeId>> = put.map(|put| put.iter().map(Node::name).collect());
+    let stands_alone = |problem: &Problem| {
+        let Some(names) = &names else { return true };
+        match problem {
+            Problem::Unmet { node, .. }
+            | Problem::NothingToSink { node, .. }
+            | Problem::UnknownAttribute { node, .. }
+            | Problem::Setting { node, .. }
+            | Problem::Unfit { node, .. }
+            | Problem::SameName { node } => names.contains(node),
+            Problem::Name(_) => true,
+            _ => false,
+        }
+    };
+    let problems: Vec<Problem> = problems.0.into_iter().filter(stands_alone).collect();
+    if !problems.is_empty() {
+        errors.push(ResolveErrors(problems).into());
+    }
+    DeployError::of(errors)
+}
+
 /// Declares nodes.
-fn put(wanted: &mut Wanted, nodes: &[Node]) -> Result<(), DeployError> {
+fn put(wanted: &mut Wanted, nodes: &[Node]) {
     let mut names = BTreeSet::new();
-    let mut twice = Vec::new();
     for node in nodes {
         let node = Arc::new(node.clone());
         let before = wanted.declared.get(&node.name());
         if !names.insert(node.name()) && before.is_some_and(|before| !before.same(&node)) {
-            twice.push(Problem::SameName { node: node.name() });
+            wanted.declared.twice.push(node);
+            continue;
         }
         // The same again is no change.
         if before.is_none_or(|before| !before.same(&node) || before.pending != node.pending) {
@@ -131,7 +164,6 @@ fn put(wanted: &mut Wanted, nodes: &[Node]) -> Result<(), DeployError> {
         wanted.touch(&node);
         wanted.trial.push(Trial::Node(node));
     }
-    if twice.is_empty() { Ok(()) } else { Err(ResolveErrors(twice).into()) }
 }
 
 /// Decides about nodes what is said of them beside what they are.
@@ -140,16 +172,21 @@ fn decide(
     old: &ClassPlan,
     deployment: &Deployment,
     revision: Revision,
-) -> Result<(), DeployError> {
+    errors: &mut Vec<DeployError>,
+) {
     let resume = deployment.resume.iter().map(|node| (node, Move::Resume));
     let pause = deployment.pause.iter().map(|node| (node, Move::Pause));
     let reset = deployment.reset.iter().map(|node| (node, Move::Reset));
     // A node that is resumed and paused at once is out of quarantine, and paused.
     for (name, what) in resume.chain(pause).chain(reset) {
-        let node = Arc::clone(wanted.declared.get(name).ok_or_else(|| unknown(name, &wanted.declared))?);
+        let Some(node) = wanted.declared.get(name).cloned() else {
+            unknown(name, &wanted.declared, errors);
+            continue;
+        };
         let stands = node_state::declared(old, &wanted.declared, &node);
         if node.kind == NodeKind::Sink || !stands.allows(what) {
-            return Err(DeployError::Illegal { node: name.clone(), state: stands, asked: what, kind: node.kind });
+            errors.push(DeployError::Illegal { node: name.clone(), state: stands, asked: what, kind: node.kind });
+            continue;
         }
         let before = wanted.declared.held.get(name).cloned();
         hold(&mut wanted.declared.held, name, |held| match what {
@@ -160,19 +197,20 @@ fn decide(
         wanted.news |= wanted.declared.held.get(name) != before.as_ref();
         wanted.touch(&node);
     }
-    Ok(())
 }
 
-/// Resolves as little as is needed.
+/// Resolves as little as is needed; everything, where something is wrong already.
 fn resolve_wanted(
     old: &ClassPlan,
     deployment: &Deployment,
-    declared: &Declared,
+    wanted: &Wanted,
     revision: Revision,
-    only_own: Option<&BTreeSet<Key>>,
-    touched: &BTreeSet<Key>,
+    is_right: bool,
 ) -> Result<ClassPlan, ResolveErrors> {
-    let quick = if let Some(touched) = only_own {
+    let Wanted { declared, touched, only_own, .. } = wanted;
+    let quick = if !is_right {
+        None
+    } else if *only_own {
         resolve_touched(declared, old, revision, touched)
     } else if changes_members_only(deployment) {
         let changed = deployment.members.iter().map(|(family, _, model)| (family, model.as_ref()));
@@ -208,13 +246,20 @@ fn keeps_states(plan: &ClassPlan, deployment: &Deployment, changes: &Changes) ->
 }
 
 /// Puts artifacts of single keys into their families.
-fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>) -> Result<(), DeployError> {
+fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>, errors: &mut Vec<DeployError>) {
     for (name, key, model) in members {
-        let before = declared.get(name).ok_or_else(|| unknown(name, declared))?;
+        let Some(before) = declared.get(name) else {
+            unknown(name, declared, errors);
+            continue;
+        };
         let mut node = (**before).clone();
         let Work::Family(family) = &mut node.work else {
-            let reason = "it is not a family, so it has no members".to_owned();
-            return Err(DeployError::Trial { node: name.clone(), reason });
+            let told = |error: &DeployError| matches!(error, DeployError::Trial { node, .. } if node == name);
+            if !errors.iter().any(told) {
+                let reason = "it is not a family, so it has no members".to_owned();
+                errors.push(DeployError::Trial { node: name.clone(), reason });
+            }
+            continue;
         };
         match model {
             Some(model) => _ = family.members.insert_cow(key.clone(), Arc::clone(model)),
@@ -224,13 +269,16 @@ fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>) 
         trial.extend(model.iter().map(|model| Trial::Member(Arc::clone(&node), Arc::clone(model))));
         declared.put(node);
     }
-    Ok(())
 }
 
-fn unknown(name: &NodeId, declared: &Declared) -> DeployError {
+/// Says once that there is no node of that name.
+fn unknown(name: &NodeId, declared: &Declared, errors: &mut Vec<DeployError>) {
+    if errors.iter().any(|error| matches!(error, DeployError::UnknownNode { node, .. } if node == name)) {
+        return;
+    }
     let names: Vec<crate::words::StreamName> = declared.base.keys().map(|name| name.as_str().into()).collect();
     let nearest = crate::topology::problem::nearest(name, names.iter()).map(|name| NodeId::from(name.as_str()));
-    DeployError::UnknownNode { node: name.clone(), nearest }
+    errors.push(DeployError::UnknownNode { node: name.clone(), nearest });
 }
 
 fn changed_keys(old: &ClassPlan, new: &ClassPlan) -> Vec<Key> {

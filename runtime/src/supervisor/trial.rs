@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::DeployError;
+use crate::topology::declared::Declared;
 use crate::topology::node::{Node, TrialRow, Work};
-use crate::topology::scorer;
+use crate::topology::{Topology, scorer};
 use crate::traits::Model;
 use crate::words::{Column, ElementType, StreamName, Value};
 
@@ -24,27 +25,60 @@ impl Trial {
         }
     }
 
-    fn run(&self) -> Result<(), DeployError> {
+    fn run(&self) -> Option<DeployError> {
         let result = match self {
             Self::Node(node) => try_out(node),
             Self::Member(node, model) => try_model(node, model),
         };
-        result.map_err(|reason| DeployError::Trial { node: self.node().name(), reason })
+        failed(self.node(), result)
     }
+}
+
+impl Topology {
+    /// Scores with every artifact of the topology what it is tried out with before it runs, at a start as in a deployment: a
+    /// row of zeros, and the rows that travel with its node. Nothing is started.
+    ///
+    /// ```
+    /// use gristmill::topology::{Topology, provide, sensor};
+    /// use gristmill::Stream;
+    /// const WEAR: Stream<f32> = Stream::new("wear");
+    /// const ALARM: Stream<bool> = Stream::new("alarm");
+    /// let alarm = provide(ALARM).needs(WEAR).by(|wear: f32| wear > 0.8);
+    /// let pump = Topology::new("pump").with(sensor(WEAR)).with(alarm);
+    /// pump.try_out()?; // it has no artifact that could fail
+    /// # Ok::<(), gristmill::DeployError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DeployError::Trial`] of each node that fails.
+    pub fn try_out(&self) -> Result<(), DeployError> {
+        DeployError::all(self.nodes().filter_map(|node| failed(node, try_out(node))).collect())
+    }
+}
+
+/// Tries out all that is declared, before any of it runs.
+pub(crate) fn try_declared(declared: &Declared) -> Result<(), DeployError> {
+    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+    DeployError::all(declared.base.values().chain(own).filter_map(|node| failed(node, try_out(node))).collect())
+}
+
+fn failed(node: &Node, result: Result<(), String>) -> Option<DeployError> {
+    result.err().map(|reason| DeployError::Trial { node: node.name(), reason })
 }
 
 /// Tries out all artifacts; with a limit on a thread of their own, which a model that never comes back keeps.
 pub(super) async fn try_all(trials: Vec<Trial>, limit: Option<Duration>) -> Result<(), DeployError> {
     let Some(limit) = limit.filter(|_| !trials.is_empty()) else {
-        return trials.iter().try_for_each(Trial::run);
+        return DeployError::all(trials.iter().filter_map(Trial::run).collect());
     };
     let at = Arc::new(std::sync::Mutex::new(None));
     let tell = Arc::clone(&at);
     let trying = tokio::task::spawn_blocking(move || {
-        trials.iter().try_for_each(|trial| {
+        let failed = trials.iter().filter_map(|trial| {
             *tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(trial.node().name());
             trial.run()
-        })
+        });
+        DeployError::all(failed.collect())
     });
     match tokio::time::timeout(limit, trying).await {
         Ok(Ok(tried)) => tried,

@@ -8,9 +8,9 @@ use super::need::NeedKind;
 use super::node::{Node, Work};
 use immutable_chunkmap::map::MapM;
 
+use super::names::{Names, Pending, waits};
 use super::plan::{AxisLabel, BasePlan, OwnName};
 use super::problem::Problem;
-use super::resolve::{NOWHERE, Names};
 use crate::traits::Axes;
 use crate::traits::source::AxisStreams;
 use crate::words::{ElementType, StreamName};
@@ -84,48 +84,59 @@ pub(super) fn source_axes(
     }
 }
 
+/// The label of a stream whose axis is not known because the topology is wrong elsewhere.
+pub(super) const NOWHERE: AxisLabel = AxisLabel::Source(u16::MAX);
+
 /// The label of every stream.
 pub(super) struct Labels {
     names: BTreeMap<StreamName, AxisLabel>,
     raw: BTreeMap<StreamName, u16>,
+    /// Whether some rows cannot be followed back to the source, because of a problem that is told of.
+    gaps: bool,
 }
 
 impl Labels {
-    /// Follows first needs back to the sensors. There are no cycles of direct needs.
-    pub(super) fn of(names: &Names, axes: &[AxisStreams], problems: &mut Vec<Problem>) -> Self {
+    /// Follows first needs back to the sensors.
+    pub(super) fn of(names: &Names, axes: &[AxisStreams], gaps: bool) -> Self {
         let raw = axes
             .iter()
             .zip(0..)
             .flat_map(|(axis, number)| axis.streams.iter().map(move |(name, _)| (name.clone(), number)));
-        let mut labels = Self { names: BTreeMap::new(), raw: raw.collect() };
+        let mut labels = Self { names: BTreeMap::new(), raw: raw.collect(), gaps };
         for name in names.keys() {
             labels.follow(name, names);
         }
-        for (name, providers) in names {
-            let mut first: Option<(&Arc<Node>, AxisLabel)> = None;
-            for node in providers.all() {
-                let label = labels.of_node(node);
-                match &first {
-                    Some((provider, is)) if *is != label => problems.push(Problem::Axis {
-                        stream: name.clone(),
-                        provider: provider.name(),
-                        is: is.to_string(),
-                        node: node.name(),
-                        other_is: label.to_string(),
-                    }),
-                    Some(_) => {}
-                    None => first = Some((node, label)),
+        labels
+    }
+
+    /// All providers of a stream have its rows.
+    pub(super) fn check(&self, declared: &Declared, names: &Names, pending: &Pending, problems: &mut Vec<Problem>) {
+        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+        let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
+        for node in base.chain(own.filter(|node| !waits(node, pending))) {
+            let other_is = self.of_node(node);
+            for (name, _) in &node.provides {
+                let is = self.of_name(name);
+                let first = names.get(name).and_then(|providers| providers.all().next());
+                if let Some(first) = first.filter(|_| self.differ(is, &other_is)) {
+                    let (provider, node) = (first.name(), node.name());
+                    let (stream, is, other_is) = (name.clone(), is.to_string(), other_is.to_string());
+                    problems.push(Problem::Axis { stream, provider, is, node, other_is });
                 }
             }
         }
-        labels
+    }
+
+    /// Whether two labels are known to differ.
+    pub(super) fn differ(&self, one: &AxisLabel, other: &AxisLabel) -> bool {
+        one != other && !(self.gaps && [one, other].contains(&&NOWHERE))
     }
 
     /// The labels of a plan's names.
     pub(super) fn known(base: &BasePlan, own_names: &MapM<StreamName, OwnName>) -> Self {
         let base_names = base.names.iter().map(|(name, info)| (name.clone(), info.axis.clone()));
         let own = own_names.into_iter().map(|(name, own)| (name.clone(), own.axis.clone()));
-        Self { names: base_names.chain(own).collect(), raw: BTreeMap::new() }
+        Self { names: base_names.chain(own).collect(), raw: BTreeMap::new(), gaps: false }
     }
 
     /// Walks from a stream along first needs to one whose label is known, and labels all on the way.

@@ -9,12 +9,13 @@ use super::need::NeedKind;
 use super::node::{Missing, Node, NodeKind, RowRule, Slow, Work, stand_in};
 use immutable_chunkmap::map::MapM;
 
-use super::plan::{BasePlan, OwnName, PlanNode};
+use super::names::{Names, Pending, element_of, waits};
+use super::plan::{BasePlan, OwnName};
 use super::problem::Problem;
-use super::resolve::{BASE_NODES_MAX, Names, element_of, waits};
+use super::resolve::BASE_NODES_MAX;
 use super::scorer::check_model;
 use crate::words::id::check_name;
-use crate::words::{ElementType, NodeId, Span, StreamName, Value};
+use crate::words::{ElementType, Span, StreamName, Value};
 
 /// Most needs of one node.
 pub(crate) const NEEDS_MAX: usize = 4096;
@@ -37,6 +38,10 @@ pub(super) fn settings(declared: &Declared, problems: &mut Vec<Problem>) {
     }
     for (_, nodes) in &declared.exact {
         nodes.values().for_each(|node| node_settings(node, problems));
+    }
+    for node in &declared.twice {
+        problems.push(Problem::SameName { node: node.name() });
+        node_settings(node, problems);
     }
 }
 
@@ -149,22 +154,20 @@ fn fitting(node: &Node, problems: &mut Vec<Problem>) {
 }
 
 /// Providers of one name: one type, one of them more specific, an override whole.
-pub(super) fn providers(names: &Names, problems: &mut Vec<Problem>) {
-    for (name, providers) in names {
-        let mut all = providers.all();
-        let Some(first) = all.next() else { continue };
-        for node in all {
-            let (is, wants) = (element_of(first, name), element_of(node, name));
+pub(super) fn providers(declared: &Declared, names: &Names, pending: &Pending, problems: &mut Vec<Problem>) {
+    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
+    let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
+    for node in base.chain(own.filter(|node| !waits(node, pending))) {
+        for (stream, wants) in &node.provides {
+            let Some(first) = names.get(stream).and_then(|providers| providers.all().next()) else { continue };
+            let (is, wants) = (element_of(first, stream), *wants);
             if is != wants {
-                problems.push(Problem::Type {
-                    stream: name.clone(),
-                    provider: first.name(),
-                    is,
-                    node: node.name(),
-                    wants,
-                });
+                let (stream, provider, node) = (stream.clone(), first.name(), node.name());
+                problems.push(Problem::Type { stream, provider, is, node, wants });
             }
         }
+    }
+    for (name, providers) in names {
         for (index, one) in providers.base.iter().enumerate() {
             for other in &providers.base[index + 1..] {
                 compete(name, one, other, problems);
@@ -191,12 +194,7 @@ pub(super) fn compete(name: &StreamName, one: &Arc<Node>, other: &Arc<Node>, pro
 }
 
 /// Types of needs and gates, and attributes.
-pub(super) fn needs(
-    declared: &Declared,
-    names: &Names,
-    pending: &BTreeMap<NodeId, Vec<StreamName>>,
-    problems: &mut Vec<Problem>,
-) {
+pub(super) fn needs(declared: &Declared, names: &Names, pending: &Pending, problems: &mut Vec<Problem>) {
     for node in declared.base.values().filter(|node| !pending.contains_key(&node.name())) {
         node_needs(node, declared, names, problems);
     }
@@ -283,46 +281,16 @@ fn attribute_selector(
 }
 
 /// `previous` reads rows of the node's own axis.
-pub(super) fn previous(
-    declared: &Declared,
-    pending: &BTreeMap<NodeId, Vec<StreamName>>,
-    labels: &Labels,
-    problems: &mut Vec<Problem>,
-) {
+pub(super) fn previous(declared: &Declared, pending: &Pending, labels: &Labels, problems: &mut Vec<Problem>) {
     let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
     let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
     for node in base.chain(own.filter(|node| !waits(node, pending))) {
         for need in node.needs.iter().filter(|need| matches!(need.kind, NeedKind::Previous { .. })) {
             let (is, own) = (labels.of_name(&need.name), labels.of_node(node));
-            if *is != own {
+            if labels.differ(is, &own) {
                 let (stream, is, own) = (need.name.clone(), is.to_string(), own.to_string());
                 problems.push(Problem::PreviousElsewhere { node: node.name(), stream, is, own });
             }
         }
     }
-}
-
-/// Pairs of running nodes that compute the same under different names; closures cannot be compared.
-pub(super) fn twins(nodes: &[Arc<PlanNode>]) -> Vec<(NodeId, NodeId)> {
-    let mut seen: BTreeMap<String, &NodeId> = BTreeMap::new();
-    let mut twins = Vec::new();
-    for plan in nodes {
-        let node = &plan.node;
-        let what = match &node.work {
-            Work::Operator(operator) if operator.name() != "function" => {
-                format!("{} {}", operator.name(), operator.parameters())
-            }
-            Work::Model(model) => format!("model {}", model.digest()),
-            _ => continue,
-        };
-        let elements: Vec<_> = node.provides.iter().map(|(_, element)| element).collect();
-        let rows = (&node.rule, &node.every, &node.when, &node.missing, node.max_age, &node.selector);
-        let content = format!("{what} {:?} {elements:?} {rows:?}", node.needs);
-        if let Some(first) = seen.get(&content) {
-            twins.push(((*first).clone(), plan.name.clone()));
-        } else {
-            seen.insert(content, &plan.name);
-        }
-    }
-    twins
 }

@@ -1,13 +1,13 @@
 //! Order, cycles, and loops that `previous` closes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::axes::Labels;
 use super::declared::Declared;
+use super::names::{Names, Pending, asks_for, streams_needed};
 use super::node::{Node, Work};
 use super::problem::Problem;
-use super::resolve::{Names, asks_for, streams_needed};
 use crate::words::{NodeId, StreamName};
 
 /// Base nodes as a graph: who must run before whom.
@@ -18,12 +18,7 @@ struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    fn of(
-        declared: &'a Declared,
-        names: &Names,
-        pending: &BTreeMap<NodeId, Vec<StreamName>>,
-        with_previous: bool,
-    ) -> Self {
+    fn of(declared: &'a Declared, names: &Names, pending: &Pending, with_previous: bool) -> Self {
         let nodes: Vec<_> = declared.base.values().filter(|node| !pending.contains_key(&node.name())).collect();
         let number: BTreeMap<NodeId, usize> =
             nodes.iter().enumerate().map(|(index, node)| (node.name(), index)).collect();
@@ -49,25 +44,28 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Refuses every cycle that no `previous` closes.
+/// Refuses every cycle that no `previous` closes; the nodes that wait for each other.
 pub(super) fn direct(
     declared: &Declared,
     names: &Names,
-    pending: &BTreeMap<NodeId, Vec<StreamName>>,
+    pending: &Pending,
     problems: &mut Vec<Problem>,
-) {
+) -> BTreeSet<NodeId> {
+    let mut tangled = BTreeSet::new();
     let graph = Graph::of(declared, names, pending, false);
     for component in components(&graph.before) {
         let first = component[0];
         if component.len() > 1 || graph.before[first].contains(&first) {
             let path = path(&graph.before, &component);
             problems.push(Problem::Cycle { path: path.into_iter().map(|node| graph.nodes[node].name()).collect() });
+            tangled.extend(component.iter().map(|node| graph.nodes[*node].name()));
         }
     }
+    tangled
 }
 
 /// A shortest way from the first node of a component back to itself, in the direction of data.
-fn path(before: &[Vec<usize>], component: &[usize]) -> Vec<usize> {
+pub(super) fn path(before: &[Vec<usize>], component: &[usize]) -> Vec<usize> {
     let start = component[0];
     let mut came: BTreeMap<usize, usize> = BTreeMap::new();
     let mut open = std::collections::VecDeque::from([start]);
@@ -91,12 +89,14 @@ fn path(before: &[Vec<usize>], component: &[usize]) -> Vec<usize> {
     component.to_vec()
 }
 
-/// The nodes that some `previous` closes to loops of more than one: their names, and the number of the loop.
+/// The nodes that some `previous` closes to loops of more than one: their names, and the number of the loop. Nodes that
+/// wait for each other as well are `tangled`: what their loop would be is not known.
 pub(super) fn loops(
     declared: &Declared,
     names: &Names,
-    pending: &BTreeMap<NodeId, Vec<StreamName>>,
+    pending: &Pending,
     labels: &Labels,
+    tangled: &BTreeSet<NodeId>,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<NodeId, u16> {
     let graph = Graph::of(declared, names, pending, true);
@@ -105,6 +105,9 @@ pub(super) fn loops(
         // Nodes that stand in for each other are no loop, though each reads what the others would have provided.
         let names_of = |member: &usize| graph.nodes[*member].provides.first().map(|(name, _)| name);
         if component.iter().all(|member| names_of(member) == names_of(&component[0])) {
+            continue;
+        }
+        if component.iter().any(|member| tangled.contains(&graph.nodes[*member].name())) {
             continue;
         }
         for &member in &component {
@@ -117,8 +120,7 @@ pub(super) fn loops(
             if node.own_rows() {
                 refuse("it makes rows of its own; a loop advances row by row on one axis".to_owned());
             }
-            let axis = labels.input_of(node);
-            if axis != labels.input_of(graph.nodes[component[0]]) {
+            if labels.differ(&labels.input_of(node), &labels.input_of(graph.nodes[component[0]])) {
                 refuse("its rows are not those of the others; a loop advances on one axis".to_owned());
             }
             for (name, _) in &node.provides {
@@ -132,11 +134,7 @@ pub(super) fn loops(
 }
 
 /// The base nodes in an order in which providers stand first; within a loop, as far as direct needs go.
-pub(super) fn in_order(
-    declared: &Declared,
-    names: &Names,
-    pending: &BTreeMap<NodeId, Vec<StreamName>>,
-) -> Vec<Arc<Node>> {
+pub(super) fn in_order(declared: &Declared, names: &Names, pending: &Pending) -> Vec<Arc<Node>> {
     let direct = Graph::of(declared, names, pending, false);
     let all = Graph::of(declared, names, pending, true);
     let mut ordered = Vec::new();

@@ -9,7 +9,6 @@ use super::attributes::Attributes;
 use super::graph::Topology;
 use super::held::{AllHeld, hold};
 use super::node::Node;
-use super::problem::Problem;
 use crate::traits::Axes;
 use crate::words::{Class, Key, NodeId};
 
@@ -28,6 +27,8 @@ pub struct Declared {
     pub held: AllHeld,
     /// What the source brings.
     pub axes: Axes,
+    /// Nodes that are left out, as another of their name differs: nothing can be made of what is declared then.
+    pub twice: Vec<Arc<Node>>,
 }
 
 impl Declared {
@@ -40,21 +41,13 @@ impl Declared {
             attributes: Arc::default(),
             held: AllHeld::default(),
             axes,
+            twice: Vec::new(),
         }
     }
 
-    /// What a topology declares.
-    ///
-    /// # Errors
-    /// Two nodes of one name that differ, all of them.
-    pub fn of(topology: &Topology, axes: Axes) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let declared = Self::collect(topology, axes, &mut problems);
-        if problems.is_empty() { Ok(declared) } else { Err(problems) }
-    }
-
-    /// As [`Declared::of`]; of two nodes of one name that differ it has the first.
-    pub(super) fn collect(topology: &Topology, axes: Axes, problems: &mut Vec<Problem>) -> Self {
+    /// What a topology declares. Of two nodes of one name that differ it has the first, and the other among
+    /// [`Declared::twice`].
+    pub fn of(topology: &Topology, axes: Axes) -> Self {
         let mut declared = Self::nothing(topology.class().clone(), axes);
         declared.attributes = Arc::new(topology.known_attributes().clone());
         let mut exact: BTreeMap<Key, BTreeMap<NodeId, Arc<Node>>> = BTreeMap::new();
@@ -65,7 +58,7 @@ impl Declared {
                 None => &mut declared.base,
             };
             match place.get(&name) {
-                Some(before) if !before.same(node) => problems.push(Problem::SameName { node: name }),
+                Some(before) if !before.same(node) => declared.twice.push(Arc::new(node.clone())),
                 Some(_) => {}
                 None => {
                     place.insert(name, Arc::new(node.clone()));

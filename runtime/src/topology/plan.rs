@@ -95,8 +95,6 @@ pub struct BasePlan {
     pub pending: BTreeMap<NodeId, Vec<StreamName>>,
     /// Nodes that nobody asks for.
     pub unused: Vec<NodeId>,
-    /// Pairs that compute the same under different names.
-    pub twins: Vec<(NodeId, NodeId)>,
 }
 
 /// What is known of a stream of a class.
@@ -323,7 +321,6 @@ impl BasePlan {
             attributes: Arc::default(),
             pending: BTreeMap::new(),
             unused: Vec::new(),
-            twins: Vec::new(),
         }
     }
 

@@ -10,6 +10,7 @@ use super::need::{Need, NeedKind};
 use super::node::{AS_OF_ROWS_DEFAULT, Ask, Missing, NodeKind, RowRule, Work};
 use super::plan::{ClassPlan, PlanNode};
 use super::selector::Selector;
+use super::twins::among;
 use crate::words::{ElementType, Key, NodeId, StreamName};
 
 /// Kinds of nodes of single keys that are written out; the rest is counted.
@@ -183,14 +184,29 @@ impl fmt::Display for ClassPlan {
             let lacks: Vec<_> = lacks.iter().map(|stream| format!("`{stream}`")).collect();
             write!(f, "\npending: `{node}` until somebody provides {}", lacks.join(", "))?;
         }
-        for (one, other) in &self.base.twins {
-            write!(f, "\ntwins: `{one}` and `{other}` compute the same")?;
-        }
-        Ok(())
+        self.write_twins(f)
     }
 }
 
 impl ClassPlan {
+    /// Nodes that do equal work; those of single keys once for each pair of names.
+    fn write_twins(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut of_keys: BTreeMap<(&NodeId, &NodeId), Vec<&Key>> = BTreeMap::new();
+        for (one, other) in self.twins() {
+            match one.node.only_key() {
+                Some(key) => of_keys.entry((&one.node.id, &other.node.id)).or_default().push(key),
+                None => write!(f, "\ntwins: `{}` and `{}` compute the same", one.name, other.name)?,
+            }
+        }
+        for ((one, other), keys) in of_keys.iter().take(GROUPS_SHOWN) {
+            write!(f, "\ntwins: `{one}` and `{other}` compute the same for {}", some_keys(keys))?;
+        }
+        if of_keys.len() > GROUPS_SHOWN {
+            write!(f, "\n… and {} more twins of single keys", of_keys.len() - GROUPS_SHOWN)?;
+        }
+        Ok(())
+    }
+
     /// The plan as a figure in Graphviz's language: sensors are houses, models are bold, sinks are cylinders; what is
     /// read through `previous` is dashed, a gate is dotted. Nodes of single keys are drawn once for each kind.
     pub fn to_dot(&self) -> String {
@@ -239,7 +255,7 @@ impl ClassPlan {
     }
 
     /// The plan as JSON; fields are added, never renamed. Durations are in microseconds. Of nodes of single keys at
-    /// most a thousand are listed, all are counted.
+    /// most a thousand are listed, all are counted; twins are looked for among those that are listed.
     ///
     /// # Panics
     /// Never: everything in a plan can be written as JSON.
@@ -253,7 +269,10 @@ impl ClassPlan {
             key_nodes: own().take(KEY_NODES_IN_JSON).map(JsonNode::of).collect(),
             unused: &self.base.unused,
             pending: self.base.pending.iter().map(|(node, lacks)| Pending { node, lacks }).collect(),
-            twins: &self.base.twins,
+            twins: among(self.base.nodes.iter().map(AsRef::as_ref).chain(own().take(KEY_NODES_IN_JSON)))
+                .into_iter()
+                .map(|(one, other)| (&one.name, &other.name))
+                .collect(),
         };
         serde_json::to_value(plan).expect("a plan is plain data")
     }
@@ -289,7 +308,7 @@ struct Plan<'p> {
     key_nodes: Vec<JsonNode<'p>>,
     unused: &'p [NodeId],
     pending: Vec<Pending<'p>>,
-    twins: &'p [(NodeId, NodeId)],
+    twins: Vec<(&'p NodeId, &'p NodeId)>,
 }
 
 #[derive(Serialize)]

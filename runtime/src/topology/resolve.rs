@@ -6,40 +6,24 @@ use std::sync::Arc;
 
 use immutable_chunkmap::map::MapM;
 
-use super::axes::{Labels, source_axes};
+use super::axes::{Labels, NOWHERE, source_axes};
 use super::check;
 use super::cycles;
 use super::declared::Declared;
 use super::graph::Topology;
 use super::held::Held;
-use super::need::NeedKind;
-use super::node::{Ask, Node, Work};
-use super::plan::{AxisLabel, BasePlan, ClassPlan, KeyPlan, OWN_NAMES, OwnName, PlanNode};
-use super::problem::{Problem, ResolveErrors, nearest};
+use super::key_graph::KeyGraph;
+use super::names::{Pending, demanded, names_and_pending, streams_needed};
+use super::node::{Node, Work};
+use super::plan::{BasePlan, ClassPlan, KeyPlan, OWN_NAMES, OwnName, PlanNode};
+use super::problem::{Problem, ResolveErrors};
 use super::resolve_base::{Builder, Slots};
 use super::resolve_key::{KeyResolver, resolve_key};
 use crate::traits::{AnyOperator, Axes, Model};
-use crate::words::{ElementType, Key, NodeId, Revision, StreamName};
+use crate::words::{Key, NodeId, Revision, StreamName};
 
 /// Most nodes of many keys in a class.
 pub const BASE_NODES_MAX: usize = 65_535;
-
-/// What is provided under a name: by nodes of many keys, and an example of those of one key.
-#[derive(Clone, Default)]
-pub(super) struct Providers {
-    pub(super) base: Vec<Arc<Node>>,
-    pub(super) exact: Option<Arc<Node>>,
-    pub(super) exact_count: usize,
-}
-
-impl Providers {
-    /// All kinds of provider, one of each.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.base.iter().chain(&self.exact)
-    }
-}
-
-pub(super) type Names = BTreeMap<StreamName, Providers>;
 
 /// Resolves what is declared into the plan of `revision`. Slot numbers, births and the plans of keys are taken over
 /// from `previous` where nothing changed.
@@ -54,34 +38,25 @@ pub fn resolve(
     revision: Revision,
     touched: Option<&BTreeSet<Key>>,
 ) -> Result<ClassPlan, ResolveErrors> {
-    resolve_after(declared, previous, revision, touched, Vec::new())
-}
-
-/// The same, after problems that were found before.
-fn resolve_after(
-    declared: &Declared,
-    previous: &ClassPlan,
-    revision: Revision,
-    touched: Option<&BTreeSet<Key>>,
-    mut problems: Vec<Problem>,
-) -> Result<ClassPlan, ResolveErrors> {
+    let mut problems = Vec::new();
     check::settings(declared, &mut problems);
     let (names, pending) = names_and_pending(declared, &mut problems);
-    check::providers(&names, &mut problems);
+    check::providers(declared, &names, &pending, &mut problems);
     check::needs(declared, &names, &pending, &mut problems);
-    cycles::direct(declared, &names, &pending, &mut problems);
+    let tangled = cycles::direct(declared, &names, &pending, &mut problems);
     let axes = source_axes(declared, &previous.base.axes, &mut problems);
-    if problems.iter().any(hides_rows) {
-        return Err(ResolveErrors(problems));
-    }
-    let labels = Labels::of(&names, &axes, &mut problems);
+    let gaps = problems.iter().any(hides_rows);
+    let labels = Labels::of(&names, &axes, gaps);
+    labels.check(declared, &names, &pending, &mut problems);
     check::previous(declared, &pending, &labels, &mut problems);
-    let loops = cycles::loops(declared, &names, &pending, &labels, &mut problems);
+    let loops = cycles::loops(declared, &names, &pending, &labels, &tangled, &mut problems);
+    let demanded = demanded(declared, &names, &pending);
     if !problems.is_empty() {
+        let tangled = with_refused_loops(tangled, &loops, &problems);
+        own_problems(declared, &pending, &demanded, tangled, &mut problems);
         return Err(ResolveErrors(problems));
     }
 
-    let demanded = demanded(declared, &names, &pending);
     let mut builder = Builder { previous, revision, labels: &labels, slots: Slots::from(previous), loops: &loops };
     let mut base = builder.base(declared, &names, &pending, &demanded);
     base.revision = revision;
@@ -90,7 +65,6 @@ fn resolve_after(
     base.demanded = demanded;
     base.pending = pending;
     base.attributes = Arc::clone(&declared.attributes);
-    base.twins = check::twins(&base.nodes);
     let own_names = builder.own_names(&names, &base);
     base.slots = builder.slots.used.values().max().map_or(0, |last| *last as usize + 1);
     base.numbers = builder.slots.used;
@@ -107,10 +81,46 @@ fn resolve_after(
     }
 }
 
-/// Whether rows cannot be followed back to the source because of this problem: what else could be said about them
+/// Whether rows may not be followed back to the source because of this problem: what else could be said about those
 /// would only repeat it.
 fn hides_rows(problem: &Problem) -> bool {
-    matches!(problem, Problem::Cycle { .. } | Problem::NotInSource { .. } | Problem::Unmet { .. })
+    use Problem::{Cycle, NotInSource, SameName, Unmet};
+    matches!(problem, Cycle { .. } | NotInSource { .. } | Unmet { .. } | SameName { .. })
+}
+
+/// The nodes that wait for each other, and those of loops that are refused.
+fn with_refused_loops(
+    mut tangled: BTreeSet<NodeId>,
+    loops: &BTreeMap<NodeId, u16>,
+    problems: &[Problem],
+) -> BTreeSet<NodeId> {
+    let refused = problems.iter().filter_map(|problem| match problem {
+        Problem::Loop { node, .. } => loops.get(node),
+        _ => None,
+    });
+    let refused: BTreeSet<&u16> = refused.collect();
+    tangled.extend(loops.iter().filter(|(_, number)| refused.contains(number)).map(|(node, _)| node.clone()));
+    tangled
+}
+
+/// What is wrong with nodes of single keys, where the class cannot be planned either.
+fn own_problems(
+    declared: &Declared,
+    pending: &Pending,
+    demanded: &BTreeSet<StreamName>,
+    tangled: BTreeSet<NodeId>,
+    problems: &mut Vec<Problem>,
+) {
+    let class = declared.base.values().filter(|node| !pending.contains_key(&node.name()) && runs(node, demanded));
+    let graph = KeyGraph::of(class, pending, demanded, tangled);
+    for (_, nodes) in &declared.exact {
+        problems.extend(graph.in_order(nodes.values()).err().into_iter().flatten());
+    }
+}
+
+/// Whether a node of the class runs: it is a sink, or somebody asks for what it provides.
+pub(super) fn runs(node: &Node, demanded: &BTreeSet<StreamName>) -> bool {
+    matches!(node.work, Work::Sink(_)) || node.provides.iter().any(|(name, _)| demanded.contains(name))
 }
 
 impl Topology {
@@ -141,9 +151,8 @@ impl Topology {
     /// # Errors
     /// Every problem there is.
     pub fn resolve_with(&self, axes: Axes) -> Result<ClassPlan, ResolveErrors> {
-        let mut problems = Vec::new();
-        let declared = Declared::collect(self, axes, &mut problems);
-        resolve_after(&declared, &ClassPlan::nothing(declared.class.clone()), Revision(1), None, problems)
+        let declared = Declared::of(self, axes);
+        resolve(&declared, &ClassPlan::nothing(declared.class.clone()), Revision(1), None)
     }
 }
 
@@ -221,7 +230,7 @@ pub fn resolve_touched(
     let mut own_names = previous.own_names.clone();
     let base = &previous.base;
     let of_touched = |name: &NodeId| name.split_once('@').is_some_and(|(_, key)| touched.contains(key));
-    if base.pending.keys().any(of_touched) {
+    if base.pending.keys().any(of_touched) || !declared.twice.is_empty() {
         return None;
     }
     let labels = Labels::known(base, &previous.own_names);
@@ -269,7 +278,7 @@ pub fn resolve_touched(
         check::own_needs(node, declared, base, &own_names, &mut problems)?;
     }
     if !problems.is_empty() {
-        return Some(Err(ResolveErrors(problems)));
+        return None; // all is resolved, as there may be more
     }
     let resolver = KeyResolver::new(base, &own_names, &labels, &declared.held, previous, revision);
     let keys = keys(declared, previous, &resolver, Some(touched), &mut problems);
@@ -334,126 +343,6 @@ fn asked_by_class(base: &BasePlan, name: &StreamName) -> bool {
     })
 }
 
-/// Who provides what, without the nodes that wait for a provider.
-fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>) -> (Names, BTreeMap<NodeId, Vec<StreamName>>) {
-    let mut pending: BTreeMap<NodeId, Vec<StreamName>> = BTreeMap::new();
-    loop {
-        let names = names(declared, &pending);
-        let mut more = BTreeMap::new();
-        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-        let may_wait = declared.base.values().chain(own).filter(|node| node.pending && !waits(node, &pending));
-        for node in may_wait {
-            let lacks: Vec<_> = streams_needed(node).filter(|name| !names.contains_key(*name)).cloned().collect();
-            if !lacks.is_empty() {
-                more.insert(node.name(), lacks);
-            }
-        }
-        if more.is_empty() {
-            let nodes = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
-            let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-            for node in nodes.chain(own.filter(|node| !waits(node, &pending))) {
-                unmet(node, &names, problems);
-            }
-            return (names, pending);
-        }
-        pending.extend(more);
-    }
-}
-
-fn names(declared: &Declared, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> Names {
-    let mut names = Names::new();
-    for node in declared.base.values().filter(|node| !pending.contains_key(&node.name())) {
-        for (name, _) in &node.provides {
-            names.entry(name.clone()).or_default().base.push(Arc::clone(node));
-        }
-    }
-    for (_, nodes) in &declared.exact {
-        for node in nodes.values().filter(|node| !waits(node, pending)) {
-            for (name, _) in &node.provides {
-                if let Some(providers) = names.get_mut(name) {
-                    providers.exact_count += 1;
-                    providers.exact.get_or_insert_with(|| Arc::clone(node));
-                } else {
-                    let providers = Providers { base: Vec::new(), exact: Some(Arc::clone(node)), exact_count: 1 };
-                    names.insert(name.clone(), providers);
-                }
-            }
-        }
-    }
-    names
-}
-
-/// Whether a node waits for a provider.
-pub(super) fn waits(node: &Node, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> bool {
-    node.pending && pending.contains_key(&node.name())
-}
-
-/// The streams that a node needs, the gate among them.
-pub(super) fn streams_needed(node: &Node) -> impl Iterator<Item = &StreamName> {
-    let needs = node.needs.iter().filter(|need| need.kind != NeedKind::Attribute).map(|need| &need.name);
-    needs.chain(&node.when)
-}
-
-fn unmet(node: &Node, names: &Names, problems: &mut Vec<Problem>) {
-    for stream in streams_needed(node).filter(|stream| !names.contains_key(*stream)) {
-        let nearest = nearest(stream, names.keys());
-        problems.push(Problem::Unmet { node: node.name(), stream: stream.clone(), nearest });
-    }
-    if let Work::Sink(sink) = &node.work {
-        for ask in &sink.asks {
-            if let Ask::Stream(stream) = ask
-                && !names.contains_key(stream)
-            {
-                let nearest = nearest(stream, names.keys());
-                problems.push(Problem::NothingToSink { node: node.name(), stream: stream.clone(), nearest });
-            }
-        }
-    }
-}
-
-/// Whether a sink takes what `provider` provides as `stream`.
-pub fn asks_for(sink: &Node, stream: &StreamName, provider: &Node) -> bool {
-    let Work::Sink(sink) = &sink.work else { return false };
-    sink.asks.iter().any(|ask| match ask {
-        Ask::Stream(name) => name == stream,
-        Ask::AllModels => provider.kind == super::node::NodeKind::Model,
-        Ask::Pattern(pattern) => pattern.matches(stream),
-    })
-}
-
-/// The names that sinks ask for, and those that their providers need, and so on.
-fn demanded(declared: &Declared, names: &Names, pending: &BTreeMap<NodeId, Vec<StreamName>>) -> BTreeSet<StreamName> {
-    let sinks: Vec<_> = declared.base.values().filter(|node| matches!(node.work, Work::Sink(_))).collect();
-    let asked = |node: &Node| node.provides.iter().any(|(name, _)| sinks.iter().any(|sink| asks_for(sink, name, node)));
-    let mut demanded = BTreeSet::new();
-    let mut open: Vec<&Node> = Vec::new();
-    let running = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
-    open.extend(running.filter(|node| asked(node)).map(Arc::as_ref));
-    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    let own: Vec<&Arc<Node>> = own.filter(|node| !waits(node, pending)).collect();
-    open.extend(own.iter().filter(|node| asked(node)).map(|node| node.as_ref()));
-    // Nodes of single keys that provide a demanded name ask for their needs in turn.
-    let mut own_by_name: BTreeMap<&StreamName, Vec<&Node>> = BTreeMap::new();
-    for node in &own {
-        for (name, _) in &node.provides {
-            own_by_name.entry(name).or_default().push(node);
-        }
-    }
-    while let Some(node) = open.pop() {
-        for name in streams_needed(node) {
-            if demanded.insert(name.clone()) {
-                open.extend(names.get(name).into_iter().flat_map(|providers| &providers.base).map(Arc::as_ref));
-                open.extend(own_by_name.get(name).into_iter().flatten());
-            }
-        }
-    }
-    for sink in &sinks {
-        let streams = names.iter().filter(|(name, providers)| providers.all().any(|node| asks_for(sink, name, node)));
-        demanded.extend(streams.map(|(name, _)| name.clone()));
-    }
-    demanded
-}
-
 /// The revision in which a node began to run: as before, if what its state depends on is the same and it was not reset.
 pub(super) fn born(
     before: Option<&Arc<PlanNode>>,
@@ -486,12 +375,3 @@ pub(super) fn model(node: &Node) -> Option<Arc<dyn Model>> {
         _ => None,
     }
 }
-
-/// The type that `node` provides `name` with.
-pub(super) fn element_of(node: &Node, name: &StreamName) -> ElementType {
-    let provided = node.provides.iter().find(|(provided, _)| provided == name);
-    provided.expect("only asked of its providers").1
-}
-
-/// The label of a stream whose axis is not known because the topology is wrong elsewhere.
-pub(super) const NOWHERE: AxisLabel = AxisLabel::Source(u16::MAX);

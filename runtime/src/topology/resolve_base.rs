@@ -9,12 +9,13 @@ use super::axes::Labels;
 use super::cycles;
 use super::declared::Declared;
 use super::held::Held;
+use super::names::{Names, Pending, asks_for, element_of};
 use super::need::{Need, NeedKind};
 use super::node::{Node, Work};
 use super::plan::{
     AxisLabel, BasePlan, ClassPlan, From, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To,
 };
-use super::resolve::{Names, asks_for, born, element_of, model, operator};
+use super::resolve::{born, model, operator, runs};
 use super::scorer::casts;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
@@ -64,7 +65,7 @@ impl Builder<'_> {
         &mut self,
         declared: &Declared,
         names: &Names,
-        pending: &BTreeMap<NodeId, Vec<StreamName>>,
+        pending: &Pending,
         demanded: &BTreeSet<StreamName>,
     ) -> BasePlan {
         let mut plan = BasePlan::empty();
@@ -75,9 +76,7 @@ impl Builder<'_> {
         }
         let own = self.own_numbers(names);
         for node in cycles::in_order(declared, names, pending) {
-            let wanted =
-                matches!(node.work, Work::Sink(_)) || node.provides.iter().any(|(name, _)| demanded.contains(name));
-            if wanted {
+            if runs(&node, demanded) {
                 let running = self.node(&node, declared.held.get(&node.name()), names, &plan, &own);
                 plan.nodes.push(Arc::new(running));
             } else {

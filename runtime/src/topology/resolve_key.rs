@@ -1,28 +1,25 @@
 //! The nodes of one key, resolved against those of its class. Work for a key is in proportion to its own nodes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use immutable_chunkmap::map::MapM;
 
 use super::axes::Labels;
-use super::check::compete;
-use super::cycles::components;
 use super::held::AllHeld;
+use super::key_graph::{KeyGraph, Ordered};
+use super::names::{asks_for, streams_needed};
 use super::need::NeedKind;
 use super::node::{Node, RowRule, Work};
 use super::plan::{
     AxisLabel, BasePlan, ClassPlan, From, KeyPlan, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To, Wires, Wiring,
 };
 use super::problem::Problem;
-use super::resolve::{asks_for, born, model, operator, streams_needed, waits};
+use super::resolve::{born, model, operator};
 use super::resolve_base::raw_name;
 use super::scorer::casts;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
-
-/// Most nodes of one key.
-pub(crate) const KEY_NODES_MAX: usize = 10_000;
 
 /// What all keys are resolved against.
 pub(super) struct KeyResolver<'a> {
@@ -32,7 +29,7 @@ pub(super) struct KeyResolver<'a> {
     held: &'a AllHeld,
     revision: Revision,
     sinks: Vec<&'a Arc<PlanNode>>,
-    providers: BTreeMap<SlotNumber, Vec<&'a Arc<PlanNode>>>,
+    graph: KeyGraph<'a>,
     shared: Shared,
 }
 
@@ -46,15 +43,9 @@ impl<'a> KeyResolver<'a> {
         revision: Revision,
     ) -> Self {
         let sinks = base.sinks().map(|(_, sink)| sink).collect();
-        let mut providers: BTreeMap<SlotNumber, Vec<&Arc<PlanNode>>> = BTreeMap::new();
-        for node in &base.nodes {
-            for to in &node.provides {
-                if let To::Slot(slot) = to {
-                    providers.entry(*slot).or_default().push(node);
-                }
-            }
-        }
-        Self { base, own_names, labels, held, revision, sinks, providers, shared: Shared::of(previous) }
+        let class = base.nodes.iter().map(|node| &node.node);
+        let graph = KeyGraph::of(class, &base.pending, &base.demanded, BTreeSet::new());
+        Self { base, own_names, labels, held, revision, sinks, graph, shared: Shared::of(previous) }
     }
 
     fn slot(&self, name: &StreamName) -> Option<SlotNumber> {
@@ -72,34 +63,7 @@ pub(super) fn resolve_key<'n>(
     nodes: impl Iterator<Item = &'n Arc<Node>>,
     previous: Option<&KeyPlan>,
 ) -> Result<KeyPlan, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let running = nodes.filter(|node| !waits(node, &resolver.base.pending));
-    let wanted: Vec<&Arc<Node>> = running.filter(|node| wanted(resolver, node)).collect();
-    if wanted.len() > KEY_NODES_MAX {
-        problems.push(Problem::TooMany { what: "nodes of one key", count: wanted.len(), limit: KEY_NODES_MAX });
-        return Err(problems);
-    }
-    let ordered = ordered(resolver, &wanted, &mut problems);
-    let mut locals: BTreeMap<&StreamName, (u16, usize)> = BTreeMap::new();
-    let mut overridden = Vec::new();
-    for (index, node) in ordered.iter().enumerate() {
-        for (name, _) in &node.provides {
-            let local = u16::try_from(locals.len()).unwrap_or(u16::MAX);
-            if let Some((_, other)) = locals.insert(name, (local, index)) {
-                let (first, second) = (ordered[other].name(), node.name());
-                problems.push(Problem::TwoProviders { stream: name.clone(), first, second });
-            }
-            for base in resolver.slot(name).into_iter().flat_map(|slot| resolver.providers.get(&slot)).flatten() {
-                compete(name, &base.node, node, &mut problems);
-                overridden.push(base.name.clone());
-            }
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    overridden.sort_unstable();
-    overridden.dedup();
+    let Ordered { nodes: ordered, locals, overridden } = resolver.graph.in_order(nodes)?;
     let before = |name: &NodeId| previous.and_then(|plan| plan.nodes.iter().find(|node| node.name == *name));
     let (mut nodes, mut wires) = (Vec::with_capacity(ordered.len()), Vec::with_capacity(ordered.len()));
     for node in &ordered {
@@ -121,83 +85,6 @@ pub(super) fn resolve_key<'n>(
     let shapes = nodes.iter().map(|node| Arc::clone(&node.shape)).collect();
     let wiring = Wiring { wires, shapes, locals, stands_in, overridden };
     Ok(KeyPlan { nodes, wiring: resolver.shared.wiring(wiring, previous.map(|plan| &plan.wiring)) })
-}
-
-/// Whether somebody asks for what a node provides: a sink, a running class node, or another demanded name.
-fn wanted(resolver: &KeyResolver<'_>, node: &Node) -> bool {
-    node.provides.iter().any(|(name, _)| {
-        resolver.base.demanded.contains(name) || resolver.sinks.iter().any(|sink| asks_for(&sink.node, name, node))
-    })
-}
-
-/// The nodes with providers first; a cycle is a problem, also one that goes through nodes of the class.
-fn ordered<'n>(resolver: &KeyResolver<'_>, nodes: &[&'n Arc<Node>], problems: &mut Vec<Problem>) -> Vec<&'n Arc<Node>> {
-    let own = |name: &StreamName| nodes.iter().position(|node| node.provides.iter().any(|(own, _)| own == name));
-    let through_base = nodes.iter().any(|node| {
-        let read_by_base = |name: &StreamName| {
-            let slot = resolver.slot(name);
-            resolver
-                .base
-                .nodes
-                .iter()
-                .any(|base| base.takes.is_empty() && base.slots_read().any(|read| Some(read) == slot))
-        };
-        node.provides.iter().any(|(name, _)| read_by_base(name))
-    });
-    let mut before: Vec<Vec<usize>> = Vec::with_capacity(nodes.len());
-    for (index, node) in nodes.iter().enumerate() {
-        let mut providers = Vec::new();
-        for name in streams_needed(node) {
-            match own(name) {
-                Some(provider) if provider == index && is_previous(node, name) => {}
-                Some(provider) => providers.push(provider),
-                None if through_base => behind(resolver, name, &own, &mut providers),
-                None => {}
-            }
-        }
-        providers.sort_unstable();
-        providers.dedup();
-        before.push(providers);
-    }
-    let mut ordered = Vec::new();
-    for component in components(&before) {
-        let first = component[0];
-        if component.len() > 1 || before[first].contains(&first) {
-            let path = component.iter().chain([&first]).map(|node| nodes[*node].name()).collect();
-            problems.push(Problem::Cycle { path });
-        }
-        ordered.extend(component.into_iter().map(|node| nodes[node]));
-    }
-    ordered
-}
-
-/// The nodes of the key that a stream of the class comes from, through nodes of the class.
-fn behind(
-    resolver: &KeyResolver<'_>,
-    name: &StreamName,
-    own: &impl Fn(&StreamName) -> Option<usize>,
-    found: &mut Vec<usize>,
-) {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut open = vec![name.clone()];
-    while let Some(name) = open.pop() {
-        if !seen.insert(name.clone()) {
-            continue;
-        }
-        if let Some(provider) = own(&name) {
-            found.push(provider);
-            continue;
-        }
-        let slot = resolver.slot(&name);
-        for provider in slot.into_iter().flat_map(|slot| resolver.providers.get(&slot)).flatten() {
-            open.extend(streams_needed(&provider.node).cloned());
-        }
-    }
-}
-
-fn is_previous(node: &Node, name: &StreamName) -> bool {
-    node.needs.iter().filter(|need| need.name == *name).all(|need| matches!(need.kind, NeedKind::Previous { .. }))
-        && node.when.as_ref() != Some(name)
 }
 
 fn key_node(
