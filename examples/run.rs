@@ -153,7 +153,9 @@ fn serve() {
     assert!(get("/metrics", "").1.contains("gristmill_"));
     interrupt(&child);
     assert!(child.wait().expect("it ends").success());
-    assert_eq!(lines.last().as_deref(), Some("stopped in order"));
+    let lines: Vec<String> = lines.collect();
+    assert!(lines[0].starts_with("alarm of P101 at "), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("stopped in order"));
 }
 
 /// What Ctrl-C does. `kill` of the shell: a slim machine need not have the program.

@@ -1,7 +1,8 @@
 //! cargo run --release -p gristmill-examples --features serve --example serve
 //!
 //! The runtime inside a service that has a server, a log and metrics of its own: readings come in by POST, the newest
-//! predictions go out by GET, and under /mill is the admin API, over which models are deployed while it serves.
+//! predictions go out by GET, alarms are printed as they come, and under /mill is the admin API, over which models are
+//! deployed while it serves.
 //!
 //! ```console
 //! $ curl -X POST http://127.0.0.1:8090/pumps/P101 -d 45.5
@@ -109,6 +110,14 @@ async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(2).map_or_else(|| "serve.registry".into(), std::path::PathBuf::from);
     let clock = SystemClock::default();
     let deployer = Deployer::start(builder, RegistryFolder::open(&folder, clock.wall())?, registry()).await?;
+    let mut alarms = deployer.handle().subscribe(&ALARM).await?;
+    actix_web::rt::spawn(async move {
+        while let Some(row) = alarms.next().await {
+            if row.value {
+                println!("alarm of {} at {} µs", row.key, row.time);
+            }
+        }
+    });
     let tokens = folder.join("tokens.json");
     if !tokens.exists() {
         println!("token {}", TokenFile::create(&tokens, "host", Scope::Deploy, None)?);

@@ -124,9 +124,10 @@ impl Source for FeedSource {
     }
 }
 
-/// A value that came out, with its provenance.
+/// A value that came out, with its provenance. Its type is known at run time, unless a
+/// [`Subscription`](crate::Subscription) says it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Output {
+pub struct Output<V = Value> {
     /// The key.
     pub key: Key,
     /// Event time.
@@ -134,7 +135,7 @@ pub struct Output {
     /// The stream.
     pub stream: StreamName,
     /// The value.
-    pub value: Value,
+    pub value: V,
     /// The node that provided it.
     pub node: NodeId,
     /// The revision that computed it.
@@ -188,85 +189,6 @@ fn outputs(frame: &SinkFrame<'_>) -> Vec<Output> {
         });
     });
     outputs
-}
-
-/// What a host gets of the streams it subscribed to. While it does not read, the frames it has not read stay in
-/// flight, and the source pauses when they are too many; dropping it ends the subscription.
-#[derive(Debug)]
-pub struct Subscription {
-    shared: Arc<Waiting>,
-    ready: std::collections::VecDeque<Output>,
-}
-
-/// Frames that the subscriber has not read; bounded by the frames in flight, as each holds its word back.
-#[derive(Debug, Default)]
-struct Waiting {
-    frames: Mutex<std::collections::VecDeque<(Vec<Output>, Done)>>,
-    some: tokio::sync::Notify,
-    closed: std::sync::atomic::AtomicBool,
-}
-
-/// The sink behind a [`Subscription`].
-#[derive(Clone, Debug)]
-pub(crate) struct SubscriptionSink(Arc<Waiting>);
-
-/// A subscription and the sink that feeds it.
-pub(crate) fn subscription() -> (Subscription, SubscriptionSink) {
-    let shared = Arc::new(Waiting::default());
-    let sink = SubscriptionSink(Arc::clone(&shared));
-    (Subscription { shared, ready: std::collections::VecDeque::new() }, sink)
-}
-
-impl Subscription {
-    /// The next value, in order for each key. Waits until there is one.
-    ///
-    /// # Panics
-    /// Never: nobody panics with the lock.
-    pub async fn next(&mut self) -> Output {
-        loop {
-            if let Some(output) = self.ready.pop_front() {
-                return output;
-            }
-            let more = self.shared.some.notified();
-            let frame = self.shared.frames.lock().expect("nobody panics with this lock").pop_front();
-            match frame {
-                Some((outputs, done)) => {
-                    self.ready.extend(outputs);
-                    done.done();
-                }
-                None => more.await,
-            }
-        }
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.shared.closed.store(true, Ordering::Release);
-        let frames = std::mem::take(&mut *self.shared.frames.lock().expect("nobody panics with this lock"));
-        frames.into_iter().for_each(|(_, done)| done.done());
-    }
-}
-
-impl Sink for SubscriptionSink {
-    fn open(&self, _shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
-        Ok(Box::new(self.clone()))
-    }
-}
-
-impl SinkWriter for SubscriptionSink {
-    fn write(&mut self, frame: &SinkFrame<'_>, done: Done) {
-        let mut frames = self.0.frames.lock().expect("nobody panics with this lock");
-        let outputs = outputs(frame);
-        if outputs.is_empty() || self.0.closed.load(Ordering::Acquire) {
-            drop(frames);
-            done.done();
-            return;
-        }
-        frames.push_back((outputs, done));
-        drop(frames);
-        self.0.some.notify_one();
-    }
 }
 
 /// Dead letters that are kept in memory; for tests.

@@ -27,7 +27,7 @@ pub use actor::driver::{DriveOptions, SwitchPosition};
 pub use actor::guard::Quarantine;
 pub use actor::intake::{BadRow, IntakeCounts, IntakePolicy};
 pub use explain::Explanation;
-pub use handle::{ActorReport, Handle, NodeReport, Preview, ReplayedRow, Report, RunError};
+pub use handle::{ActorReport, Handle, NodeReport, Preview, ReplayedRow, Report, RunError, Subscription};
 pub use harness::{Bench, BenchOptions};
 pub use limits::{Limit, limits};
 pub use metrics::SECONDS_BUCKETS;

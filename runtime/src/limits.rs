@@ -135,6 +135,12 @@ fn in_flight(options: &Options) -> Vec<Limit> {
             "who gives one waits",
         ),
         Limit::new(
+            "subscription",
+            drive.messages_max(),
+            "frames that a host has not read, a subscription",
+            "it cannot be: they are in flight, and the source pauses",
+        ),
+        Limit::new(
             "feed",
             FEED_CAPACITY,
             "micro-batches that a host has sent and a FeedSource not taken",

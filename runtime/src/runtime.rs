@@ -16,7 +16,7 @@ use crate::actor::shard::{Shard, ShardOptions};
 use crate::actor::tally::{Tally, TallyReader};
 use crate::clock::SystemClock;
 use crate::defect::{self, Defect};
-use crate::handle::{Handle, Inner, State};
+use crate::handle::{Handle, Inner, SourceEnd, State, Subscriptions};
 use crate::in_process::LoggedLetters;
 use crate::metrics::ClassMetrics;
 use crate::options::Options;
@@ -231,6 +231,7 @@ impl Builder {
             state: self.state,
             refused_state: self.refused_state,
             partitions: Arc::default(),
+            subscriptions: Arc::default(),
         };
         for topology in topologies {
             let source = by_class.remove(topology.class()).expect("`check` has seen a source for each topology");
@@ -249,7 +250,7 @@ impl Builder {
             }
         }
         let state = State { classes, revision: highest, tried: highest };
-        Ok(Handle::new(Inner::new(state, sinks, threads, end_seen, arbiters, system)))
+        Ok(Handle::new(Inner::new(state, sinks, threads, end_seen, arbiters, system, shared.subscriptions)))
     }
 
     /// Whether sources, sinks and topologies fit together.
@@ -302,6 +303,7 @@ struct Shared {
     state: Option<Arc<dyn StateStore>>,
     refused_state: RefusedState,
     partitions: Arc<AtomicU32>,
+    subscriptions: Arc<Subscriptions>,
 }
 
 /// How each source's thread ends.
@@ -372,7 +374,7 @@ impl Shared {
             dead_letters: Arc::clone(&self.dead_letters),
             control: told,
             partition_numbers: Arc::clone(&self.partitions),
-            flush_sinks: self.flush_sinks(&metrics),
+            flush_sinks: self.flush_sinks(&class, &metrics),
             metrics: Arc::clone(&metrics),
             tallies: TallyReader::new(tallies),
             keeper,
@@ -389,10 +391,12 @@ impl Shared {
         Ok((ClassState::new(declared, plan, doors), thread))
     }
 
-    /// What makes everything durable that sinks have been given.
-    fn flush_sinks(&self, metrics: &ClassMetrics) -> Box<dyn Fn() + Send> {
+    /// What makes everything durable that sinks have been given, when a source ends; then no subscriber is waited for.
+    fn flush_sinks(&self, class: &Class, metrics: &ClassMetrics) -> Box<dyn Fn() + Send> {
         let (sinks, errors) = (Arc::clone(&self.sinks), metrics.sink_errors.clone());
+        let end = SourceEnd::new(Arc::clone(&self.subscriptions), class.clone());
         Box::new(move || {
+            end.release();
             let bound: Vec<Arc<dyn Sink>> =
                 sinks.read().expect("nobody panics with this lock").values().cloned().collect();
             for sink in bound {

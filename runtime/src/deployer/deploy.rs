@@ -270,6 +270,8 @@ impl Deployer {
         let Plan { topology, kind, put, remove, decided, may_lose_state, attributes, facts, note, sets, content } =
             plan;
         let said = Said { put: sets, remove, decided };
+        // A host who deploys or subscribes meanwhile would take the number and the ground away.
+        let _turn = self.0.handle.turn().await;
         let mut record = self.record_of(terms, asked, topology.clone(), kind, said).await;
         let limit = *self.0.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let deployment = Deployment::of(topology.clone()).put_all(put).numbered(record.revision).within(limit);
@@ -308,7 +310,7 @@ impl Deployer {
         }
         self.folder().write(&record)?;
         let before = self.0.handle.plan(Some(&topology)).await.map(|plan| plan.revision);
-        let applied = match preview.apply().await {
+        let applied = match preview.apply_in_turn().await {
             Ok(applied) => applied,
             Err(error) => return Err(self.refuse(terms, record, error.into())),
         };
@@ -326,10 +328,13 @@ impl Deployer {
         Ok(outcome(record.verdict.name(), changes))
     }
 
-    /// What could not be made durable is taken back.
+    /// What could not be made durable is taken back, in the same turn.
     async fn undo(&self, applied: &Applied, topology: Class, before: Option<Revision>, error: Refusal) -> Refusal {
         let undone = match before.filter(|before| *before != applied.revision) {
-            Some(before) => self.0.handle.rollback(Some(topology), before).await.map(|_| ()),
+            Some(before) => {
+                let back = Deployment { class: Some(topology), back_to: Some(before), ..Deployment::default() };
+                self.0.handle.in_turn(&back, None).await.map(|_| ())
+            }
             None => Ok(()),
         };
         let end = match undone {

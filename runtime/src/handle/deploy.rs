@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::MutexGuard;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -49,6 +50,11 @@ impl Preview {
     pub async fn apply(self) -> Result<Applied, DeployError> {
         self.handle.carry_out(self.deployment, Some(self.base)).await
     }
+
+    /// The same for a caller who has the turn.
+    pub(crate) async fn apply_in_turn(self) -> Result<Applied, DeployError> {
+        self.handle.in_turn(&self.deployment, Some(self.base)).await
+    }
 }
 
 impl Handle {
@@ -67,6 +73,11 @@ impl Handle {
         Ok(Preview { handle: self.clone(), deployment, base, next, changes: staged.changes })
     }
 
+    /// The turn: until it is dropped, nobody else deploys.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.0.turn.lock().await
+    }
+
     /// Carries a deployment out in a task of its own, so that it comes to its end when the caller goes away.
     pub(super) async fn carry_out(
         &self,
@@ -74,12 +85,19 @@ impl Handle {
         base: Option<Revision>,
     ) -> Result<Applied, DeployError> {
         let handle = self.clone();
-        let task = async move { handle.in_turn(&deployment, base).await };
+        let task = async move {
+            let _turn = handle.turn().await;
+            handle.in_turn(&deployment, base).await
+        };
         ended(tokio::spawn(task.in_current_span())).await
     }
 
-    async fn in_turn(&self, deployment: &Deployment, base: Option<Revision>) -> Result<Applied, DeployError> {
-        let _turn = self.0.turn.lock().await;
+    /// Carries a deployment out for a caller who has the turn.
+    pub(crate) async fn in_turn(
+        &self,
+        deployment: &Deployment,
+        base: Option<Revision>,
+    ) -> Result<Applied, DeployError> {
         let (class, doors, next, current) = {
             let state = self.0.state();
             let class = state.class(deployment)?;
@@ -147,12 +165,15 @@ impl Handle {
         {
             let mut state = self.0.state();
             state.revision = state.revision.max(revision);
-            state.classes.get_mut(class).expect("classes stay").took_over(declared, plan, departed);
+            let class = state.classes.get_mut(class).expect("classes stay");
+            class.took_over(declared, plan, departed, deployment.only_subscriptions);
         }
+        let over = self.let_go(class);
         let (weak, class, doors) = (Arc::downgrade(&self.0), class.clone(), Arc::clone(doors));
         let span = span.clone();
         tokio::spawn(async move {
             drain_and_retire(doors, retire, span).await;
+            over.iter().for_each(|flow| flow.end());
             // Nobody asks any more when it is gone.
             let Some(inner) = weak.upgrade() else { return };
             Self(inner).in_class(&class, |class| class.draining.retain(|(before, _)| *before != revision));

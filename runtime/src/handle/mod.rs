@@ -3,12 +3,13 @@
 mod deploy;
 mod replay;
 mod report;
+mod subscribe;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use actix::System;
@@ -18,11 +19,9 @@ use tokio::sync::watch;
 use crate::actor::driver::{Control, Ended, Until};
 use crate::actor::explain::{Look, Looked};
 use crate::explain::{Explanation, Question};
-use crate::in_process::{Subscription, subscription};
 use crate::runtime::SourceThread;
 use crate::state::{RestoreReport, StateError};
 use crate::supervisor::{Applied, ClassState, DeployError, Deployment};
-use crate::topology::build::IntoAsk;
 use crate::topology::plan::ClassPlan;
 use crate::traits::{Sink, SourceError};
 use crate::words::{Binding, Class, Key, NodeId, Revision};
@@ -31,6 +30,8 @@ pub use deploy::Preview;
 pub(crate) use deploy::ended;
 pub use replay::ReplayedRow;
 pub use report::{ActorReport, NodeReport, Report};
+pub use subscribe::Subscription;
+pub(crate) use subscriptions::{SourceEnd, Subscriptions};
 
 /// Talks to a running system; clones are cheap and all the same.
 ///
@@ -83,7 +84,7 @@ pub(crate) struct Inner {
     sources: usize,
     arbiters: Vec<ArbiterHandle>,
     system: System,
-    subscriptions: AtomicU64,
+    subscriptions: Arc<Subscriptions>,
 }
 
 impl Inner {
@@ -94,6 +95,7 @@ impl Inner {
         ended: watch::Receiver<usize>,
         arbiters: Vec<ArbiterHandle>,
         system: System,
+        subscriptions: Arc<Subscriptions>,
     ) -> Self {
         let sources = threads.len();
         Self {
@@ -105,7 +107,7 @@ impl Inner {
             sources,
             arbiters,
             system,
-            subscriptions: AtomicU64::new(0),
+            subscriptions,
         }
     }
 
@@ -165,23 +167,6 @@ impl Handle {
     /// As [`Handle::apply`], and when the revision is not kept any more.
     pub async fn rollback(&self, class: Option<Class>, to: Revision) -> Result<Applied, DeployError> {
         self.apply(Deployment { class, back_to: Some(to), ..Deployment::default() }).await
-    }
-
-    /// Subscribes to a stream, or to what else a sink can ask for: a sink of the host's own, deployed like any other.
-    ///
-    /// # Errors
-    /// As [`Handle::apply`].
-    ///
-    /// # Panics
-    /// Never: nobody panics with the lock.
-    pub async fn subscribe(&self, class: Option<Class>, ask: impl IntoAsk) -> Result<Subscription, DeployError> {
-        let number = self.0.subscriptions.fetch_add(1, Ordering::Relaxed);
-        let binding = Binding::from(format!("subscription-{number}"));
-        let (subscription, sink) = subscription();
-        self.0.sinks.write().expect("nobody panics with this lock").insert(binding.clone(), Arc::new(sink));
-        let node = crate::topology::sink(binding).needs(ask);
-        self.apply(Deployment { class, ..Deployment::new().put(node) }).await?;
-        Ok(subscription)
     }
 
     /// The highest number that a deployment has had.

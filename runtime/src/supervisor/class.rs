@@ -1,6 +1,7 @@
 //! What the supervisor keeps of a class that runs.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
@@ -24,15 +25,35 @@ pub(crate) struct ClassState {
     pub(crate) plan: Arc<ClassPlan>,
     pub(crate) doors: Arc<Doors>,
     /// What was declared at earlier revisions, the newest last.
-    pub(crate) history: VecDeque<(Revision, Declared)>,
+    pub(crate) history: VecDeque<Past>,
     /// The plan whose actors are being started.
     pub(crate) staged: Option<Arc<ClassPlan>>,
     /// Nodes that only plans before a revision have, as long as rows of those are under way.
     pub(crate) draining: Vec<(Revision, Vec<Arc<PlanNode>>)>,
 }
 
+/// What was declared at a revision, and at those after it that differ from it in subscriptions alone.
+pub(crate) struct Past {
+    first: Revision,
+    last: Revision,
+    declared: Declared,
+}
+
+impl fmt::Display for Past {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        if self.last == self.first { Ok(()) } else { write!(f, " to {}", self.last) }
+    }
+}
+
 /// Revisions of a class that can be gone back to.
 pub(crate) const HISTORY_MAX: usize = 100;
+
+impl Past {
+    fn of(plan: &ClassPlan, declared: &Declared) -> Self {
+        Self { first: plan.revision, last: plan.revision, declared: declared.clone() }
+    }
+}
 
 /// What a deployment is prepared on.
 pub(crate) struct Ground {
@@ -56,7 +77,7 @@ pub(crate) struct Doors {
 
 impl ClassState {
     pub(crate) fn new(declared: Declared, plan: Arc<ClassPlan>, doors: Doors) -> Self {
-        let history = VecDeque::from([(plan.revision, declared.clone())]);
+        let history = VecDeque::from([Past::of(&plan, &declared)]);
         let class = Self { declared, plan, doors: Arc::new(doors), history, staged: None, draining: Vec::new() };
         class.record();
         class
@@ -67,18 +88,36 @@ impl ClassState {
         let declared = match deployment.back_to {
             None => self.declared.clone(),
             Some(back_to) => {
-                let kept = || self.history.iter().map(|(kept, _)| kept.to_string()).collect::<Vec<_>>().join(", ");
-                let then = self.history.iter().find(|(kept, _)| *kept == back_to);
-                let (_, then) = then.ok_or_else(|| DeployError::UnknownRevision { revision: back_to, kept: kept() })?;
-                then.clone()
+                let kept = || self.history.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let then = self.history.iter().find(|past| (past.first..=past.last).contains(&back_to));
+                let then = then.ok_or_else(|| DeployError::UnknownRevision { revision: back_to, kept: kept() })?;
+                self.with_subscriptions(then.declared.clone())
             }
         };
         Ok(Ground { declared, plan: Arc::clone(&self.plan) })
     }
 
-    /// A plan took over.
-    pub(crate) fn took_over(&mut self, declared: Declared, plan: Arc<ClassPlan>, departed: Vec<Arc<PlanNode>>) {
-        self.history.push_back((plan.revision, declared.clone()));
+    /// What was declared then, with the subscriptions of now: those are left, and none that is over comes back.
+    fn with_subscriptions(&self, mut then: Declared) -> Declared {
+        then.base.retain(|_, node| node.subscription.is_none());
+        for (name, node) in self.declared.base.iter().filter(|(_, node)| node.subscription.is_some()) {
+            then.base.entry(name.clone()).or_insert_with(|| Arc::clone(node));
+        }
+        then
+    }
+
+    /// A plan took over. One that differs in subscriptions alone does not count among those that are kept.
+    pub(crate) fn took_over(
+        &mut self,
+        declared: Declared,
+        plan: Arc<ClassPlan>,
+        departed: Vec<Arc<PlanNode>>,
+        only_subscriptions: bool,
+    ) {
+        match self.history.back_mut() {
+            Some(newest) if only_subscriptions => newest.last = plan.revision,
+            _ => self.history.push_back(Past::of(&plan, &declared)),
+        }
         if self.history.len() > HISTORY_MAX {
             self.history.pop_front();
         }

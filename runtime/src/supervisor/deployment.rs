@@ -31,6 +31,8 @@ pub struct Deployment {
     pub(crate) number: Option<Revision>,
     /// How long trying out and staging may take together.
     pub(crate) limit: Option<Duration>,
+    /// Whether it changes nothing but the host's subscriptions.
+    pub(crate) only_subscriptions: bool,
 }
 
 impl Deployment {

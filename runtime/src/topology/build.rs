@@ -262,6 +262,11 @@ impl SinkBuilder {
     }
 }
 
+/// The sink with which a host subscribes to a stream; one of another type is refused.
+pub(crate) fn subscriber<T: Element>(binding: impl Into<Binding>, stream: Stream<T>) -> Node {
+    Node { subscription: Some(T::TYPE), ..sink(binding).needs(stream) }
+}
+
 impl Node {
     /// Another thing that a sink takes; on any other node it does nothing.
     #[must_use]

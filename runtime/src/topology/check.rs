@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::axes::Labels;
 use super::declared::Declared;
 use super::need::NeedKind;
-use super::node::{Missing, Node, NodeKind, RowRule, Slow, Work, stand_in};
+use super::node::{Ask, Missing, Node, NodeKind, RowRule, Slow, Work, stand_in};
 use immutable_chunkmap::map::MapM;
 
 use super::names::{Names, Pending, element_of, waits};
@@ -222,6 +222,10 @@ fn node_needs(node: &Node, declared: &Declared, names: &Names, problems: &mut Ve
         }
     }
     wanted.extend(node.when.iter().map(|gate| (gate, ElementType::Bool)));
+    if let (Work::Sink(sink), Some(element)) = (&node.work, node.subscription) {
+        let streams = sink.asks.iter().filter_map(|ask| if let Ask::Stream(name) = ask { Some(name) } else { None });
+        wanted.extend(streams.map(|name| (name, element)));
+    }
     for (name, wants) in wanted {
         let Some(provider) = names.get(name).and_then(|providers| providers.all().next()) else { continue };
         let is = element_of(provider, name);

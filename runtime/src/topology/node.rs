@@ -49,6 +49,8 @@ pub struct Node {
     pub trial: Vec<TrialRow>,
     /// Whether it may block, and how long a row may take then.
     pub slow: Option<Slow>,
+    /// Of a sink that a host has subscribed with: the type of what it asks for. It is the host's, not a revision's.
+    pub(crate) subscription: Option<ElementType>,
 }
 
 /// A node that may block: it runs on threads of its own, and a row that takes too long fails.
@@ -244,6 +246,7 @@ impl Node {
             version: 1,
             trial: Vec::new(),
             slow: None,
+            subscription: None,
         }
     }
 
