@@ -44,6 +44,20 @@ fn a_csv_source_ends_by_itself() {
 }
 
 #[test]
+fn readings_that_cannot_be_used_are_in_its_report() {
+    let source = "kind = \"csv\"\npath = \"bad.csv\"\nkey = \"machine\"\ntime = \"ts\"";
+    let path = topology("run-bad", source, "kind = \"csv\"\npath = \"out.csv\"\ntruncate = true");
+    let text = std::fs::read_to_string(&path).expect("it was just written");
+    std::fs::write(&path, text.replacen("sensor = {}", "sensor = { range = [0, 100] }", 1)).expect("it can be written");
+    let rows = "machine,ts,temperature\nP1,1000,50\nP1,2000,NaN\nP1,3000,101\nP1,4000,-1\nP1,5000,\n";
+    std::fs::write(path.replace("topology.toml", "bad.csv"), rows).expect("it can be written");
+    let answer = run(&["run", &path, "--json"]).json();
+    assert_eq!((answer["nan"].as_u64(), answer["out_of_range"].as_u64()), (Some(1), Some(2)), "{answer}");
+    let ended = run(&["run", &path]);
+    assert!(ended.stdout.contains("\n1 readings were not numbers\n2 readings were out of range"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_console_keeps_standard_output_to_itself_unless_json_is_asked_for() {
     let source = "kind = \"simulate\"\nmachines = 3\nrows = 4\nflat_out = true";
     let path = topology("run-console", source, "kind = \"console\"");
