@@ -21,7 +21,7 @@ pub(crate) use self::drained::Until;
 use self::drained::Waiting;
 pub(crate) use self::replay::Replay;
 pub(crate) use self::split::shard_of;
-use self::waiting::backoff;
+use self::waiting::{backoff, random};
 use super::frame::Flush;
 use super::keeper::Keeper;
 use super::ledger::InFlight;
@@ -219,7 +219,7 @@ impl Running {
                 Err(error) if error.retry => {
                     self.driver.metrics.poll_errors.increment(1);
                     failures += 1;
-                    let pause = backoff(failures);
+                    let pause = backoff(failures, random());
                     tracing::warn!(source = %self.driver.name, %error, ?pause, "the source failed; trying again");
                     if self.waits(pause) {
                         break;

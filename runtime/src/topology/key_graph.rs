@@ -14,6 +14,8 @@ use crate::words::{NodeId, StreamName};
 
 /// Most nodes of one key.
 pub(crate) const KEY_NODES_MAX: usize = 10_000;
+/// Most streams that they provide: each has a number of 16 bits.
+pub(crate) const KEY_STREAMS_MAX: usize = 65_535;
 
 /// What the nodes of every key stand among.
 pub(super) struct KeyGraph<'a> {
@@ -66,6 +68,11 @@ impl<'a> KeyGraph<'a> {
         let wanted: Vec<&Arc<Node>> = running.filter(|node| self.wants(node)).collect();
         if wanted.len() > KEY_NODES_MAX {
             return Err(vec![Problem::TooMany { what: "nodes of one key", count: wanted.len(), limit: KEY_NODES_MAX }]);
+        }
+        let streams = wanted.iter().map(|node| node.provides.len()).sum();
+        if streams > KEY_STREAMS_MAX {
+            let what = "streams of nodes of one key";
+            return Err(vec![Problem::TooMany { what, count: streams, limit: KEY_STREAMS_MAX }]);
         }
         let mut problems = Vec::new();
         let nodes = self.ordered(&wanted, &mut problems);
@@ -188,4 +195,29 @@ fn is_cycle(before: &[Vec<usize>], component: &[usize]) -> bool {
 fn is_previous(node: &Node, name: &StreamName) -> bool {
     node.needs.iter().filter(|need| need.name == *name).all(|need| matches!(need.kind, NeedKind::Previous { .. }))
         && node.when.as_ref() != Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stream;
+    use crate::topology::{Topology, matching, provide, sensor, sink};
+    use crate::words::ElementType;
+
+    /// No closure gives so many; models and operators of manifests do.
+    #[test]
+    fn nodes_of_one_key_provide_no_more_streams_than_have_numbers() {
+        const X: Stream<f64> = Stream::new("x");
+        let of_key = |place: usize| {
+            let mut node = provide(Stream::<f64>::named(format!("first{place}"))).needs(X).by(|x: f64| x).for_key("P1");
+            node.provides = (0..256).map(|number| (format!("s{place}.{number}").into(), ElementType::F64)).collect();
+            node
+        };
+        let refused = |nodes| {
+            let plant = Topology::new("plant").with(sensor(X)).with(sink("out").needs(matching("*")));
+            let problems = plant.with_all((0..nodes).map(of_key)).resolve().err().map(|errors| errors.to_string());
+            problems.is_some_and(|text| text.contains("streams of nodes of one key: 65792; the limit is 65535"))
+        };
+        assert!(refused(257) && !refused(255));
+    }
 }

@@ -1,5 +1,7 @@
 //! A source that failed is tried again after a pause.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use super::Running;
@@ -23,9 +25,29 @@ impl Running {
     }
 }
 
-/// Doubles from 100 ms, with jitter from the count itself: drivers of several sources do not fail in step for long.
-pub(super) fn backoff(failures: u32) -> Duration {
-    let base = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10).saturating_sub(1));
-    let jitter = Duration::from_millis(u64::from(failures.wrapping_mul(37) % 50));
-    (base + jitter).min(BACKOFF_MAX)
+/// From half of a longest pause to the whole, which doubles from 100 ms up to 10 s. `random` is another number each time:
+/// sources and processes that failed together do not try again together.
+pub(super) fn backoff(failures: u32, random: u64) -> Duration {
+    let doubled = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10).saturating_sub(1));
+    let half = doubled.min(BACKOFF_MAX) / 2;
+    half + half.mul_f64(random as f64 / u64::MAX as f64)
+}
+
+/// A number that nothing depends on but how long a pause is.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_differ() {
+        for (failures, most) in [(1, 100), (2, 200), (3, 400), (7, 6_400), (8, 10_000), (1_000_000, 10_000)] {
+            let most = Duration::from_millis(most);
+            assert_eq!((backoff(failures, 0), backoff(failures, u64::MAX)), (most / 2, most));
+        }
+        assert_ne!(backoff(100, random()), backoff(100, random()));
+    }
 }
