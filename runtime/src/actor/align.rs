@@ -11,7 +11,8 @@ use crate::words::{Cause, Column, ColumnRef, ElementType, Span, Time};
 
 impl History {
     fn new(element: ElementType) -> Self {
-        Self { times: Vec::new(), causes: Vec::new(), values: Column::with_capacity(element, 0), rising: true }
+        let values = Column::with_capacity(element, 0);
+        Self { times: Vec::new(), causes: Vec::new(), values, rising: true, forgotten: None }
     }
 
     fn append(&mut self, view: &View<'_>) {
@@ -34,29 +35,25 @@ impl History {
             return known.checked_sub(1);
         }
         let row = if self.rising {
-            self.times[..known].partition_point(|at| *at <= time).checked_sub(1)?
+            self.times[..known].partition_point(|at| *at <= time).checked_sub(1).filter(|row| *row >= first)
         } else {
-            let not_after = |row: &usize| self.times[*row] <= time;
-            let remembered = (first..known).filter(not_after).max_by_key(|row| (self.times[*row], *row));
-            remembered.or_else(|| (0..first).find(not_after))?
+            (first..known).filter(|row| self.times[*row] <= time).max_by_key(|row| (self.times[*row], *row))
         };
-        if row < first {
-            *forgotten += 1;
-            return None;
+        if row.is_none() {
+            let before = self.times[..first].iter().take(if self.rising { 1 } else { first });
+            let gone = self.forgotten.iter().chain(before).any(|at| *at <= time);
+            *forgotten += u64::from(gone);
         }
-        (self.times[row] >= time.minus(node.max_age)).then_some(row)
+        row.filter(|row| self.times[*row] >= time.minus(node.max_age))
     }
 
-    /// Lets go of all but the last `keep`. The first that is left stands for what was forgotten, with the oldest time of it:
-    /// more than `keep` are known by every later row, so that none reads it.
+    /// Lets go of all but the last `keep`: as many are known by every later row.
     fn trim(&mut self, keep: usize) {
-        if self.times.len() > keep.saturating_mul(2).saturating_add(1) {
-            let drop = self.times.len() - keep - 1;
-            let oldest = self.times[..=drop].iter().copied().min();
-            self.times.drain(..drop);
+        if self.times.len() > keep.saturating_mul(2) {
+            let drop = self.times.len() - keep;
+            self.forgotten = self.times.drain(..drop).chain(self.forgotten).min();
             self.causes.drain(..drop);
             self.values.drop_front(drop);
-            self.times[0] = oldest.expect("there is at least one");
             self.rising = self.times.is_sorted_by(|a, b| a < b);
         }
     }

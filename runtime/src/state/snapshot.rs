@@ -203,6 +203,7 @@ mod tests {
             causes: vec![Cause { offset: Offset(6), row: 7 }],
             values: Column::F32(vec![1.5]),
             rising: true,
+            forgotten: None,
         };
         KeyAlign {
             histories: vec![Some(history), None],

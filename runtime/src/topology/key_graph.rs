@@ -199,7 +199,6 @@ fn is_previous(node: &Node, name: &StreamName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Stream;
     use crate::topology::{Topology, matching, provide, sensor, sink};
     use crate::words::ElementType;
