@@ -200,13 +200,13 @@ impl From<DeployError> for Refusal {
             DeployError::UnknownRevision { .. } => "unknown-revision",
             DeployError::Stopped => "stopped",
         };
-        Self::new(code, error.to_string())
+        Self::new(code, format!("{error:#}"))
     }
 }
 
 impl From<ManifestErrors> for Refusal {
     fn from(errors: ManifestErrors) -> Self {
-        Self::new("bad-manifest", errors.to_string())
+        Self::new("bad-manifest", format!("{errors:#}"))
     }
 }
 

@@ -11,6 +11,6 @@ mod trial;
 pub(crate) use class::{ClassState, Doors, HISTORY_MAX};
 pub(crate) use deploy::{drain_and_retire, phase, switch, try_and_stage};
 pub use deployment::{Applied, Deployment};
-pub use error::DeployError;
+pub use error::{DeployError, TrialError, TrialErrors};
 pub use node_state::NodeState;
 pub(crate) use prepare::{Staged, prepare};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::class::Ground;
 use super::deployment::{Deployment, Member};
-use super::error::DeployError;
+use super::error::{DeployError, TrialError, TrialErrors};
 use super::node_state::{self, Move};
 use super::trial::Trial;
 use crate::actor::control::Retire;
@@ -214,14 +214,15 @@ fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>) 
         let mut node = (**before).clone();
         let Work::Family(family) = &mut node.work else {
             let reason = "it is not a family, so it has no members".to_owned();
-            return Err(DeployError::Trial { node: name.clone(), reason });
+            let error = TrialError { node: name.clone(), member: Some(key.clone()), reason };
+            return Err(TrialErrors(vec![error]).into());
         };
         match model {
             Some(model) => _ = family.members.insert_cow(key.clone(), Arc::clone(model)),
             None => _ = family.members.remove_cow(key),
         }
         let node = Arc::new(node);
-        trial.extend(model.iter().map(|model| Trial::Member(Arc::clone(&node), Arc::clone(model))));
+        trial.extend(model.iter().map(|model| Trial::Member(Arc::clone(&node), key.clone(), Arc::clone(model))));
         declared.put(node);
     }
     Ok(())

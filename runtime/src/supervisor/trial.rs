@@ -1,49 +1,66 @@
 //! What is deployed is tried out before it is staged.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::DeployError;
+use super::error::{DeployError, TrialError, TrialErrors};
 use crate::topology::node::{Node, TrialRow, Work};
 use crate::topology::scorer;
 use crate::traits::Model;
-use crate::words::{Column, ElementType, StreamName, Value};
+use crate::words::{Column, ElementType, Key, StreamName, Value};
 
 /// What is tried out before it is staged.
 pub(super) enum Trial {
     /// Every artifact of a node.
     Node(Arc<Node>),
-    /// One artifact for a node.
-    Member(Arc<Node>, Arc<dyn Model>),
+    /// The artifact of a key for a node.
+    Member(Arc<Node>, Key, Arc<dyn Model>),
 }
 
 impl Trial {
     fn node(&self) -> &Node {
         match self {
-            Self::Node(node) | Self::Member(node, _) => node,
+            Self::Node(node) | Self::Member(node, ..) => node,
         }
     }
 
-    fn run(&self) -> Result<(), DeployError> {
-        let result = match self {
-            Self::Node(node) => try_out(node),
-            Self::Member(node, model) => try_model(node, model),
+    /// Tries it out; all that fails is added to `failed`.
+    fn run(&self, failed: &mut Vec<TrialError>) {
+        let mut fail = |member: Option<&Key>, reason| {
+            failed.push(TrialError { node: self.node().name(), member: member.cloned(), reason });
         };
-        result.map_err(|reason| DeployError::Trial { node: self.node().name(), reason })
+        match self {
+            Self::Node(node) => try_out(node, fail),
+            Self::Member(node, key, model) => {
+                if let Err(reason) = try_model(node, model) {
+                    fail(Some(key), reason);
+                }
+            }
+        }
     }
+}
+
+/// Tries out all of them, one after the other; `tell` hears which node is at it.
+fn run_all(trials: &[Trial], tell: impl Fn(&Node)) -> Result<(), DeployError> {
+    let mut failed = Vec::new();
+    for trial in trials {
+        tell(trial.node());
+        trial.run(&mut failed);
+    }
+    if failed.is_empty() { Ok(()) } else { Err(TrialErrors(failed).into()) }
 }
 
 /// Tries out all artifacts; with a limit on a thread of their own, which a model that never comes back keeps.
 pub(super) async fn try_all(trials: Vec<Trial>, limit: Option<Duration>) -> Result<(), DeployError> {
     let Some(limit) = limit.filter(|_| !trials.is_empty()) else {
-        return trials.iter().try_for_each(Trial::run);
+        return run_all(&trials, |_| {});
     };
     let at = Arc::new(std::sync::Mutex::new(None));
     let tell = Arc::clone(&at);
     let trying = tokio::task::spawn_blocking(move || {
-        trials.iter().try_for_each(|trial| {
-            *tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(trial.node().name());
-            trial.run()
+        run_all(&trials, |node| {
+            *tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(node.name());
         })
     });
     match tokio::time::timeout(limit, trying).await {
@@ -56,19 +73,38 @@ pub(super) async fn try_all(trials: Vec<Trial>, limit: Option<Duration>) -> Resu
     }
 }
 
-/// Scores one row of zeros with each artifact of a node, and the rows that travel with it.
-fn try_out(node: &Node) -> Result<(), String> {
-    match &node.work {
-        Work::Model(model) => try_model(node, model),
-        Work::Family(family) => {
-            let members = (&family.members).into_iter().map(|(_, model)| model).chain(&family.default);
-            members.into_iter().try_for_each(|model| try_model(node, model))
+/// Scores one row of zeros with each artifact of a node, and the rows that travel with it; `fail` hears of each that
+/// fails, with the key whose artifact it is.
+fn try_out(node: &Node, mut fail: impl FnMut(Option<&Key>, String)) {
+    // By address: a model that cannot score zeros is not asked for rows as well.
+    let mut broken: BTreeSet<*const ()> = BTreeSet::new();
+    let mut zeros = |member: Option<&Key>, model: &Arc<dyn Model>, of: &str| {
+        if let Err(reason) = try_model(node, model) {
+            broken.insert(address(model));
+            fail(member, format!("{of}{reason}"));
         }
-        _ => Ok(()),
-    }?;
-    node.trial.iter().enumerate().try_for_each(|(number, row)| {
-        try_row(node, row).map_err(|why| format!("row {} of its trial: {why}", number + 1))
-    })
+    };
+    match &node.work {
+        Work::Model(model) => zeros(None, model, ""),
+        Work::Family(family) => {
+            (&family.members).into_iter().for_each(|(key, model)| zeros(Some(key), model, ""));
+            family.default.iter().for_each(|model| zeros(None, model, "the default: "));
+        }
+        _ => {}
+    }
+    for (number, row) in node.trial.iter().enumerate() {
+        let model = scorer::model_of(node, row.key.as_ref());
+        if model.is_ok_and(|model| broken.contains(&address(model))) {
+            continue;
+        }
+        if let Err(why) = try_row(node, row) {
+            fail(row.key.as_ref(), format!("row {} of its trial: {why}", number + 1));
+        }
+    }
+}
+
+fn address(model: &Arc<dyn Model>) -> *const () {
+    Arc::as_ptr(model).cast()
 }
 
 fn try_model(node: &Node, model: &Arc<dyn Model>) -> Result<(), String> {

@@ -100,8 +100,8 @@ impl Maker<'_> {
             }
         };
         let work = if is_family(&model.path) {
-            let family = self.artifacts.family(format.as_ref(), &model.path, model.default.as_deref());
-            family.and_then(|family| fit_family(&family, manifest, model)).map(Work::Family)
+            let (loaded, refusals) = self.artifacts.family(format.as_ref(), &model.path, model.default.as_deref());
+            fit_family(&loaded, manifest, model, refusals).map(Work::Family)
         } else if model.default.is_some() {
             let problem = "has a `default`, but its path has no `{key}`";
             Err(vec![Refusal::new(problem, "leave it out, or write {key} into the name of the file")])
@@ -148,9 +148,13 @@ fn fit(model: Arc<dyn Model>, manifest: &NodeManifest, names: &ModelManifest) ->
     }
 }
 
-/// Fits all members of a family, each in the same way.
-fn fit_family(family: &Family, manifest: &NodeManifest, names: &ModelManifest) -> Result<Family, Vec<Refusal>> {
-    let mut refusals = Vec::new();
+/// Fits all members of a family, each in the same way; `refusals` are those that could not be loaded.
+fn fit_family(
+    family: &Family,
+    manifest: &NodeManifest,
+    names: &ModelManifest,
+    mut refusals: Vec<Refusal>,
+) -> Result<Family, Vec<Refusal>> {
     let mut fit_one = |who: String, model: &Arc<dyn Model>| {
         fit(Arc::clone(model), manifest, names)
             .map_err(|errors| {
