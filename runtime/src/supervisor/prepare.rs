@@ -175,7 +175,7 @@ fn resolve_wanted(
     let quick = if let Some(touched) = only_own {
         resolve_touched(declared, old, revision, touched)
     } else if changes_members_only(deployment) {
-        let changed = deployment.members.iter().map(|(family, _, model)| (family, model.as_ref()));
+        let changed = deployment.members.iter().map(|(family, key, model)| (family, key, model.as_ref()));
         resolve_members(declared, old, revision, changed)
     } else {
         None

@@ -49,6 +49,8 @@ pub struct Node {
     pub trial: Vec<TrialRow>,
     /// Whether it may block, and how long a row may take then.
     pub slow: Option<Slow>,
+    /// What its models call their inputs, one name for each need; empty where they are the names of the needs.
+    pub inputs: Vec<String>,
 }
 
 /// A node that may block: it runs on threads of its own, and a row that takes too long fails.
@@ -244,6 +246,7 @@ impl Node {
             version: 1,
             trial: Vec::new(),
             slow: None,
+            inputs: Vec::new(),
         }
     }
 
@@ -312,7 +315,7 @@ impl Node {
             (Work::Family(a), Work::Family(b)) => a.same(b),
             _ => self.artifact() == other.artifact(),
         };
-        let settings = self.priority == other.priority && self.slow == other.slow;
+        let settings = self.priority == other.priority && self.slow == other.slow && self.inputs == other.inputs;
         work && settings && self.id == other.id && self.content() == other.content()
     }
 
