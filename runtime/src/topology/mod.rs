@@ -28,6 +28,7 @@ pub mod resolve_members;
 pub mod scorer;
 pub mod selector;
 pub mod sensor;
+mod shared;
 pub mod variant;
 
 pub use attribute_file::read_attributes;

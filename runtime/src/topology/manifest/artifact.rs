@@ -10,7 +10,7 @@ use super::error::Refusal;
 use super::tree::shorten;
 use super::words;
 use crate::topology::node::Family;
-use crate::traits::{Digest, Format, Model};
+use crate::traits::{Format, Model};
 use crate::words::Key;
 
 /// The largest artifact, in bytes.
@@ -39,12 +39,11 @@ pub(super) enum Place<'a> {
 pub(super) struct Artifacts<'a> {
     place: Place<'a>,
     loaded: BTreeMap<(String, PathBuf), Result<Arc<dyn Model>, String>>,
-    by_digest: BTreeMap<Digest, Arc<dyn Model>>,
 }
 
 impl<'a> Artifacts<'a> {
     pub(super) fn of(place: Place<'a>) -> Self {
-        Self { place, loaded: BTreeMap::new(), by_digest: BTreeMap::new() }
+        Self { place, loaded: BTreeMap::new() }
     }
 
     /// The model in a file.
@@ -104,7 +103,6 @@ impl<'a> Artifacts<'a> {
             },
             _ => check_size(file).and_then(|()| format.load_file(file).map_err(|error| error.reason)),
         };
-        let loaded = loaded.map(|model| Arc::clone(self.by_digest.entry(model.digest()).or_insert(model)));
         self.loaded.insert(place, loaded.clone());
         loaded
     }
