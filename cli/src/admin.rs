@@ -8,10 +8,10 @@ use std::time::Duration;
 use gristmill::clock::SystemClock;
 use gristmill::deployer::{Deployer, DeployerStartError};
 use gristmill::registry::RegistryFolder;
+use gristmill::topology::Registry;
 use gristmill::traits::Clock;
 use gristmill::{Builder, Handle, SECONDS_BUCKETS, StartError};
 use gristmill_admin::{Admin, Listening};
-use gristmill_operators::registry;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::failure::Failure;
@@ -42,6 +42,7 @@ impl Started {
 /// Starts what was deployed last, and the API.
 pub(crate) async fn start(
     builder: Builder,
+    operators: Registry,
     folder: &Path,
     address: Option<SocketAddr>,
     output: &Output,
@@ -49,7 +50,7 @@ pub(crate) async fn start(
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let render = address.map(|_| record_metrics()).transpose()?;
     let revisions = RegistryFolder::open(folder, SystemClock::default().wall()).map_err(|error| failed(&error))?;
-    let deployer = Deployer::start(builder, revisions, registry::registry()).await.map_err(|error| match &error {
+    let deployer = Deployer::start(builder, revisions, operators).await.map_err(|error| match &error {
         DeployerStartError::Start(StartError::Trial { .. }) => Failure::refused(error.to_string()),
         _ => failed(&error),
     })?;

@@ -36,8 +36,10 @@ pub(crate) fn cannot_go_on(reason: &str) {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
-    /// What is wrong, where, and what to do; one line each.
+    /// Everything that is wrong, where, and what to do; one line each.
     pub(crate) text: String,
+    /// Where more is said of it.
+    pub(crate) see: Option<String>,
     /// Whether standard output has it already, as part of a machine's answer.
     pub(crate) answered: bool,
 }
@@ -45,17 +47,17 @@ pub(crate) struct Failure {
 impl Failure {
     /// It did not work.
     pub(crate) fn failed(text: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, text: text.into(), answered: false }
+        Self { exit: Exit::Failed, text: text.into(), see: None, answered: false }
     }
 
     /// The command line makes no sense.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, text: text.into(), answered: false }
+        Self { exit: Exit::Usage, text: text.into(), see: None, answered: false }
     }
 
     /// A file was refused.
     pub(crate) fn refused(text: impl Into<String>) -> Self {
-        Self { exit: Exit::Refused, text: text.into(), answered: false }
+        Self { exit: Exit::Refused, text: text.into(), see: None, answered: false }
     }
 
     /// Its JSON has been written.

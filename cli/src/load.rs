@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gristmill::topology::plan::ClassPlan;
-use gristmill::topology::{ManifestErrors, Node, TopologyFile, Work};
+use gristmill::topology::{ManifestErrors, Node, Registry, TopologyFile, Work};
 use gristmill::traits::sink::DeadLetters;
 use gristmill::traits::{Axes, Sink, Source};
 use gristmill::words::Binding;
@@ -78,6 +78,11 @@ impl From<Refused> for Failure {
 
 /// Reads the file, makes its nodes, sources and sinks, and resolves it.
 pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused> {
+    load_by(path, purpose, &registry::registry())
+}
+
+/// The same, where what is deployed later is made by the same registry, so that equal artifacts are one in memory.
+pub(crate) fn load_by(path: &Path, purpose: &Purpose<'_>, operators: &Registry) -> Result<Loaded, Refused> {
     let refused = |problems| Refused { file: path.display().to_string(), problems };
     if let Some((problem, advice)) = no_topology(path) {
         let (place, advice) = (String::new(), advice.to_owned());
@@ -86,7 +91,7 @@ pub(crate) fn load(path: &Path, purpose: &Purpose<'_>) -> Result<Loaded, Refused
     let read = TopologyFile::read(path).map_err(|errors| refused(of_manifest(errors)))?;
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
     let mut problems = Vec::new();
-    let topology = match read.topology(&registry::registry()) {
+    let topology = match read.topology(operators) {
         Ok(topology) => Some(topology),
         Err(errors) => {
             problems.extend(of_manifest(errors));

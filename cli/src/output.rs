@@ -9,6 +9,9 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::stop;
 
+/// Lines of a failure that people are shown; the rest is counted.
+const FAILURE_LINES_SHOWN: usize = 20;
+
 /// Where a command's answer goes.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -69,13 +72,17 @@ impl Output {
         self.drawn = picture.lines().count();
     }
 
-    /// Why it did not work: to people on standard error, to a machine as its answer.
+    /// Why it did not work: to people on standard error, who get the first lines of many, to a machine as its answer.
     pub(crate) fn failed(&mut self, failure: &Failure) {
-        for line in failure.text.lines() {
+        let more = failure.text.lines().count().saturating_sub(FAILURE_LINES_SHOWN);
+        let more = (more > 0).then(|| format!("{} not shown; --json has all of them", count(more as u64, "more line")));
+        for line in failure.text.lines().take(FAILURE_LINES_SHOWN).chain(more.as_deref()).chain(failure.see.as_deref())
+        {
             let _ = writeln!(io::stderr().lock(), "grist: {line}");
         }
         if self.json && !failure.answered {
-            let _ = self.answer(&serde_json::json!({ "error": failure.text, "exit_code": failure.exit as u8 }));
+            let whole: Vec<&str> = [&*failure.text].into_iter().chain(failure.see.as_deref()).collect();
+            let _ = self.answer(&serde_json::json!({ "error": whole.join("\n"), "exit_code": failure.exit as u8 }));
         }
     }
 

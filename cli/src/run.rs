@@ -7,14 +7,16 @@ use std::time::Duration;
 use clap::Args;
 use gristmill::clock::SystemClock;
 use gristmill::state::{RefusedState, StateFolder};
+use gristmill::topology::Registry;
 use gristmill::traits::Clock;
 use gristmill::{Builder, Handle, StartError};
+use gristmill_operators::registry;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::attributes_topic::{self, Known};
 use crate::binding::Traffic;
 use crate::failure::{Exit, Failure};
-use crate::load::{Purpose, load};
+use crate::load::{Purpose, load_by};
 use crate::output::{Output, grouped};
 use crate::report::RunReport;
 use crate::stop;
@@ -90,7 +92,9 @@ impl RunArgs {
 
 /// Runs it.
 pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failure> {
-    let (loaded, known) = load(&args.file, &Purpose::Run { aside: output.is_json() })?.know().await?;
+    let operators = registry::registry();
+    let purpose = Purpose::Run { aside: output.is_json() };
+    let (loaded, known) = load_by(&args.file, &purpose, &operators)?.know().await?;
     let console = loaded.console && !output.is_json();
     let (traffic, columns) = (Arc::new(Traffic::default()), loaded.columns());
     let mut builder = loaded.builder(&traffic)?;
@@ -106,7 +110,7 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
         builder = builder.state(store).refused_state(refused);
     }
     let clock = SystemClock::default();
-    let (mill, beside) = start(builder, args, output).await?;
+    let (mill, beside) = start(builder, operators, args, output).await?;
     let _following = match follow(known, &mill, &beside) {
         Ok(following) => following,
         Err(failure) => {
@@ -152,14 +156,24 @@ type Beside = Option<crate::admin::Started>;
 type Beside = ();
 
 #[cfg(feature = "admin")]
-async fn start(builder: Builder, args: &RunArgs, output: &Output) -> Result<(Handle, Beside), Failure> {
+async fn start(
+    builder: Builder,
+    operators: Registry,
+    args: &RunArgs,
+    output: &Output,
+) -> Result<(Handle, Beside), Failure> {
     let Some(registry) = &args.registry else { return Ok((plainly(builder, args).await?, None)) };
-    let started = crate::admin::start(builder, registry, args.admin, output).await?;
+    let started = crate::admin::start(builder, operators, registry, args.admin, output).await?;
     Ok((started.handle().clone(), Some(started)))
 }
 
 #[cfg(not(feature = "admin"))]
-async fn start(builder: Builder, args: &RunArgs, _output: &Output) -> Result<(Handle, Beside), Failure> {
+async fn start(
+    builder: Builder,
+    _operators: Registry,
+    args: &RunArgs,
+    _output: &Output,
+) -> Result<(Handle, Beside), Failure> {
     Ok((plainly(builder, args).await?, ()))
 }
 

@@ -33,7 +33,7 @@ pub use limits::{Limit, limits};
 pub use metrics::SECONDS_BUCKETS;
 pub use options::Options;
 pub use runtime::{Builder, Runtime, StartError};
-pub use supervisor::{Applied, DeployError, Deployment, NodeState, node_state};
+pub use supervisor::{Applied, DeployError, Deployment, NodeState, TrialError, TrialErrors, node_state};
 pub use topology::Topology;
 pub use words::{Attribute, Element, ElementType, Stream, Value};
 

@@ -8,6 +8,7 @@ pub mod kafka_proxy;
 mod kafka_secured;
 mod kafka_tools;
 pub mod logs;
+pub mod onnx;
 pub mod python;
 pub mod recorder;
 pub mod setting;

@@ -141,7 +141,7 @@ impl Client {
             };
             if attempt == TRIES {
                 let text = format!("{} does not answer: {error}\nis `grist run --admin` running there?", self.url);
-                return Err(Failure { exit: Exit::Unreachable, text, answered: false });
+                return Err(Failure { exit: Exit::Unreachable, text, see: None, answered: false });
             }
             std::thread::sleep(pause);
             pause *= 2;
@@ -176,12 +176,12 @@ fn refusal(status: u16, text: &str, url: &str) -> Failure {
     };
     let problem: Value = serde_json::from_str(text).unwrap_or(Value::Null);
     let word = |name: &str| problem[name].as_str().map(str::to_owned);
-    let text = match (word("code"), word("detail")) {
+    let (text, see) = match (word("code"), word("detail")) {
         (Some(code), detail) => {
             let more = word("type").unwrap_or_default();
-            format!("{}\n({code}; see {more})", detail.or(word("title")).unwrap_or_default())
+            (detail.or(word("title")).unwrap_or_default(), Some(format!("({code}; see {more})")))
         }
-        _ => format!("{url} answers with status {status}, and is no gristmill as this one knows it"),
+        _ => (format!("{url} answers with status {status}, and is no gristmill as this one knows it"), None),
     };
-    Failure { exit, text, answered: false }
+    Failure { exit, text, see, answered: false }
 }

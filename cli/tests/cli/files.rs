@@ -156,6 +156,25 @@ fn what_cannot_be_a_topology_file_is_told_apart() {
     }
 }
 
+/// Of a family with many bad members people see the first and how to see the others, machines see all.
+#[test]
+fn every_bad_member_of_a_family_is_said_to_machines() {
+    let folder = folder("bad-family");
+    let bad: Vec<String> = (0..30).map(|number| file(&folder, &format!("P{number}.onnx"), "no model")).collect();
+    let text = "class = \"pump\"\n[[node]]\nprovides = [\"a: f32\"]\nsensor = {}\n[[node]]\nneeds = [\"a: f32\"]\n\
+                provides = [\"x: f32\"]\nmodel = { onnx = \"{key}.onnx\" }\n";
+    let path = file(&folder, "a.toml", text);
+    let ended = run(&["validate", &path]);
+    assert_eq!((ended.code, ended.stderr.lines().count()), (3, 21), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with("grist: 10 more lines not shown; --json has all of them\n"), "{}", ended.stderr);
+    let answer = run(&["validate", &path, "--json"]).json();
+    assert_eq!(answer["problems"].as_array().map(Vec::len), Some(bad.len()), "{answer}");
+    // A command without an answer of its own says them in its error.
+    let answer = run(&["plan", &path, "--json"]).json();
+    let error = answer["error"].as_str().expect("it was refused");
+    assert!((0..30).all(|number| error.contains(&format!("`P{number}.onnx`"))), "{error}");
+}
+
 #[test]
 fn a_sink_into_a_folder_that_is_not_there_is_refused_before_anything_runs() {
     let text = "class = \"pump\"\n[sink.out]\nkind = \"csv\"\npath = \"no/such/a.csv\"\n\

@@ -4,7 +4,6 @@
 //! sum, and nothing is fused, so a row has the same bits in every block and on every instruction set.
 
 pub(crate) mod block;
-mod cache;
 pub mod dense;
 pub mod digest;
 pub mod forest;
@@ -16,7 +15,6 @@ pub(crate) mod program;
 mod selected;
 pub(crate) mod transform;
 
-pub use cache::Cache;
 pub use dense::{Activation, Layer, Mlp};
 pub use forest::Forest;
 pub use kernels::Kernels;

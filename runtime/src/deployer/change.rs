@@ -188,7 +188,7 @@ impl From<DeployError> for Refusal {
     fn from(error: DeployError) -> Self {
         // Several are known by the first.
         let code = error.each().first().map_or("stopped", code_of);
-        Self::new(code, error.to_string())
+        Self::new(code, format!("{error:#}"))
     }
 }
 
@@ -211,7 +211,7 @@ fn code_of(error: &DeployError) -> &'static str {
 
 impl From<ManifestErrors> for Refusal {
     fn from(errors: ManifestErrors) -> Self {
-        Self::new("bad-manifest", errors.to_string())
+        Self::new("bad-manifest", format!("{errors:#}"))
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn understand(
         let manifest = match manifest {
             Ok(manifest) => manifest,
             Err(errors) => {
-                wrong.push(errors.to_string());
+                wrong.push(format!("{errors:#}"));
                 continue;
             }
         };
@@ -81,7 +81,7 @@ pub(super) fn understand(
                 understood.sets.push((Arc::clone(set), nodes.iter().map(Node::name).collect()));
                 understood.nodes.extend(nodes);
             }
-            Err(errors) => wrong.push(errors.to_string()),
+            Err(errors) => wrong.push(format!("{errors:#}")),
         }
     }
     if !wrong.is_empty() {

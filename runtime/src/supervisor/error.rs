@@ -1,9 +1,11 @@
 //! Why a deployment did not happen.
 
+use std::fmt;
+
 use super::node_state::{Move, NodeState};
 use crate::topology::node::NodeKind;
 use crate::topology::problem::ResolveErrors;
-use crate::words::{Class, NodeId, Revision};
+use crate::words::{Class, Key, NodeId, Revision};
 
 /// A deployment was refused or undone; what ran before runs on.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +65,9 @@ pub enum DeployError {
         /// The nodes.
         nodes: Vec<NodeId>,
     },
-    /// A model could not score its first row.
-    #[error("`{node}` failed on its trial row: {reason}")]
-    Trial {
-        /// The node.
-        node: NodeId,
-        /// Why.
-        reason: String,
-    },
+    /// Models could not score their trial rows.
+    #[error(transparent)]
+    Trial(#[from] TrialErrors),
     /// A shard could not start the new nodes.
     #[error("the new nodes could not be started: {reason}")]
     Stage {
@@ -134,6 +131,50 @@ fn lines(errors: &[DeployError]) -> String {
     let shown = errors.iter().take(SHOWN).map(ToString::to_string);
     shown.chain((more > 0).then(|| format!("… and {more} more"))).collect::<Vec<_>>().join("\n")
 }
+
+/// A model could not score its trial row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrialError {
+    /// The node.
+    pub node: NodeId,
+    /// The key whose model it is, where each has its own.
+    pub member: Option<Key>,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for TrialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` failed on its trial row: ", self.node)?;
+        if let Some(key) = &self.member {
+            write!(f, "member `{key}`: ")?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+/// Every model of a deployment that could not score its trial row. As text, one line each: `{}` writes the first 20 and
+/// counts the rest, `{:#}` writes all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrialErrors(pub Vec<TrialError>);
+
+/// Models that are written out; the rest is counted, unless all are asked for.
+const TRIALS_SHOWN: usize = 20;
+
+impl fmt::Display for TrialErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if f.alternate() { self.0.len() } else { TRIALS_SHOWN };
+        for (index, error) in self.0.iter().take(shown).enumerate() {
+            write!(f, "{}{error}", if index == 0 { "" } else { "\n" })?;
+        }
+        match self.0.len().saturating_sub(shown) {
+            0 => Ok(()),
+            more => write!(f, "\n{more} more models failed and are not shown; `TrialErrors` has all"),
+        }
+    }
+}
+
+impl std::error::Error for TrialErrors {}
 
 fn refused(state: NodeState, kind: NodeKind) -> String {
     match kind {

@@ -11,7 +11,7 @@ mod trial;
 pub(crate) use class::{ClassState, Doors, HISTORY_MAX};
 pub(crate) use deploy::{drain_and_retire, phase, switch, try_and_stage};
 pub use deployment::{Applied, Deployment};
-pub use error::DeployError;
+pub use error::{DeployError, TrialError, TrialErrors};
 pub use node_state::NodeState;
 pub(crate) use prepare::{Staged, prepare};
 pub(crate) use trial::try_declared;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::class::Ground;
 use super::deployment::{Deployment, Member};
-use super::error::DeployError;
+use super::error::{DeployError, TrialError, TrialErrors};
 use super::node_state::{self, Move};
 use super::trial::Trial;
 use crate::actor::control::Retire;
@@ -213,7 +213,7 @@ fn resolve_wanted(
     } else if *only_own {
         resolve_touched(declared, old, revision, touched)
     } else if changes_members_only(deployment) {
-        let changed = deployment.members.iter().map(|(family, _, model)| (family, model.as_ref()));
+        let changed = deployment.members.iter().map(|(family, key, model)| (family, key, model.as_ref()));
         resolve_members(declared, old, revision, changed)
     } else {
         None
@@ -254,10 +254,11 @@ fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>, 
         };
         let mut node = (**before).clone();
         let Work::Family(family) = &mut node.work else {
-            let told = |error: &DeployError| matches!(error, DeployError::Trial { node, .. } if node == name);
+            let told = |error: &DeployError| matches!(error, DeployError::Trial(TrialErrors(errors)) if errors.iter().any(|error| error.node == *name));
             if !errors.iter().any(told) {
                 let reason = "it is not a family, so it has no members".to_owned();
-                errors.push(DeployError::Trial { node: name.clone(), reason });
+                let error = TrialError { node: name.clone(), member: Some(key.clone()), reason };
+                errors.push(TrialErrors(vec![error]).into());
             }
             continue;
         };
@@ -266,7 +267,7 @@ fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>, 
             None => _ = family.members.remove_cow(key),
         }
         let node = Arc::new(node);
-        trial.extend(model.iter().map(|model| Trial::Member(Arc::clone(&node), Arc::clone(model))));
+        trial.extend(model.iter().map(|model| Trial::Member(Arc::clone(&node), key.clone(), Arc::clone(model))));
         declared.put(node);
     }
 }

@@ -1,36 +1,41 @@
 //! What is deployed is tried out before it is staged.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::DeployError;
+use super::error::{DeployError, TrialError, TrialErrors};
 use crate::topology::declared::Declared;
 use crate::topology::node::{Node, TrialRow, Work};
 use crate::topology::{Topology, scorer};
 use crate::traits::Model;
-use crate::words::{Column, ElementType, StreamName, Value};
+use crate::words::{Column, ElementType, Key, StreamName, Value};
 
 /// What is tried out before it is staged.
 pub(super) enum Trial {
     /// Every artifact of a node.
     Node(Arc<Node>),
-    /// One artifact for a node.
-    Member(Arc<Node>, Arc<dyn Model>),
+    /// The artifact of a key for a node.
+    Member(Arc<Node>, Key, Arc<dyn Model>),
 }
 
 impl Trial {
     fn node(&self) -> &Node {
         match self {
-            Self::Node(node) | Self::Member(node, _) => node,
+            Self::Node(node) | Self::Member(node, ..) => node,
         }
     }
 
-    fn run(&self) -> Option<DeployError> {
-        let result = match self {
-            Self::Node(node) => try_out(node),
-            Self::Member(node, model) => try_model(node, model),
-        };
-        failed(self.node(), result)
+    /// Tries it out; all that fails is added to `failed`.
+    fn run(&self, failed: &mut Vec<TrialError>) {
+        match self {
+            Self::Node(node) => try_node(node, failed),
+            Self::Member(node, key, model) => {
+                if let Err(reason) = try_model(node, model) {
+                    failed.push(TrialError { node: node.name(), member: Some(key.clone()), reason });
+                }
+            }
+        }
     }
 }
 
@@ -52,33 +57,53 @@ impl Topology {
     /// # Errors
     /// [`DeployError::Trial`] of each node that fails.
     pub fn try_out(&self) -> Result<(), DeployError> {
-        DeployError::all(self.nodes().filter_map(|node| failed(node, try_out(node))).collect())
+        try_nodes(self.nodes())
     }
 }
 
 /// Tries out all that is declared, before any of it runs.
 pub(crate) fn try_declared(declared: &Declared) -> Result<(), DeployError> {
     let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    DeployError::all(declared.base.values().chain(own).filter_map(|node| failed(node, try_out(node))).collect())
+    try_nodes(declared.base.values().chain(own).map(AsRef::as_ref))
 }
 
-fn failed(node: &Node, result: Result<(), String>) -> Option<DeployError> {
-    result.err().map(|reason| DeployError::Trial { node: node.name(), reason })
+fn try_nodes<'n>(nodes: impl Iterator<Item = &'n Node>) -> Result<(), DeployError> {
+    let mut failed = Vec::new();
+    nodes.for_each(|node| try_node(node, &mut failed));
+    all(failed)
+}
+
+fn try_node(node: &Node, failed: &mut Vec<TrialError>) {
+    try_out(node, |member, reason| {
+        failed.push(TrialError { node: node.name(), member: member.cloned(), reason });
+    });
+}
+
+fn all(failed: Vec<TrialError>) -> Result<(), DeployError> {
+    if failed.is_empty() { Ok(()) } else { Err(TrialErrors(failed).into()) }
+}
+
+/// Tries out all of them, one after the other; `tell` hears which node is at it.
+fn run_all(trials: &[Trial], tell: impl Fn(&Node)) -> Result<(), DeployError> {
+    let mut failed = Vec::new();
+    for trial in trials {
+        tell(trial.node());
+        trial.run(&mut failed);
+    }
+    all(failed)
 }
 
 /// Tries out all artifacts; with a limit on a thread of their own, which a model that never comes back keeps.
 pub(super) async fn try_all(trials: Vec<Trial>, limit: Option<Duration>) -> Result<(), DeployError> {
     let Some(limit) = limit.filter(|_| !trials.is_empty()) else {
-        return DeployError::all(trials.iter().filter_map(Trial::run).collect());
+        return run_all(&trials, |_| {});
     };
     let at = Arc::new(std::sync::Mutex::new(None));
     let tell = Arc::clone(&at);
     let trying = tokio::task::spawn_blocking(move || {
-        let failed = trials.iter().filter_map(|trial| {
-            *tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(trial.node().name());
-            trial.run()
-        });
-        DeployError::all(failed.collect())
+        run_all(&trials, |node| {
+            *tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(node.name());
+        })
     });
     match tokio::time::timeout(limit, trying).await {
         Ok(Ok(tried)) => tried,
@@ -90,19 +115,38 @@ pub(super) async fn try_all(trials: Vec<Trial>, limit: Option<Duration>) -> Resu
     }
 }
 
-/// Scores one row of zeros with each artifact of a node, and the rows that travel with it.
-fn try_out(node: &Node) -> Result<(), String> {
-    match &node.work {
-        Work::Model(model) => try_model(node, model),
-        Work::Family(family) => {
-            let members = (&family.members).into_iter().map(|(_, model)| model).chain(&family.default);
-            members.into_iter().try_for_each(|model| try_model(node, model))
+/// Scores one row of zeros with each artifact of a node, and the rows that travel with it; `fail` hears of each that
+/// fails, with the key whose artifact it is.
+fn try_out(node: &Node, mut fail: impl FnMut(Option<&Key>, String)) {
+    // By address: a model that cannot score zeros is not asked for rows as well.
+    let mut broken: BTreeSet<*const ()> = BTreeSet::new();
+    let mut zeros = |member: Option<&Key>, model: &Arc<dyn Model>, of: &str| {
+        if let Err(reason) = try_model(node, model) {
+            broken.insert(address(model));
+            fail(member, format!("{of}{reason}"));
         }
-        _ => Ok(()),
-    }?;
-    node.trial.iter().enumerate().try_for_each(|(number, row)| {
-        try_row(node, row).map_err(|why| format!("row {} of its trial: {why}", number + 1))
-    })
+    };
+    match &node.work {
+        Work::Model(model) => zeros(None, model, ""),
+        Work::Family(family) => {
+            (&family.members).into_iter().for_each(|(key, model)| zeros(Some(key), model, ""));
+            family.default.iter().for_each(|model| zeros(None, model, "the default: "));
+        }
+        _ => {}
+    }
+    for (number, row) in node.trial.iter().enumerate() {
+        let model = scorer::model_of(node, row.key.as_ref());
+        if model.is_ok_and(|model| broken.contains(&address(model))) {
+            continue;
+        }
+        if let Err(why) = try_row(node, row) {
+            fail(row.key.as_ref(), format!("row {} of its trial: {why}", number + 1));
+        }
+    }
+}
+
+fn address(model: &Arc<dyn Model>) -> *const () {
+    Arc::as_ptr(model).cast()
 }
 
 fn try_model(node: &Node, model: &Arc<dyn Model>) -> Result<(), String> {

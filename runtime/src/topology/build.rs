@@ -200,6 +200,26 @@ impl Node {
         self
     }
 
+    /// What its model calls its inputs: a name for each need, in their order. A model whose inputs have names is refused
+    /// unless they are those of the needs, or these; so is each member of a family, those that are added later too.
+    ///
+    /// ```
+    /// use gristmill::topology::{Family, Topology, Work, provide, sensor};
+    /// use gristmill::Stream;
+    /// const RMS: Stream<f32> = Stream::new("rms");
+    /// const HEAT: Stream<f32> = Stream::new("heat");
+    /// const WEAR: Stream<f32> = Stream::new("wear");
+    /// let family = Work::Family(Family::default()); // of models that were exported with columns `f0` and `f1`
+    /// let wear = provide(WEAR).needs((RMS, HEAT)).by(family).inputs(["f0", "f1"]);
+    /// Topology::new("pump").with(sensor(RMS)).with(sensor(HEAT)).with(wear).resolve()?;
+    /// # Ok::<(), gristmill::topology::problem::ResolveErrors>(())
+    /// ```
+    #[must_use]
+    pub fn inputs<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.inputs = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// May wait for a provider that is not there yet.
     #[must_use]
     pub fn pending(mut self) -> Self {

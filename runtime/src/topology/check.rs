@@ -13,7 +13,7 @@ use super::names::{Names, Pending, element_of, waits};
 use super::plan::{BasePlan, OwnName};
 use super::problem::Problem;
 use super::resolve::BASE_NODES_MAX;
-use super::scorer::check_model;
+use super::scorer::Fit;
 use crate::words::id::check_name;
 use crate::words::{ElementType, Span, StreamName, Value};
 
@@ -64,6 +64,16 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
     }
     if node.rule != RowRule::First && !node.needs.iter().any(super::need::Need::is_direct) {
         wrong("rows on any or all needs want at least one need that is read in the row".to_owned());
+    }
+    if !node.inputs.is_empty() {
+        let (names, needs) = (node.inputs.len(), node.needs.len());
+        match &node.work {
+            Work::Model(_) | Work::Family(_) if names == needs => {}
+            Work::Model(_) | Work::Family(_) => {
+                wrong(format!("`inputs` has {names} names for {needs} needs; give one for each, in their order"));
+            }
+            _ => wrong("`inputs` says what a model calls its inputs, but it runs none; leave it out".to_owned()),
+        }
     }
     let has_previous = node.needs.iter().any(|need| matches!(need.kind, NeedKind::Previous { .. }));
     if has_previous && node.work_emits() {
@@ -131,26 +141,15 @@ fn slow(node: &Node, problems: &mut Vec<Problem>) {
 
 /// Whether what the node runs takes its needs and gives what it provides.
 fn fitting(node: &Node, problems: &mut Vec<Problem>) {
-    let needs: Vec<ElementType> = node.needs.iter().map(|need| need.element).collect();
-    let provides: Vec<ElementType> = node.provides.iter().map(|(_, element)| *element).collect();
-    let mut refuse = |why: Result<(), String>| {
-        if let Err(why) = why {
-            problems.push(Problem::Unfit { node: node.name(), why });
+    let misfits = match &node.work {
+        Work::Operator(operator) => {
+            let needs: Vec<ElementType> = node.needs.iter().map(|need| need.element).collect();
+            let provides: Vec<ElementType> = node.provides.iter().map(|(_, element)| *element).collect();
+            operator.check(&needs, &provides).err().into_iter().collect()
         }
+        _ => Fit::of(node).misfits(),
     };
-    match &node.work {
-        Work::Operator(operator) => refuse(operator.check(&needs, &provides)),
-        Work::Model(model) => refuse(check_model(model.as_ref(), &needs, &provides)),
-        Work::Family(family) => {
-            for (key, model) in &family.members {
-                refuse(check_model(model.as_ref(), &needs, &provides).map_err(|why| format!("member `{key}`: {why}")));
-            }
-            if let Some(model) = &family.default {
-                refuse(check_model(model.as_ref(), &needs, &provides).map_err(|why| format!("the default: {why}")));
-            }
-        }
-        Work::Sink(_) | Work::Sensor { .. } => {}
-    }
+    problems.extend(misfits.into_iter().map(|why| Problem::Unfit { node: node.name(), why }));
 }
 
 /// Providers of one name: one type, one of them more specific, an override whole.

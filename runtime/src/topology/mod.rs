@@ -30,6 +30,7 @@ pub mod resolve_members;
 pub mod scorer;
 pub mod selector;
 pub mod sensor;
+mod shared;
 pub mod twins;
 pub mod variant;
 

@@ -51,6 +51,8 @@ pub struct Node {
     pub slow: Option<Slow>,
     /// Of a sink that a host has subscribed with: the type of what it asks for. It is the host's, not a revision's.
     pub(crate) subscription: Option<ElementType>,
+    /// What its models call their inputs, one name for each need; empty where they are the names of the needs.
+    pub inputs: Vec<String>,
 }
 
 /// A node that may block: it runs on threads of its own, and a row that takes too long fails.
@@ -247,6 +249,7 @@ impl Node {
             trial: Vec::new(),
             slow: None,
             subscription: None,
+            inputs: Vec::new(),
         }
     }
 
@@ -315,7 +318,7 @@ impl Node {
             (Work::Family(a), Work::Family(b)) => a.same(b),
             _ => self.artifact() == other.artifact(),
         };
-        let settings = self.priority == other.priority && self.slow == other.slow;
+        let settings = self.priority == other.priority && self.slow == other.slow && self.inputs == other.inputs;
         work && settings && self.id == other.id && self.content() == other.content()
     }
 

@@ -168,21 +168,23 @@ pub enum Problem {
     },
 }
 
-/// Everything that is wrong with a topology.
+/// Everything that is wrong with a topology. As text, one line each: `{}` writes the first 50 and counts the rest, `{:#}`
+/// writes all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolveErrors(pub Vec<Problem>);
 
-/// Problems that are written out; the rest is counted.
+/// Problems that are written out; the rest is counted, unless all are asked for.
 const SHOWN: usize = 50;
 
 impl fmt::Display for ResolveErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         write!(f, "{count} problem{} in the topology:", if count == 1 { "" } else { "s" })?;
-        for problem in self.0.iter().take(SHOWN) {
+        let shown = if f.alternate() { count } else { SHOWN };
+        for problem in self.0.iter().take(shown) {
             write!(f, "\n  - {problem}")?;
         }
-        if count > SHOWN { write!(f, "\n  … and {} more", count - SHOWN) } else { Ok(()) }
+        if count > shown { write!(f, "\n  … and {} more", count - shown) } else { Ok(()) }
     }
 }
 

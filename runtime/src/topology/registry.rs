@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::node::Work;
+use super::shared::Shared;
 use crate::traits::Format;
 use crate::words::ElementType;
 
@@ -14,6 +15,9 @@ pub type Factory =
     Arc<dyn Fn(&serde_json::Value, &[ElementType], &[ElementType]) -> Result<Work, String> + Send + Sync>;
 
 /// Operators and model formats by the names that manifests call them.
+///
+/// Models of equal content that were loaded by it or a clone are one in memory, as long as some node or kept revision
+/// uses them: a host that reads files and deploys hands the same registry to both.
 #[derive(Clone, Default)]
 pub struct Registry {
     operators: BTreeMap<String, Factory>,
@@ -59,7 +63,7 @@ impl Registry {
 
     /// Registers a model format under its own name; whatever had the name before is replaced.
     pub fn register_format(&mut self, format: impl Format) -> &mut Self {
-        self.formats.insert(format.name().to_owned(), Arc::new(format));
+        self.formats.insert(format.name().to_owned(), Arc::new(Shared::of(format)));
         self
     }
 

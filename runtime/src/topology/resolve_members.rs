@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::declared::Declared;
 use super::plan::{BasePlan, ClassPlan, PlanNode};
 use super::problem::{Problem, ResolveErrors};
-use super::scorer::check_model;
+use super::scorer::Fit;
 use crate::traits::Model;
-use crate::words::{ElementType, NodeId, Revision};
+use crate::words::{Key, NodeId, Revision};
 
 /// Resolves a change of artifacts of running families, which `declared` already has. `None` when a family does not
 /// run: then everything is resolved.
@@ -15,21 +15,19 @@ pub fn resolve_members<'m>(
     declared: &Declared,
     previous: &ClassPlan,
     revision: Revision,
-    changed: impl Iterator<Item = (&'m NodeId, Option<&'m Arc<dyn Model>>)>,
+    changed: impl Iterator<Item = (&'m NodeId, &'m Key, Option<&'m Arc<dyn Model>>)>,
 ) -> Option<Result<ClassPlan, ResolveErrors>> {
     let mut problems = Vec::new();
     let mut nodes = previous.base.nodes.clone();
-    for (name, model) in changed {
+    for (name, key, model) in changed {
         let now = declared.base.get(name)?;
         let running = nodes.iter_mut().find(|node| node.name == *name)?;
         if !Arc::ptr_eq(&running.node, now) {
             *running = Arc::new(PlanNode { node: Arc::clone(now), ..(**running).clone() });
         }
         let Some(model) = model else { continue };
-        let needs: Vec<ElementType> = now.needs.iter().map(|need| need.element).collect();
-        let provides: Vec<ElementType> = now.provides.iter().map(|(_, element)| *element).collect();
-        if let Err(why) = check_model(model.as_ref(), &needs, &provides) {
-            problems.push(Problem::Unfit { node: name.clone(), why });
+        if let Err(why) = Fit::of(now).check(model.as_ref()) {
+            problems.push(Problem::Unfit { node: name.clone(), why: format!("member `{key}`: {why}") });
         }
     }
     if !problems.is_empty() {

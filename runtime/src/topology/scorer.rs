@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::node::{Node, Work};
+use super::node::{Family, Node, Work};
 use crate::traits::{Model, Outputs, Port, RowError, Rows, ScoreError};
 use crate::words::{Column, ColumnMut, ColumnRef, ElementType, Key, Time};
 
@@ -33,6 +33,74 @@ pub fn check_model(model: &dyn Model, needs: &[ElementType], provides: &[Element
         return Err(format!("the model gives {}, but the node provides {}", list(&outputs), list(provides)));
     }
     Ok(())
+}
+
+/// What a node asks of the models that it scores with.
+pub(super) struct Fit<'n> {
+    node: &'n Node,
+    needs: Vec<ElementType>,
+    provides: Vec<ElementType>,
+}
+
+impl<'n> Fit<'n> {
+    pub(super) fn of(node: &'n Node) -> Self {
+        let needs = node.needs.iter().map(|need| need.element).collect();
+        Self { node, needs, provides: node.provides.iter().map(|(_, element)| *element).collect() }
+    }
+
+    /// Whether a model has the node's columns: their number, types and order, and the names of those that have one.
+    ///
+    /// # Errors
+    /// A text that names both sides.
+    pub(super) fn check(&self, model: &dyn Model) -> Result<(), String> {
+        check_model(model, &self.needs, &self.provides)?;
+        self.check_names(model.inputs())
+    }
+
+    /// Every model of the node that does not fit.
+    pub(super) fn misfits(&self) -> Vec<String> {
+        match &self.node.work {
+            Work::Model(model) => self.check(model.as_ref()).err().into_iter().collect(),
+            Work::Family(family) => misfits_of(family, |model| self.check(model)),
+            _ => Vec::new(),
+        }
+    }
+
+    fn check_names(&self, ports: &[Port]) -> Result<(), String> {
+        let called = |need: usize| self.node.inputs.get(need).map_or(&*self.node.needs[need].name, String::as_str);
+        let mut named = ports.iter().enumerate().filter_map(|(number, port)| Some((number, port.name.as_deref()?)));
+        let Some((number, name)) = named.find(|(number, name)| *name != called(*number)) else { return Ok(()) };
+        let mapped = if self.node.inputs.is_empty() { "" } else { ", as `inputs` says" };
+        let known = (0..ports.len()).any(|need| called(need) == name);
+        let other = if known { " (the order is another)" } else { "" };
+        Err(format!(
+            "input {number} of the model is `{name}`, but need {number} is `{}`{mapped}{other}; the model reads {}, the node \
+             needs {}; write the needs in the model's order, or say what the model calls them: `.inputs([\"{name}\", …])` \
+             in Rust, `inputs = {{ \"{name}\" = \"need\" }}` in a manifest",
+            called(number),
+            listed(ports.iter().map(|port| port.name.as_deref())),
+            listed(self.node.needs.iter().map(|need| Some(&*need.name))),
+        ))
+    }
+}
+
+/// Every model of a family that does not fit, by key.
+pub(super) fn misfits_of(family: &Family, check: impl Fn(&dyn Model) -> Result<(), String>) -> Vec<String> {
+    let member =
+        |(key, model): (&Key, &Arc<dyn Model>)| check(model.as_ref()).err().map(|why| format!("member `{key}`: {why}"));
+    let default = family.default.as_ref().and_then(|model| check(model.as_ref()).err());
+    let default = default.map(|why| format!("the default: {why}"));
+    (&family.members).into_iter().filter_map(member).chain(default).collect()
+}
+
+/// Most names that a message lists.
+const NAMES_LISTED_MAX: usize = 12;
+
+fn listed<'n>(names: impl ExactSizeIterator<Item = Option<&'n str>>) -> String {
+    let more = if names.len() > NAMES_LISTED_MAX { ", …" } else { "" };
+    let shown = names.take(NAMES_LISTED_MAX);
+    let shown = shown.map(|name| name.map_or_else(|| "one without a name".to_owned(), |name| format!("`{name}`")));
+    shown.collect::<Vec<_>>().join(", ") + more
 }
 
 /// Whether a node's needs are cast for the model that it scores with.

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::{ERRORS_SHOWN_MAX, Refusal};
+use super::error::Refusal;
 use super::tree::shorten;
 use super::words;
 use crate::topology::node::Family;
-use crate::traits::{Digest, Format, Model};
+use crate::traits::{Format, Model};
 use crate::words::Key;
 
 /// The largest artifact, in bytes.
@@ -39,12 +39,11 @@ pub(super) enum Place<'a> {
 pub(super) struct Artifacts<'a> {
     place: Place<'a>,
     loaded: BTreeMap<(String, PathBuf), Result<Arc<dyn Model>, String>>,
-    by_digest: BTreeMap<Digest, Arc<dyn Model>>,
 }
 
 impl<'a> Artifacts<'a> {
     pub(super) fn of(place: Place<'a>) -> Self {
-        Self { place, loaded: BTreeMap::new(), by_digest: BTreeMap::new() }
+        Self { place, loaded: BTreeMap::new() }
     }
 
     /// The model in a file.
@@ -53,13 +52,9 @@ impl<'a> Artifacts<'a> {
         self.load(format, &file).map_err(|reason| refused(path, &reason))
     }
 
-    /// The models of all files whose names match `path`, in which `{key}` stands for the key, all bad ones reported.
-    pub(super) fn family(
-        &mut self,
-        format: &dyn Format,
-        path: &str,
-        default: Option<&str>,
-    ) -> Result<Family, Vec<Refusal>> {
+    /// The models of all files whose names match `path`, in which `{key}` stands for the key, with everything that is
+    /// refused: those that were loaded may still not fit their node, and that is to be said at once too.
+    pub(super) fn family(&mut self, format: &dyn Format, path: &str, default: Option<&str>) -> (Family, Vec<Refusal>) {
         let mut refusals = Vec::new();
         let default = match default.map(|default| (self.model(format, default), self.file(default))) {
             Some((Ok(model), Ok(file))) => Some((model, file)),
@@ -69,13 +64,10 @@ impl<'a> Artifacts<'a> {
             }
             None => None,
         };
-        let files = match self.members(path) {
-            Ok(files) => files,
-            Err(refusal) => {
-                refusals.push(refusal);
-                return Err(refusals);
-            }
-        };
+        let files = self.members(path).unwrap_or_else(|refusal| {
+            refusals.push(refusal);
+            Vec::new()
+        });
         let mut members = Vec::with_capacity(files.len());
         let default_file = default.as_ref().map(|(_, file)| file.clone());
         for (name, key) in files {
@@ -94,17 +86,9 @@ impl<'a> Artifacts<'a> {
             let advice = "put a file for each key there, or name a `default`";
             refusals.push(Refusal::new(format!("no file matches `{}`", shorten(path)), advice));
         }
-        if let Some(more) = refusals.len().checked_sub(ERRORS_SHOWN_MAX).filter(|more| *more > 0) {
-            refusals.truncate(ERRORS_SHOWN_MAX);
-            let problem = format!("{more} more artifacts of `{}` are refused", shorten(path));
-            refusals.push(Refusal::new(problem, "mend these first"));
-        }
-        if !refusals.is_empty() {
-            return Err(refusals);
-        }
         let mut family: Family = members.into_iter().collect();
         family.default = default.map(|(model, _)| model);
-        Ok(family)
+        (family, refusals)
     }
 
     fn load(&mut self, format: &dyn Format, file: &Path) -> Result<Arc<dyn Model>, String> {
@@ -119,7 +103,6 @@ impl<'a> Artifacts<'a> {
             },
             _ => check_size(file).and_then(|()| format.load_file(file).map_err(|error| error.reason)),
         };
-        let loaded = loaded.map(|model| Arc::clone(self.by_digest.entry(model.digest()).or_insert(model)));
         self.loaded.insert(place, loaded.clone());
         loaded
     }

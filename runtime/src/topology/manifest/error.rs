@@ -28,10 +28,11 @@ impl fmt::Display for ManifestError {
     }
 }
 
-/// How many errors the text of [`ManifestErrors`] shows; the rest are counted.
+/// How many errors the text of [`ManifestErrors`] shows; the rest are counted, unless all are asked for.
 pub const ERRORS_SHOWN_MAX: usize = 20;
 
-/// Everything that is wrong with a file, in order of lines. As text, one line each: `file:line: what; what to do`.
+/// Everything that is wrong with a file, in order of lines. As text, one line each: `file:line: what; what to do`. `{}`
+/// writes the first [`ERRORS_SHOWN_MAX`] and counts the rest, `{:#}` writes all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ManifestErrors {
     /// The file, or `manifest` where the text came from elsewhere.
@@ -42,7 +43,8 @@ pub struct ManifestErrors {
 
 impl fmt::Display for ManifestErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.errors.iter().take(ERRORS_SHOWN_MAX).enumerate() {
+        let shown = if f.alternate() { self.errors.len() } else { ERRORS_SHOWN_MAX };
+        for (index, error) in self.errors.iter().take(shown).enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
@@ -51,9 +53,9 @@ impl fmt::Display for ManifestErrors {
                 None => write!(f, "{}: {error}", self.file)?,
             }
         }
-        match self.errors.len().saturating_sub(ERRORS_SHOWN_MAX) {
+        match self.errors.len().saturating_sub(shown) {
             0 => Ok(()),
-            more => write!(f, "\n{}: {more} more errors are not shown", self.file),
+            more => write!(f, "\n{}: {more} more errors are not shown; `ManifestErrors::errors` has all", self.file),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From manifests to nodes: operators are made, artifacts loaded, and everything that does not fit is reported.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::artifact::{Artifacts, Place, is_family};
@@ -7,9 +8,10 @@ use super::error::{Problems, Refusal};
 use super::mapped::mapped;
 use super::node::{ModelManifest, NodeManifest, Run};
 use super::tree::shorten;
+use crate::topology::need::Need;
 use crate::topology::node::{Family, Node, NodeKind, SinkNode, Work};
 use crate::topology::registry::Registry;
-use crate::topology::scorer::check_model;
+use crate::topology::scorer::{check_model, misfits_of};
 use crate::topology::sensor::sensor_node;
 use crate::traits::Model;
 use crate::words::ElementType;
@@ -62,6 +64,9 @@ impl Maker<'_> {
         node.pending = manifest.pending;
         node.version = manifest.version;
         node.slow = manifest.slow;
+        if let Run::Model(model) = &manifest.run {
+            node.inputs = called(manifest, model);
+        }
         node.trial.clone_from(&manifest.trial);
         Some(node)
     }
@@ -74,20 +79,21 @@ impl Maker<'_> {
     fn operator(&mut self, manifest: &NodeManifest, name: &str, parameters: &serde_json::Value) -> Option<Work> {
         let (needs, provides) = types(manifest);
         let made = match self.registry.operator(name) {
-            Ok(factory) => factory(parameters, &needs, &provides)
-                .map_err(|reason| Refusal::new(format!("the operator `{}` is refused: {reason}", shorten(name)), "")),
-            Err(error) => Err(Refusal::new(format!("there is no {} `{}`", error.kind, error.name), error.advice)),
+            Ok(factory) => factory(parameters, &needs, &provides).map_err(|reason| {
+                vec![Refusal::new(format!("the operator `{}` is refused: {reason}", shorten(name)), "")]
+            }),
+            Err(error) => Err(vec![Refusal::new(format!("there is no {} `{}`", error.kind, error.name), error.advice)]),
         };
         let made = made.and_then(|mut work| {
             work.wire(&manifest.needs, &manifest.provides);
-            match check(&work, &needs, &provides) {
-                Ok(()) => Ok(work),
-                Err(reason) => {
-                    Err(Refusal::new(format!("the operator `{}` does not fit: {reason}", shorten(name)), ""))
-                }
+            let misfits = misfits(&work, &needs, &provides);
+            if misfits.is_empty() {
+                return Ok(work);
             }
+            let refusal = |why| Refusal::new(format!("the operator `{}` does not fit: {why}", shorten(name)), "");
+            Err(misfits.into_iter().map(refusal).collect())
         });
-        made.map_err(|refusal| self.refuse(manifest, refusal)).ok()
+        made.map_err(|refusals| refusals.into_iter().for_each(|refusal| self.refuse(manifest, refusal))).ok()
     }
 
     fn model(&mut self, manifest: &NodeManifest, model: &ModelManifest) -> Option<Work> {
@@ -100,8 +106,8 @@ impl Maker<'_> {
             }
         };
         let work = if is_family(&model.path) {
-            let family = self.artifacts.family(format.as_ref(), &model.path, model.default.as_deref());
-            family.and_then(|family| fit_family(&family, manifest, model)).map(Work::Family)
+            let (loaded, refusals) = self.artifacts.family(format.as_ref(), &model.path, model.default.as_deref());
+            fit_family(&loaded, manifest, model, refusals).map(Work::Family)
         } else if model.default.is_some() {
             let problem = "has a `default`, but its path has no `{key}`";
             Err(vec![Refusal::new(problem, "leave it out, or write {key} into the name of the file")])
@@ -124,19 +130,25 @@ fn types(manifest: &NodeManifest) -> (Vec<ElementType>, Vec<ElementType>) {
     (needs, manifest.provides.iter().map(|(_, element)| *element).collect())
 }
 
-/// Whether what a factory made can stand in a node with these types.
-fn check(work: &Work, needs: &[ElementType], provides: &[ElementType]) -> Result<(), String> {
-    match work {
+/// Why what a factory made cannot stand in a node with these types; names are looked at when the node is resolved.
+fn misfits(work: &Work, needs: &[ElementType], provides: &[ElementType]) -> Vec<String> {
+    let checked = match work {
         Work::Operator(operator) => operator.check(needs, provides),
         Work::Model(model) => check_model(model.as_ref(), needs, provides),
-        Work::Family(family) => family
-            .members
-            .into_iter()
-            .map(|(_, model)| model)
-            .chain(&family.default)
-            .try_for_each(|model| check_model(model.as_ref(), needs, provides)),
+        Work::Family(family) => return misfits_of(family, |model| check_model(model, needs, provides)),
         Work::Sink(_) | Work::Sensor { .. } => Err("it makes a sensor or a sink, which are no operators".to_owned()),
+    };
+    checked.err().into_iter().collect()
+}
+
+/// What the model calls each need; nothing where no name is mapped.
+fn called(manifest: &NodeManifest, model: &ModelManifest) -> Vec<String> {
+    if model.inputs.is_empty() {
+        return Vec::new();
     }
+    let names: BTreeMap<&str, &String> = model.inputs.iter().map(|(name, need)| (need.as_str(), name)).collect();
+    let called = |need: &Need| names.get(&*need.name).map_or_else(|| need.name.to_string(), |name| (*name).clone());
+    manifest.needs.iter().map(called).collect()
 }
 
 fn fit(model: Arc<dyn Model>, manifest: &NodeManifest, names: &ModelManifest) -> Result<Arc<dyn Model>, Vec<Refusal>> {
@@ -148,9 +160,13 @@ fn fit(model: Arc<dyn Model>, manifest: &NodeManifest, names: &ModelManifest) ->
     }
 }
 
-/// Fits all members of a family, each in the same way.
-fn fit_family(family: &Family, manifest: &NodeManifest, names: &ModelManifest) -> Result<Family, Vec<Refusal>> {
-    let mut refusals = Vec::new();
+/// Fits all members of a family, each in the same way; `refusals` are those that could not be loaded.
+fn fit_family(
+    family: &Family,
+    manifest: &NodeManifest,
+    names: &ModelManifest,
+    mut refusals: Vec<Refusal>,
+) -> Result<Family, Vec<Refusal>> {
     let mut fit_one = |who: String, model: &Arc<dyn Model>| {
         fit(Arc::clone(model), manifest, names)
             .map_err(|errors| {
