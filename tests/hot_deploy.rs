@@ -302,11 +302,11 @@ fn the_first_start_is_tried_out_as_a_deployment_is() {
     let mut bench = start(tried(3.0)).expect("it scores as is written");
     let told = bench.deploy(tried(4.0)).expect_err("it gives 3").to_string();
     assert_eq!(told, "`sum` failed on its trial row: row 1 of its trial: `sum` came out as 3, where 4 was expected");
-    let refused = start(tried(4.0)).err().expect("it gives 3");
+    let refused = start(tried(4.0)).expect_err("it gives 3");
     assert!(matches!(&refused, StartError::Trial { .. }), "{refused}");
     assert_eq!(refused.to_string(), format!("topology `pump`: {told}"));
     // The row of zeros is tried as well, without any trial.
-    let refused = start(sum(f32::NAN)).err().expect("the model is broken").to_string();
+    let refused = start(sum(f32::NAN)).expect_err("the model is broken").to_string();
     assert_eq!(refused, "topology `pump`: `sum` failed on its trial row: it has no weights");
     assert_eq!(plant(tried(4.0)).try_out().expect_err("it gives 3").to_string(), told);
 }
