@@ -179,7 +179,8 @@ async fn what_one_shard_cannot_start_is_taken_back_by_the_others() {
     let applied =
         handle.apply(deployment(&keys, || provide(Y).needs(X).by(InReal))).await.expect("nothing is wrong any more");
     assert!(applied.revision.0 > before.revision.0 + 3, "numbers that were tried are not given again");
-    (send(&feeder, &keys, 100).await, send(&feeder, &keys, 200).await);
+    send(&feeder, &keys, 100).await;
+    send(&feeder, &keys, 200).await;
     drop(feeder);
     handle.finished().await.expect("it ends in order");
     let outputs = broken.1.take();
