@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::{Output, count, grouped, table};
 
 /// The largest error of a score that is no defect, relative above 1.
-const ERROR_MAX: f64 = 1e-4;
+const ERROR_MAX: f64 = 1e-5;
 
 const EXAMPLE: &str = "\
 Examples:

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 /// The version of the envelope that is written and read.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 /// The codec of contents: bincode 2 in its standard configuration.
 pub const CODEC: u8 = 1;
 /// What every record begins with.

@@ -45,8 +45,7 @@ pub(crate) struct History {
     pub(crate) values: Column,
     /// Whether times rise. They do but after a switch, when a provider that is born anew begins at an earlier time.
     pub(crate) rising: bool,
-    /// The oldest time of those that are no longer among the values; only counted with, so it is not saved.
-    #[serde(skip)]
+    /// The oldest time of those that are no longer among the values.
     pub(crate) forgotten: Option<Time>,
 }
 
