@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use gristmill::in_process::Output;
-use gristmill::topology::{Topology, optional, previous, provide, sensor};
+use gristmill::in_process::{Collected, Output, feed};
+use gristmill::topology::{Topology, optional, previous, provide, sensor, sink};
+use gristmill::traits::Axes;
 use gristmill::words::{Span, Time};
-use gristmill::{BenchOptions, Stream};
+use gristmill::{BenchOptions, Runtime, Stream};
 
 const VIBRATION: Stream<f64> = Stream::new("vibration");
 const TEMPERATURE: Stream<f64> = Stream::new("temperature");
@@ -64,4 +65,33 @@ fn one_to_four_shards_give_the_same() {
         assert!(run(shards, 60) == one, "{shards} shards differ from one");
     }
     assert!(run(2, 59) != one, "the comparison sees a key that is missing");
+}
+
+/// Threads of shards that may run on one core only, by what the system says.
+fn bound() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux lists threads");
+    let told = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok());
+    let is_bound = |status: &String| {
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        field("Name:").is_some_and(|name| name.starts_with("actix-rt"))
+            && field("Cpus_allowed_list:").is_some_and(|cores| cores.parse::<usize>().is_ok())
+    };
+    told.filter(is_bound).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn threads_are_bound_to_cores_if_that_is_asked_for() {
+    let cores = std::thread::available_parallelism().expect("the system says it").get();
+    assert!(cores > 1, "on one core every thread is bound to it");
+    for pin in [false, true] {
+        let (feeder, source) = feed(Axes::default());
+        let pump = Topology::new("pump").with(sensor(VIBRATION)).with(sink("out").needs(VIBRATION));
+        let mut builder = Runtime::builder().topology(pump).source(source).sink("out", Collected::default()).shards(2);
+        builder.options_mut().pin = pin;
+        let handle = builder.start().await.expect("nothing is wrong with it");
+        handle.report(None).await.expect("the runtime runs");
+        assert_eq!(bound(), if pin { 2 } else { 0 });
+        drop(feeder);
+        handle.finished().await.expect("it ends in order");
+    }
 }

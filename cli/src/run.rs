@@ -48,6 +48,9 @@ pub(crate) struct RunArgs {
     /// Threads that compute; one for each core unless said
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     shards: Option<u16>,
+    /// Binds each of them to a core of its own
+    #[arg(long)]
+    pin: bool,
     /// A folder in which the states of keys are kept from a stop to the next start; it is made if need be
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -101,6 +104,7 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
     if let Some(shards) = args.shards {
         builder = builder.shards(shards);
     }
+    builder.options_mut().pin = args.pin;
     if let Some(folder) = &args.state {
         let store = StateFolder::open(folder).map_err(|error| Failure::failed(error.to_string()))?;
         let refused = match args.state_refused {

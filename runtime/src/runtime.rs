@@ -420,7 +420,15 @@ async fn arbiters(options: &Options) -> Result<(Vec<actix::prelude::ArbiterHandl
             .map(|index| {
                 let arbiter = Arbiter::new().handle();
                 if let Some(core) = cores.get(usize::from(index)).copied() {
-                    arbiter.spawn_fn(move || _ = core_affinity::set_for_current(core));
+                    arbiter.spawn_fn(move || {
+                        if !core_affinity::set_for_current(core) {
+                            tracing::warn!(
+                                shard = index,
+                                core = core.id as i64,
+                                "the system does not bind it to its core"
+                            );
+                        }
+                    });
                 }
                 arbiter
             })

@@ -143,17 +143,11 @@ impl Handle {
         deployment: &Deployment,
         span: &tracing::Span,
     ) -> Result<Applied, DeployError> {
-        let revision = staged.plan.revision;
-        let old = {
-            let mut state = self.0.state();
-            // Shards may still take back what has failed when the next deployment comes: numbers are not given twice.
-            if !staged.is_nothing() {
-                state.tried = state.tried.max(revision);
-            }
-            Arc::clone(&state.classes[class].plan)
-        };
+        let (old, revision) = (Arc::clone(&self.0.state().classes[class].plan), staged.plan.revision);
         self.in_class(class, |class| class.staged = Some(Arc::clone(&staged.plan)));
-        let started = try_and_stage(doors, &mut staged, deployment.limit, span).await;
+        // Shards may still take back what has failed when the next deployment comes: its number is another.
+        let stages = || self.0.state().tried = revision;
+        let started = try_and_stage(doors, &mut staged, deployment.limit, span, stages).await;
         self.in_class(class, |class| class.staged = None);
         started?;
         if staged.is_nothing() {

@@ -70,7 +70,7 @@ pub struct Handle(Arc<Inner>);
 pub(crate) struct State {
     pub(crate) classes: BTreeMap<Class, ClassState>,
     pub(crate) revision: Revision,
-    /// The highest number that was given to a deployment, one that failed too.
+    /// The last number under which shards were told to start something, and may not have done so.
     pub(crate) tried: Revision,
 }
 

@@ -19,12 +19,13 @@ use crate::topology::node::RowRule;
 use crate::topology::plan::{ClassPlan, PlanNode};
 use crate::words::{Cause, NodeId, Offset, Revision};
 
-/// Tries out what is prepared, and starts it beside the plan that runs.
+/// Tries out what is prepared, and starts it beside the plan that runs; `stages` hears that shards are told now.
 pub(crate) async fn try_and_stage(
     doors: &Doors,
     staged: &mut Staged,
     limit: Option<Duration>,
     span: &Span,
+    stages: impl FnOnce(),
 ) -> Result<(), DeployError> {
     let first = doors.clock.monotonic();
     span.record("changes", staged.changes.0.len() as i64);
@@ -34,6 +35,7 @@ pub(crate) async fn try_and_stage(
         return Ok(());
     }
     let left = limit.map(|limit| limit.saturating_sub(begun.saturating_sub(first)));
+    stages();
     let staging = stage(&doors.shards, staged);
     match limit.zip(left) {
         None => staging.await?,

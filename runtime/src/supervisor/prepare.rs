@@ -257,7 +257,7 @@ fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>, 
             let told = |error: &DeployError| matches!(error, DeployError::Trial(TrialErrors(errors)) if errors.iter().any(|error| error.node == *name));
             if !errors.iter().any(told) {
                 let reason = "it is not a family, so it has no members".to_owned();
-                let error = TrialError { node: name.clone(), member: Some(key.clone()), reason };
+                let error = TrialError { node: name.clone(), member: None, reason };
                 errors.push(TrialErrors(vec![error]).into());
             }
             continue;

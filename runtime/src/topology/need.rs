@@ -233,7 +233,23 @@ impl<T: Element> Arg for Option<T> {
     }
 }
 
-/// All needs of a node, of one type; a closure over a slice of streams takes this.
+/// All needs of a node, of one type; a closure over a slice of streams takes this. Tuples end at twelve.
+///
+/// ```
+/// use gristmill::Stream;
+/// use gristmill::topology::need::All;
+/// use gristmill::topology::{Topology, provide, sensor};
+/// use gristmill::words::Time;
+/// const MEAN: Stream<f32> = Stream::new("mean");
+///
+/// let cells: Vec<Stream<f32>> = (0..20).map(|cell| Stream::named(format!("cell{cell}"))).collect();
+/// let mean = provide(MEAN).needs(&cells[..]).by(|cells: All<f32>| cells.0.iter().sum::<f32>() / cells.0.len() as f32);
+/// let sensors = cells.iter().map(|cell| sensor(cell.clone()).into());
+/// let mut bench = Topology::new("battery").with_all(sensors).with(mean).bench();
+/// let row = bench.row("B1", Time::from_secs(1));
+/// (0..20_u8).zip(&cells).fold(row, |row, (value, cell)| row.set(cell.clone(), f32::from(value)));
+/// assert_eq!(bench.read(MEAN, "B1"), [(Time::from_secs(1), 9.5)]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct All<T>(pub Vec<T>);
 
