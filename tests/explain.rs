@@ -373,16 +373,16 @@ async fn a_node_that_began_while_rows_of_the_plan_before_are_on_their_way() {
         feeder.send(0, vec![row]).await.expect("the runtime runs");
         feeder.taken().await.expect("the runtime runs");
     };
-    explain("score").await;
+    explain("score@P1").await;
     for offset in 0.. {
         send(offset).await;
-        if explain("score").await.outputs.iter().any(|output| matches!(output.last, Seen::Value { .. })) {
+        if explain("score@P1").await.outputs.iter().any(|output| matches!(output.last, Seen::Value { .. })) {
             break;
         }
     }
     let more = Deployment::new().put(of_key("more")).put(sink("more").needs(Stream::<f64>::new("more")));
     handle.apply(more).await.expect("nothing is wrong with it");
-    let why = explain("more").await;
+    let why = explain("more@P1").await;
     assert_eq!(why.outputs[0].last, Seen::Missing { time: None }, "{why}");
     let held = held.0.lock().expect("nobody panics with this lock").take();
     held.into_iter().flatten().for_each(Done::done);

@@ -301,12 +301,12 @@ async fn files_that_are_old_newer_foreign_or_damaged_are_refused_with_both_versi
         bytes
     };
     let cases: [(&str, Vec<u8>, &[&str]); 6] = [
-        ("old", with(4, 0), &["format version 0", "reads version 2"]),
-        ("newer", with(4, 9), &["format version 9", "reads version 2"]),
+        ("old", with(4, 0), &["format version 0", "reads version 1"]),
+        ("newer", with(4, 9), &["format version 9", "reads version 1"]),
         ("schema", with(8, whole[8] ^ 1), &["of schema", "reads schema"]),
-        ("foreign", b"{\"revision\": 1}".to_vec(), &["not with `GRST`", "it says no format", "reads format 2"]),
-        ("damaged", with(40, whole[40] ^ 1), &["checksum", "it says format 2", "reads format 2"]),
-        ("cut off", whole[..whole.len() - 1].to_vec(), &["cut off", "it says format 2", "reads format 2"]),
+        ("foreign", b"{\"revision\": 1}".to_vec(), &["not with `GRST`", "it says no format", "reads format 1"]),
+        ("damaged", with(40, whole[40] ^ 1), &["checksum", "it says format 1", "reads format 1"]),
+        ("cut off", whole[..whole.len() - 1].to_vec(), &["cut off", "it says format 1", "reads format 1"]),
     ];
     for (name, bytes, said) in cases {
         std::fs::write(file(&folder), &bytes).expect("it is written");

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 /// The version of the envelope that is written and read.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 1;
 /// The codec of contents: bincode 2 in its standard configuration.
 pub const CODEC: u8 = 1;
 /// What every record begins with.
@@ -35,7 +35,7 @@ key { key, partition, next, home, revision, \
 intake { ticked, like ( offset, log_time )?, axes [ streams [ (name, type) ], clock { released, newest, \
 waiting { times, rows [ [ column ] ] }? } ] }, \
 nodes [ name, identity, born, artifact?, operator { version, bytes }?, \
-align { histories [ { times, causes, values, rising }? ], newest, waiting, clock, last_row, passed }?, \
+align { histories [ { times, causes, values, rising, forgotten? }? ], newest, waiting, clock, last_row, passed }?, \
 last [ column? ], health { artifact, resumed, rows, failed, quarantined, reason }? ] } \
 end { keys, chain }";
 
