@@ -383,7 +383,7 @@ async fn a_node_that_began_while_rows_of_the_plan_before_are_on_their_way() {
     let more = Deployment::new().put(of_key("more")).put(sink("more").needs(Stream::<f64>::new("more")));
     handle.apply(more).await.expect("nothing is wrong with it");
     let why = explain("more@P1").await;
-    assert_eq!(why.outputs[0].last, Seen::Missing { time: None }, "{why}");
+    assert_eq!(why.outputs[0].last, Seen::NotKept, "{why}");
     let held = held.0.lock().expect("nobody panics with this lock").take();
     held.into_iter().flatten().for_each(Done::done);
     drop(feeder);
