@@ -93,6 +93,7 @@ impl Tally {
 
     /// Frames that were begun and are not done.
     pub(crate) fn frames_in_flight(&self) -> u64 {
+        // Done before begun, so that there are never fewer than none.
         let done = self.frames_done.load(Ordering::Relaxed);
         self.sums[Count::Frames as usize].load(Ordering::Relaxed).saturating_sub(done)
     }
@@ -132,14 +133,12 @@ impl TallyReader {
     /// Tells the recorder what came since the last time.
     pub(crate) fn record(&mut self, metrics: &ClassMetrics) {
         let sum = |of: &dyn Fn(&Tally) -> u64| self.tallies.iter().map(|tally| of(tally)).sum::<u64>();
-        // Done before begun, so that there are never fewer than none in flight.
-        let done = sum(&|tally| tally.frames_done.load(Ordering::Relaxed));
         metrics.keys.set(sum(&|tally| tally.keys.load(Ordering::Relaxed)) as f64);
         for (number, counter) in metrics.counts.iter().enumerate() {
             let now = sum(&|tally| tally.sums[number].load(Ordering::Relaxed));
             counter.increment(now - self.told[number]);
             self.told[number] = now;
         }
-        metrics.frames_in_flight.set(self.told[Count::Frames as usize].saturating_sub(done) as f64);
+        metrics.frames_in_flight.set(sum(&Tally::frames_in_flight) as f64);
     }
 }

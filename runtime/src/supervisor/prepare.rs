@@ -247,6 +247,7 @@ fn keeps_states(plan: &ClassPlan, deployment: &Deployment, changes: &Changes) ->
 
 /// Puts artifacts of single keys into their families.
 fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>, errors: &mut Vec<DeployError>) {
+    let mut no_families = BTreeSet::new();
     for (name, key, model) in members {
         let Some(before) = declared.get(name) else {
             unknown(name, declared, errors);
@@ -254,8 +255,7 @@ fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>, 
         };
         let mut node = (**before).clone();
         let Work::Family(family) = &mut node.work else {
-            let told = |error: &DeployError| matches!(error, DeployError::Trial(TrialErrors(errors)) if errors.iter().any(|error| error.node == *name));
-            if !errors.iter().any(told) {
+            if no_families.insert(name) {
                 let reason = "it is not a family, so it has no members".to_owned();
                 let error = TrialError { node: name.clone(), member: None, reason };
                 errors.push(TrialErrors(vec![error]).into());

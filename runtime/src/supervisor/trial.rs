@@ -8,7 +8,7 @@ use super::error::{DeployError, TrialError, TrialErrors};
 use crate::topology::declared::Declared;
 use crate::topology::node::{Node, TrialRow, Work};
 use crate::topology::{Topology, scorer};
-use crate::traits::Model;
+use crate::traits::{Model, ScoreError};
 use crate::words::{Column, ElementType, Key, StreamName, Value};
 
 /// What is tried out before it is staged.
@@ -63,8 +63,7 @@ impl Topology {
 
 /// Tries out all that is declared, before any of it runs.
 pub(crate) fn try_declared(declared: &Declared) -> Result<(), DeployError> {
-    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    try_nodes(declared.base.values().chain(own).map(AsRef::as_ref))
+    try_nodes(declared.nodes().map(AsRef::as_ref))
 }
 
 fn try_nodes<'n>(nodes: impl Iterator<Item = &'n Node>) -> Result<(), DeployError> {
@@ -136,10 +135,10 @@ fn try_out(node: &Node, mut fail: impl FnMut(Option<&Key>, String)) {
     }
     for (number, row) in node.trial.iter().enumerate() {
         let model = scorer::model_of(node, row.key.as_ref());
-        if model.is_ok_and(|model| broken.contains(&address(model))) {
+        if model.as_ref().is_ok_and(|model| broken.contains(&address(model))) {
             continue;
         }
-        if let Err(why) = try_row(node, row) {
+        if let Err(why) = try_row(node, row, model) {
             fail(row.key.as_ref(), format!("row {} of its trial: {why}", number + 1));
         }
     }
@@ -162,11 +161,11 @@ fn try_model(node: &Node, model: &Arc<dyn Model>) -> Result<(), String> {
 }
 
 /// Whether a row that travels with a node is scored as is written there.
-fn try_row(node: &Node, trial: &TrialRow) -> Result<(), String> {
+fn try_row(node: &Node, trial: &TrialRow, model: Result<&Arc<dyn Model>, ScoreError>) -> Result<(), String> {
     if !matches!(node.work, Work::Model(_) | Work::Family(_)) {
         return Err("only models have trial rows".to_owned());
     }
-    let model = scorer::model_of(node, trial.key.as_ref()).map_err(|error| error.0)?;
+    let model = model.map_err(|error| error.0)?;
     let known = |name: &StreamName| node.needs.iter().any(|need| need.name == *name);
     if let Some(name) = trial.given.keys().find(|name| !known(name)) {
         return Err(format!("it gives `{name}`, which the node does not need"));

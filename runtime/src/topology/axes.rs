@@ -8,7 +8,7 @@ use super::need::NeedKind;
 use super::node::{Node, Work};
 use immutable_chunkmap::map::MapM;
 
-use super::names::{Names, Pending, waits};
+use super::names::{Names, Pending, running};
 use super::plan::{AxisLabel, BasePlan, OwnName};
 use super::problem::Problem;
 use crate::traits::Axes;
@@ -23,8 +23,7 @@ pub(super) fn source_axes(
     problems: &mut Vec<Problem>,
 ) -> Vec<AxisStreams> {
     let mut sensors: BTreeMap<&StreamName, (ElementType, &Arc<Node>)> = BTreeMap::new();
-    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    for node in declared.base.values().chain(own) {
+    for node in declared.nodes() {
         if let (Work::Sensor { raw, .. }, Some((_, element))) = (&node.work, node.provides.first()) {
             let element = *element;
             let (first, other) = sensors.entry(raw).or_insert((element, node));
@@ -111,9 +110,7 @@ impl Labels {
 
     /// All providers of a stream have its rows.
     pub(super) fn check(&self, declared: &Declared, names: &Names, pending: &Pending, problems: &mut Vec<Problem>) {
-        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-        let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
-        for node in base.chain(own.filter(|node| !waits(node, pending))) {
+        for node in running(declared, pending) {
             let other_is = self.of_node(node);
             for (name, _) in &node.provides {
                 let is = self.of_name(name);

@@ -9,7 +9,7 @@ use super::need::NeedKind;
 use super::node::{Ask, Missing, Node, NodeKind, RowRule, Slow, Work, stand_in};
 use immutable_chunkmap::map::MapM;
 
-use super::names::{Names, Pending, element_of, waits};
+use super::names::{Names, Pending, element_of, running};
 use super::plan::{BasePlan, OwnName};
 use super::problem::Problem;
 use super::resolve::BASE_NODES_MAX;
@@ -33,11 +33,8 @@ pub(super) fn settings(declared: &Declared, problems: &mut Vec<Problem>) {
         let (count, limit) = (declared.base.len(), BASE_NODES_MAX);
         problems.push(Problem::TooMany { what: "nodes of the class", count, limit });
     }
-    for node in declared.base.values() {
+    for node in declared.nodes() {
         node_settings(node, problems);
-    }
-    for (_, nodes) in &declared.exact {
-        nodes.values().for_each(|node| node_settings(node, problems));
     }
     for node in &declared.twice {
         problems.push(Problem::SameName { node: node.name() });
@@ -154,9 +151,7 @@ fn fitting(node: &Node, problems: &mut Vec<Problem>) {
 
 /// Providers of one name: one type, one of them more specific, an override whole.
 pub(super) fn providers(declared: &Declared, names: &Names, pending: &Pending, problems: &mut Vec<Problem>) {
-    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
-    for node in base.chain(own.filter(|node| !waits(node, pending))) {
+    for node in running(declared, pending) {
         for (stream, wants) in &node.provides {
             let Some(first) = names.get(stream).and_then(|providers| providers.all().next()) else { continue };
             let (is, wants) = (element_of(first, stream), *wants);
@@ -194,12 +189,8 @@ pub(super) fn compete(name: &StreamName, one: &Arc<Node>, other: &Arc<Node>, pro
 
 /// Types of needs and gates, and attributes.
 pub(super) fn needs(declared: &Declared, names: &Names, pending: &Pending, problems: &mut Vec<Problem>) {
-    for node in declared.base.values().filter(|node| !pending.contains_key(&node.name())) {
+    for node in running(declared, pending) {
         node_needs(node, declared, names, problems);
-    }
-    for (_, nodes) in &declared.exact {
-        let running = nodes.values().filter(|node| !waits(node, pending));
-        running.for_each(|node| node_needs(node, declared, names, problems));
     }
 }
 
@@ -285,9 +276,7 @@ fn attribute_selector(
 
 /// `previous` reads rows of the node's own axis.
 pub(super) fn previous(declared: &Declared, pending: &Pending, labels: &Labels, problems: &mut Vec<Problem>) {
-    let base = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
-    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    for node in base.chain(own.filter(|node| !waits(node, pending))) {
+    for node in running(declared, pending) {
         for need in node.needs.iter().filter(|need| matches!(need.kind, NeedKind::Previous { .. })) {
             let (is, own) = (labels.of_name(&need.name), labels.of_node(node));
             if labels.differ(is, &own) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::axes::Labels;
 use super::declared::Declared;
-use super::names::{Names, Pending, asks_for, streams_needed};
+use super::names::{Names, Pending, asks_for, running_of_class, streams_needed};
 use super::node::{Node, Work};
 use super::problem::Problem;
 use crate::words::{NodeId, StreamName};
@@ -19,7 +19,7 @@ struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     fn of(declared: &'a Declared, names: &Names, pending: &Pending, with_previous: bool) -> Self {
-        let nodes: Vec<_> = declared.base.values().filter(|node| !pending.contains_key(&node.name())).collect();
+        let nodes: Vec<_> = running_of_class(declared, pending).collect();
         let number: BTreeMap<NodeId, usize> =
             nodes.iter().enumerate().map(|(index, node)| (node.name(), index)).collect();
         let before = nodes.iter().map(|node| {

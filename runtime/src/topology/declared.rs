@@ -45,6 +45,16 @@ impl Declared {
         }
     }
 
+    /// The nodes of single keys.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.exact.into_iter().flat_map(|(_, nodes)| nodes.values())
+    }
+
+    /// All nodes: those of the class, then those of single keys.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.base.values().chain(self.own())
+    }
+
     /// What a topology declares. Of two nodes of one name that differ it has the first, and the other among
     /// [`Declared::twice`].
     pub fn of(topology: &Topology, axes: Axes) -> Self {

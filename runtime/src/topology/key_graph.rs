@@ -200,8 +200,7 @@ fn is_previous(node: &Node, name: &StreamName) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::topology::{Topology, matching, provide, sensor, sink};
-    use crate::words::ElementType;
-    use crate::words::Stream;
+    use crate::words::{ElementType, Stream};
 
     /// No closure gives so many; models and operators of manifests do.
     #[test]

@@ -38,9 +38,7 @@ pub(super) fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>
     loop {
         let names = names(declared, &pending);
         let mut more = BTreeMap::new();
-        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-        let may_wait = declared.base.values().chain(own).filter(|node| node.pending && !waits(node, &pending));
-        for node in may_wait {
+        for node in running(declared, &pending).filter(|node| node.pending) {
             let lacks = |name: &&StreamName| !names.contains_key(*name) && !left_out.contains(name);
             let lacks: Vec<_> = streams_needed(node).filter(lacks).cloned().collect();
             if !lacks.is_empty() {
@@ -48,9 +46,7 @@ pub(super) fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>
             }
         }
         if more.is_empty() {
-            let nodes = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
-            let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-            for node in nodes.chain(own.filter(|node| !waits(node, &pending))).chain(&declared.twice) {
+            for node in running(declared, &pending).chain(&declared.twice) {
                 unmet(node, &names, &left_out, problems);
             }
             return (names, pending);
@@ -61,25 +57,38 @@ pub(super) fn names_and_pending(declared: &Declared, problems: &mut Vec<Problem>
 
 fn names(declared: &Declared, pending: &Pending) -> Names {
     let mut names = Names::new();
-    for node in declared.base.values().filter(|node| !pending.contains_key(&node.name())) {
+    for node in running_of_class(declared, pending) {
         for (name, _) in &node.provides {
             names.entry(name.clone()).or_default().base.push(Arc::clone(node));
         }
     }
-    for (_, nodes) in &declared.exact {
-        for node in nodes.values().filter(|node| !waits(node, pending)) {
-            for (name, _) in &node.provides {
-                if let Some(providers) = names.get_mut(name) {
-                    providers.exact_count += 1;
-                    providers.exact.get_or_insert_with(|| Arc::clone(node));
-                } else {
-                    let providers = Providers { base: Vec::new(), exact: Some(Arc::clone(node)), exact_count: 1 };
-                    names.insert(name.clone(), providers);
-                }
+    for node in running_own(declared, pending) {
+        for (name, _) in &node.provides {
+            if let Some(providers) = names.get_mut(name) {
+                providers.exact_count += 1;
+                providers.exact.get_or_insert_with(|| Arc::clone(node));
+            } else {
+                let providers = Providers { base: Vec::new(), exact: Some(Arc::clone(node)), exact_count: 1 };
+                names.insert(name.clone(), providers);
             }
         }
     }
     names
+}
+
+/// The nodes of the class that wait for nobody.
+pub(super) fn running_of_class<'d>(declared: &'d Declared, pending: &Pending) -> impl Iterator<Item = &'d Arc<Node>> {
+    declared.base.values().filter(|node| !waits(node, pending))
+}
+
+/// The nodes of single keys that wait for nobody.
+fn running_own<'d>(declared: &'d Declared, pending: &Pending) -> impl Iterator<Item = &'d Arc<Node>> {
+    declared.own().filter(|node| !waits(node, pending))
+}
+
+/// All nodes that wait for nobody: those of the class, then those of single keys.
+pub(super) fn running<'d>(declared: &'d Declared, pending: &Pending) -> impl Iterator<Item = &'d Arc<Node>> {
+    running_of_class(declared, pending).chain(running_own(declared, pending))
 }
 
 /// Whether a node waits for a provider.
@@ -127,14 +136,10 @@ pub(super) fn demanded(declared: &Declared, names: &Names, pending: &Pending) ->
     let asked = |node: &Node| node.provides.iter().any(|(name, _)| sinks.iter().any(|sink| asks_for(sink, name, node)));
     let mut demanded = BTreeSet::new();
     let mut open: Vec<&Node> = Vec::new();
-    let running = declared.base.values().filter(|node| !pending.contains_key(&node.name()));
-    open.extend(running.filter(|node| asked(node)).map(Arc::as_ref));
-    let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-    let own: Vec<&Arc<Node>> = own.filter(|node| !waits(node, pending)).collect();
-    open.extend(own.iter().filter(|node| asked(node)).map(|node| node.as_ref()));
+    open.extend(running(declared, pending).filter(|node| asked(node)).map(Arc::as_ref));
     // Nodes of single keys that provide a demanded name ask for their needs in turn.
     let mut own_by_name: BTreeMap<&StreamName, Vec<&Node>> = BTreeMap::new();
-    for node in &own {
+    for node in running_own(declared, pending) {
         for (name, _) in &node.provides {
             own_by_name.entry(name).or_default().push(node);
         }

@@ -13,7 +13,7 @@ use super::declared::Declared;
 use super::graph::Topology;
 use super::held::Held;
 use super::key_graph::KeyGraph;
-use super::names::{Pending, demanded, names_and_pending, streams_needed};
+use super::names::{Pending, demanded, names_and_pending, running_of_class, streams_needed};
 use super::node::{Node, Work};
 use super::plan::{BasePlan, ClassPlan, KeyPlan, OWN_NAMES, OwnName, PlanNode};
 use super::problem::{Problem, ResolveErrors};
@@ -111,7 +111,7 @@ fn own_problems(
     tangled: BTreeSet<NodeId>,
     problems: &mut Vec<Problem>,
 ) {
-    let class = declared.base.values().filter(|node| !pending.contains_key(&node.name()) && runs(node, demanded));
+    let class = running_of_class(declared, pending).filter(|node| runs(node, demanded));
     let graph = KeyGraph::of(class, pending, demanded, tangled);
     for (_, nodes) in &declared.exact {
         problems.extend(graph.in_order(nodes.values()).err().into_iter().flatten());

@@ -198,8 +198,7 @@ impl Builder<'_> {
         nodes: &[Arc<PlanNode>],
         declared: &Declared,
     ) -> Vec<Vec<Option<SlotNumber>>> {
-        let own = declared.exact.into_iter().flat_map(|(_, nodes)| nodes.values());
-        let sensors = nodes.iter().map(|node| &node.node).chain(own);
+        let sensors = nodes.iter().map(|node| &node.node).chain(declared.own());
         let raw = sensors.filter_map(|node| match &node.work {
             Work::Sensor { raw, .. } => Some((raw, self.slots.of(&raw_name(raw)))),
             _ => None,
