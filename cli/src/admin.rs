@@ -10,7 +10,7 @@ use gristmill::deployer::{Deployer, DeployerStartError};
 use gristmill::registry::RegistryFolder;
 use gristmill::topology::Registry;
 use gristmill::traits::Clock;
-use gristmill::{Builder, Handle, SECONDS_BUCKETS, StartError};
+use gristmill::{Builder, Handle, SECONDS_BUCKETS};
 use gristmill_admin::{Admin, Listening};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
@@ -51,7 +51,7 @@ pub(crate) async fn start(
     let render = address.map(|_| record_metrics()).transpose()?;
     let revisions = RegistryFolder::open(folder, SystemClock::default().wall()).map_err(|error| failed(&error))?;
     let deployer = Deployer::start(builder, revisions, operators).await.map_err(|error| match &error {
-        DeployerStartError::Start(StartError::Trial { .. }) => Failure::refused(error.to_string()),
+        DeployerStartError::Start(start) => Failure::not_started(start, error.to_string()),
         _ => failed(&error),
     })?;
     let listening = match (address, render) {

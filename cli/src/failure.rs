@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use gristmill::StartError;
+
 /// The exit codes besides 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -58,6 +60,11 @@ impl Failure {
     /// A file was refused.
     pub(crate) fn refused(text: impl Into<String>) -> Self {
         Self { exit: Exit::Refused, text: text.into(), see: None, answered: false }
+    }
+
+    /// The runtime did not start: what is wrong with the file is told apart from what does not work.
+    pub(crate) fn not_started(error: &StartError, text: impl Into<String>) -> Self {
+        if matches!(error, StartError::Trial { .. }) { Self::refused(text) } else { Self::failed(text) }
     }
 
     /// Its JSON has been written.

@@ -9,7 +9,7 @@ use gristmill::clock::SystemClock;
 use gristmill::state::{RefusedState, StateFolder};
 use gristmill::topology::Registry;
 use gristmill::traits::Clock;
-use gristmill::{Builder, Handle, StartError};
+use gristmill::{Builder, Handle};
 use gristmill_operators::registry;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -196,11 +196,8 @@ fn follow(known: Option<Known>, mill: &Handle, _beside: &Beside) -> Result<impl 
 }
 
 async fn plainly(builder: Builder, args: &RunArgs) -> Result<Handle, Failure> {
-    builder.start().await.map_err(|error| {
-        let text = format!("{}: {error}", args.file.display());
-        // What is wrong with the file is told apart from what does not work.
-        if matches!(error, StartError::Trial { .. }) { Failure::refused(text) } else { Failure::failed(text) }
-    })
+    let failed = |error| Failure::not_started(&error, format!("{}: {error}", args.file.display()));
+    builder.start().await.map_err(failed)
 }
 
 /// Until the source ends, or somebody asks to stop.

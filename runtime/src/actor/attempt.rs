@@ -242,8 +242,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::traits::{Digest, Port, ScoreError};
-    use crate::words::ColumnMut;
+    use crate::traits::Digest;
+    use crate::traits::model::fixture::Content;
 
     /// Stands still while the row is measured, and leaps after.
     #[derive(Default)]
@@ -259,32 +259,11 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct Nothing;
-
-    impl Model for Nothing {
-        fn inputs(&self) -> &[Port] {
-            &[]
-        }
-        fn outputs(&self) -> &[Port] {
-            &[]
-        }
-        fn score(&self, _: &[ColumnRef<'_>], _: &mut [ColumnMut<'_>]) -> Result<(), ScoreError> {
-            Ok(())
-        }
-        fn bytes(&self) -> usize {
-            0
-        }
-        fn digest(&self) -> Digest {
-            Digest([0; 32])
-        }
-    }
-
     #[tokio::test]
     async fn what_the_thread_does_after_its_last_row_is_no_rows_time() {
         let (clock, budget) = (Arc::new(Leaps::default()), Duration::from_secs(1));
         let task = Task {
-            run: Run::Model(Arc::new(Nothing)),
+            run: Run::Model(Arc::new(Content(Digest([0; 32])))),
             key: ONLY,
             rows: Arc::new(Input { times: vec![Time(0)], columns: Vec::new() }),
             elements: Vec::new(),

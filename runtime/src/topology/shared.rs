@@ -72,30 +72,7 @@ impl<F: Format> Format for Shared<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::traits::{Port, ScoreError};
-    use crate::words::{ColumnMut, ColumnRef};
-
-    /// A model that is its digest.
-    #[derive(Debug)]
-    struct Content(Digest);
-
-    impl Model for Content {
-        fn inputs(&self) -> &[Port] {
-            &[]
-        }
-        fn outputs(&self) -> &[Port] {
-            &[]
-        }
-        fn score(&self, _: &[ColumnRef<'_>], _: &mut [ColumnMut<'_>]) -> Result<(), ScoreError> {
-            Ok(())
-        }
-        fn bytes(&self) -> usize {
-            0
-        }
-        fn digest(&self) -> Digest {
-            self.0
-        }
-    }
+    use crate::traits::model::fixture::Content;
 
     struct Contents;
 

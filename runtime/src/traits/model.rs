@@ -132,3 +132,31 @@ pub trait Format: Send + Sync + 'static {
         self.load(&bytes)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::{Digest, Model, Port, ScoreError};
+    use crate::words::{ColumnMut, ColumnRef};
+
+    /// A model without columns that is its digest.
+    #[derive(Debug)]
+    pub(crate) struct Content(pub(crate) Digest);
+
+    impl Model for Content {
+        fn inputs(&self) -> &[Port] {
+            &[]
+        }
+        fn outputs(&self) -> &[Port] {
+            &[]
+        }
+        fn score(&self, _: &[ColumnRef<'_>], _: &mut [ColumnMut<'_>]) -> Result<(), ScoreError> {
+            Ok(())
+        }
+        fn bytes(&self) -> usize {
+            0
+        }
+        fn digest(&self) -> Digest {
+            self.0
+        }
+    }
+}
