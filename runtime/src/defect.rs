@@ -20,6 +20,8 @@ pub enum Defect {
     Pause,
     /// A node that is resumed stays in quarantine.
     Resume,
+    /// A node that is in quarantine for all keys computes for those that it has not failed for.
+    WholeNode,
     /// A source that is paused is not called until it may go on.
     Idle,
     /// Positions are committed before what their rows lead to is done.

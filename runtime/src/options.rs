@@ -26,6 +26,9 @@ pub struct Options {
     pub node_budget: Duration,
     /// When a node that fails for a key is left out for it; `None`: never, so that every row of it is tried.
     pub quarantine: Option<Quarantine>,
+    /// A node that is in quarantine for so many keys, and for half of those that it is for, is put in quarantine for all;
+    /// `usize::MAX`: none is.
+    pub quarantine_keys: usize,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             intake: IntakePolicy::default(),
             node_budget: Duration::from_millis(100),
             quarantine: Some(Quarantine::default()),
+            quarantine_keys: 100,
         }
     }
 }
@@ -52,6 +56,7 @@ impl Options {
             ("shards", usize::from(self.shards)),
             ("frame_keys", self.frame_keys),
             ("keys_max", self.keys_max),
+            ("quarantine_keys", self.quarantine_keys),
             ("batch_records", drive.batch_records),
             ("batch_bytes", drive.batch_bytes),
             ("waiting_rows_max", self.intake.waiting_rows_max),

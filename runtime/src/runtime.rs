@@ -6,8 +6,10 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
 use actix::{Actor, Addr, Arbiter, System};
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
+use crate::actor::ailing::AILING_MAX;
 use crate::actor::cell::Blocking;
 use crate::actor::control::Stage;
 use crate::actor::driver::{CONTROLS_MAX, Driver, Ended};
@@ -29,7 +31,7 @@ use crate::topology::resolve::resolve;
 use crate::topology::{Topology, Work};
 use crate::traits::sink::DeadLetters;
 use crate::traits::{Clock, Sink, SinkError, Source};
-use crate::words::{Binding, Class, Revision, ShardIndex};
+use crate::words::{Binding, Class, NodeId, Revision, ShardIndex};
 
 /// Where a runtime is put together; see [`Runtime::builder`].
 pub struct Runtime;
@@ -220,7 +222,7 @@ impl Builder {
         let (ended, end_seen) = watch::channel(0);
         let ended = Arc::new(ended);
         let mut classes = BTreeMap::new();
-        let mut threads = Vec::new();
+        let (mut threads, mut ailing) = (Vec::new(), Vec::new());
         let shared = Shared {
             sinks: Arc::clone(&sinks),
             dead_letters,
@@ -237,7 +239,8 @@ impl Builder {
             let source = by_class.remove(topology.class()).expect("`check` has seen a source for each topology");
             let class = topology.class().clone();
             match shared.class(topology, source, &arbiters, &ended).await {
-                Ok((started, thread)) => {
+                Ok((started, thread, named)) => {
+                    ailing.push((class.clone(), named));
                     classes.insert(class, started);
                     threads.push(thread);
                 }
@@ -250,7 +253,12 @@ impl Builder {
             }
         }
         let state = State { classes, revision: highest, tried: highest };
-        Ok(Handle::new(Inner::new(state, sinks, threads, end_seen, arbiters, system, shared.subscriptions)))
+        let inner = Inner::new(state, sinks, threads, end_seen, arbiters, system, shared.subscriptions);
+        let handle = Handle::new(inner);
+        for (class, named) in ailing {
+            handle.look_after(class, named, options.quarantine_keys);
+        }
+        Ok(handle)
     }
 
     /// Whether sources, sinks and topologies fit together.
@@ -316,7 +324,7 @@ impl Shared {
         source: Box<dyn Source>,
         arbiters: &[actix::prelude::ArbiterHandle],
         ended: &Arc<watch::Sender<usize>>,
-    ) -> Result<(ClassState, SourceThread), StartError> {
+    ) -> Result<(ClassState, SourceThread, Receiver<NodeId>), StartError> {
         let class = topology.class().clone();
         let failed = |errors| StartError::Resolve { class: class.clone(), errors };
         let declared = Declared::of(&topology, source.axes());
@@ -334,6 +342,7 @@ impl Shared {
         let metrics = Arc::new(ClassMetrics::new(&class));
         let blocking = Arc::new(Blocking::new(Arc::clone(&self.clock), self.options.node_budget));
         let tallies: Vec<Arc<Tally>> = arbiters.iter().map(|_| Arc::default()).collect();
+        let (ailing, named) = tokio::sync::mpsc::channel(AILING_MAX);
         let shards: Vec<Addr<Shard>> = arbiters
             .iter()
             .zip(0u16..)
@@ -350,6 +359,7 @@ impl Shared {
                     tally: Arc::clone(tally),
                     blocking: Arc::clone(&blocking),
                     quarantine: self.options.quarantine,
+                    ailing: ailing.clone(),
                 };
                 let defect = self.defect;
                 Shard::start_in_arbiter(arbiter, move |_| {
@@ -388,7 +398,7 @@ impl Shared {
         })?;
         let clock = Arc::clone(&self.clock);
         let doors = Doors { shards, driver: control, decoder, metrics, clock, restored };
-        Ok((ClassState::new(declared, plan, doors), thread))
+        Ok((ClassState::new(declared, plan, doors), thread, named))
     }
 
     /// What makes everything durable that sinks have been given, when a source ends; then no subscriber is waited for.

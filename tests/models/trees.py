@@ -64,11 +64,14 @@ def models(rows: int):
     x[0, :2] = [np.inf, -np.inf]
     x[1, :2] = [-0.0, 0.0]
 
-    def regressor(name, modes, depth, trees=12, targets=1, every=True, tracks=True, **options):
+    def regressor(name, modes, depth, trees=12, targets=1, every=True, tracks=True, share=False,
+                  **options):
         builder = Builder(random, modes, tracks)
         for _ in range(trees):
             builder.tree(depth)
-        weights = [(leaf, target, random.normal()) for leaf in range(len(builder.leaves)) for target in range(targets)
+        # With `share` a row's leaves add up to more than 0 and less than 0.4: onnxruntime's PROBIT is noise around a half.
+        weigh = (lambda: 0.4 * random.random() / trees) if share else random.normal
+        weights = [(leaf, target, weigh()) for leaf in range(len(builder.leaves)) for target in range(targets)
                    if every or random.random() < 0.6]
         node = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=targets,
                                 **builder.attributes("target", weights), **options)
@@ -117,3 +120,6 @@ def models(rows: int):
     yield classifier("classes_4", 4, labels={"classlabels_strings": ["a", "b", "c", "d"]})
     yield classifier("classes_4_base", 4, base_values=[0.1, 0.2, -0.1, 0.0], post_transform="SOFTMAX")
     yield classifier("classes_4_one_scored", 4, only=2, post_transform="SOFTMAX_ZERO")
+    yield regressor("trees_probit", MODES[:2], 3, share=True, post_transform="PROBIT")
+    yield regressor("trees_probit_targets_2", MODES[:2], 3, targets=2, share=True, post_transform="PROBIT")
+    yield classifier("classes_3_probit", 3, positive=True, base_values=[-0.25] * 3, post_transform="PROBIT")

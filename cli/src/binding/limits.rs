@@ -20,6 +20,7 @@ pub(crate) fn limits(table: Option<&Value>, folder: &Path, problems: &mut Vec<Pr
         ("batch_records", &mut drive.batch_records),
         ("frame_keys", &mut options.frame_keys),
         ("keys_max", &mut options.keys_max),
+        ("quarantine_keys", &mut options.quarantine_keys),
         ("waiting_rows_max", &mut options.intake.waiting_rows_max),
     ];
     for (name, count) in counts {
@@ -37,6 +38,8 @@ pub(crate) fn limits(table: Option<&Value>, folder: &Path, problems: &mut Vec<Pr
         let given = fields.span(name).map(|span| Duration::from_micros(u64::try_from(span.0).unwrap_or(0)));
         *time = given.unwrap_or(*time);
     }
+    let patience = fields.span("source_patience");
+    drive.source_patience = patience.map(|span| Duration::from_micros(u64::try_from(span.0).unwrap_or(0)));
     if let Some(given) = fields.text("quarantine") {
         match quarantine(&given) {
             Some(quarantine) => options.quarantine = quarantine,
@@ -82,11 +85,13 @@ mod tests {
 
     #[test]
     fn what_is_given_is_taken_and_the_rest_stays() {
-        let (options, problems) =
-            read(&json!({"in_flight_bytes": "64 MiB", "keys_max": 1000, "node_budget": "20ms", "waiting_rows_max": 7}));
+        let (options, problems) = read(
+            &json!({"in_flight_bytes": "64 MiB", "keys_max": 1000, "node_budget": "20ms", "waiting_rows_max": 7, "quarantine_keys": 9, "source_patience": "10min"}),
+        );
         assert_eq!(problems, [""; 0]);
         assert_eq!((options.drive.in_flight_bytes, options.keys_max), (64 << 20, 1000));
         assert_eq!((options.node_budget, options.intake.waiting_rows_max), (Duration::from_millis(20), 7));
+        assert_eq!((options.quarantine_keys, options.drive.source_patience), (9, Some(Duration::from_secs(600))));
         assert_eq!(options.frame_keys, Options::default().frame_keys);
     }
 

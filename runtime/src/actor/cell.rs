@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use super::ailing::AilingSender;
 use super::explain::Watches;
 use super::guard::{Health, Quarantine};
 use super::lanes::Busy;
@@ -173,6 +174,8 @@ pub(crate) struct Shared {
     /// For nodes that may block.
     pub(crate) blocking: Arc<Blocking>,
     pub(crate) quarantine: Option<Quarantine>,
+    /// Where nodes that fail are named; `None` where nobody looks after them.
+    pub(crate) ailing: Option<AilingSender>,
 }
 
 /// What nodes that may block have in common over the shards of a class.

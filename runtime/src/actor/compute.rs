@@ -385,7 +385,7 @@ impl<'f> NodeRun<'f> {
 
     /// Whether no key is known to stand still: the node is not paused, and no failure is remembered.
     pub(super) fn goes_on_for_all(&self, cell: &Cell) -> bool {
-        !self.plan.paused() && cell.health.is_clear()
+        !self.plan.paused() && !self.plan.quarantined() && cell.health.is_clear()
     }
 
     /// Whether the node computes nothing for a key: it is paused, or quarantined. Counts the rows if so.
@@ -396,7 +396,8 @@ impl<'f> NodeRun<'f> {
             cell.counts.paused += rows as u64;
             return true;
         }
-        let quarantined = cell.health.quarantined(key);
+        let whole = self.plan.quarantined() && !defect::is_chosen(Defect::WholeNode);
+        let quarantined = whole || cell.health.quarantined(key);
         if quarantined {
             cell.counts.quarantined += rows as u64;
         }

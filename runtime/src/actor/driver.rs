@@ -52,6 +52,9 @@ pub struct DriveOptions {
     pub in_flight_bytes: usize,
     /// How often positions are committed.
     pub commit_interval: Duration,
+    /// How long a source may fail each time that it is tried before the runtime gives up with its last error; `None`: it is
+    /// tried without an end.
+    pub source_patience: Option<Duration>,
 }
 
 impl Default for DriveOptions {
@@ -63,6 +66,7 @@ impl Default for DriveOptions {
             in_flight_records: 65_536,
             in_flight_bytes: 256 * 1024 * 1024,
             commit_interval: Duration::from_millis(200),
+            source_patience: None,
         }
     }
 }
@@ -187,7 +191,7 @@ impl Driver {
 
 impl Running {
     fn run(mut self) -> Ended {
-        let mut failures = 0;
+        let (mut failures, mut failing_since) = (0, None);
         if let Err(error) = self.go_on() {
             return self.fail(error);
         }
@@ -208,6 +212,7 @@ impl Running {
             }
             match self.poll(full) {
                 Ok(Polled::Batches(batches)) => {
+                    failing_since = None;
                     if std::mem::take(&mut failures) > 0 {
                         tracing::info!(source = %self.driver.name, "the source works again");
                     }
@@ -219,6 +224,13 @@ impl Running {
                 Err(error) if error.retry => {
                     self.driver.metrics.poll_errors.increment(1);
                     failures += 1;
+                    let now = self.driver.clock.monotonic();
+                    let failing = now.saturating_sub(*failing_since.get_or_insert(now));
+                    if options.source_patience.is_some_and(|patience| failing >= patience) {
+                        let reason =
+                            format!("{} (for {failing:.0?}, which `source_patience` is the limit of)", error.reason);
+                        return self.fail(SourceError { reason, retry: false });
+                    }
                     let pause = backoff(failures, random());
                     tracing::warn!(source = %self.driver.name, %error, ?pause, "the source failed; trying again");
                     if self.waits(pause) {

@@ -82,6 +82,8 @@ pub(crate) struct Health {
     remembered: Quarantine,
     /// Whether so many quarantine the node.
     is_limited: bool,
+    /// Whether there is a quarantine that has not been told of.
+    grown: bool,
 }
 
 impl Default for Health {
@@ -94,7 +96,7 @@ impl Health {
     pub(crate) fn new(limit: Option<Quarantine>) -> Self {
         // Without a limit the last failure is still told to whoever asks.
         let remembered = limit.unwrap_or(Quarantine { failures: 1, ..Quarantine::default() });
-        Self { keys: FxHashMap::default(), remembered, is_limited: limit.is_some() }
+        Self { keys: FxHashMap::default(), remembered, is_limited: limit.is_some(), grown: false }
     }
 
     /// Whether no failure of any key is remembered.
@@ -105,11 +107,12 @@ impl Health {
     /// What is remembered of one key, to travel with its rows.
     pub(crate) fn apart(&self, key: KeyIndex) -> Self {
         let of_key = self.keys.get(&key).map(|health| (key, health.clone()));
-        Self { keys: of_key.into_iter().collect(), ..*self }
+        Self { keys: of_key.into_iter().collect(), grown: false, ..*self }
     }
 
     /// Puts back what [`Health::apart`] gave.
     pub(crate) fn put(&mut self, key: KeyIndex, mut of: Self) {
+        self.grown |= of.grown;
         match of.keys.remove(&key) {
             Some(health) => _ = self.keys.insert(key, health),
             None => _ = self.keys.remove(&key),
@@ -120,6 +123,17 @@ impl Health {
     #[inline]
     pub(crate) fn quarantined(&self, key: KeyIndex) -> bool {
         !self.keys.is_empty() && self.keys.get(&key).is_some_and(|health| health.quarantined)
+    }
+
+    /// Whether the node is in quarantine for another key than when that was told.
+    #[inline]
+    pub(crate) fn has_grown(&self) -> bool {
+        self.grown
+    }
+
+    /// It was told.
+    pub(crate) fn told(&mut self) {
+        self.grown = false;
     }
 
     /// Ends what is remembered of a key when the node has another artifact for it now, or was resumed since.
@@ -206,6 +220,7 @@ impl Health {
         }
         if self.is_limited && health.failed.len() == failures && newest - health.failed[0] < rows {
             health.quarantined = true;
+            self.grown = true;
         }
         health.quarantined
     }

@@ -1,5 +1,6 @@
 //! Actors: they carry out what plans say. Frames go from the shard's intake through the actors of nodes to sinks.
 
+pub(crate) mod ailing;
 mod align;
 mod all_keys;
 mod alone;

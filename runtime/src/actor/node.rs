@@ -278,6 +278,7 @@ impl NodeActor {
         let (before, watch) = (cell.counts, cell.watch());
         let finished = run(cell);
         self.shared.frame_done(plan, cell, watch);
+        self.shared.name_ailing(plan, cell);
         self.shared.tally.node(&before, &cell.counts);
         finished
     }
@@ -285,10 +286,12 @@ impl NodeActor {
     fn compute_loop(&self, members: Vec<(NodeRun<'_>, Rc<RefCell<Cell>>)>) -> Vec<Finished> {
         let first = members[0].0.plan;
         let cells: SmallVec<[_; 4]> = members.iter().map(|(_, cell)| (Rc::clone(cell), cell.borrow().counts)).collect();
+        let plans: SmallVec<[_; 4]> = members.iter().map(|(work, _)| work.plan).collect();
         // The nodes of a loop are measured together, as the first of them.
         let watch = cells[0].0.borrow().watch();
         let finished = run_loop(members);
         self.shared.frame_done(first, &mut cells[0].0.borrow_mut(), watch);
+        cells.iter().zip(plans).for_each(|((cell, _), plan)| self.shared.name_ailing(plan, &mut cell.borrow_mut()));
         cells.iter().for_each(|(cell, before)| self.shared.tally.node(before, &cell.borrow().counts));
         finished
     }

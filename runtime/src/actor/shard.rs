@@ -9,6 +9,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::ailing::AilingSender;
 use super::cell::{Blocking, Shared};
 use super::frame::{Flush, InstalledKey};
 use super::gather::Gathering;
@@ -46,6 +47,7 @@ pub(crate) struct ShardOptions {
     /// For nodes that may block.
     pub(crate) blocking: Arc<Blocking>,
     pub(crate) quarantine: Option<Quarantine>,
+    pub(crate) ailing: AilingSender,
 }
 
 /// See the module.
@@ -134,7 +136,9 @@ impl Message for Step {
 impl Shard {
     pub(crate) fn new(options: ShardOptions) -> Self {
         let (tally, blocking) = (Arc::clone(&options.tally), Arc::clone(&options.blocking));
-        let shared = Rc::new(Shared { tally, blocking, quarantine: options.quarantine, ..Shared::default() });
+        let ailing = Some(options.ailing.clone());
+        let shared = Shared { tally, blocking, quarantine: options.quarantine, ailing, ..Shared::default() };
+        let shared = Rc::new(shared);
         let installer = Installer::new(options.shard, Rc::clone(&shared), Arc::clone(&options.sinks), options.mailbox);
         Self {
             options,

@@ -104,6 +104,7 @@ impl Pending {
             let cell = &mut *self.cell.borrow_mut();
             let before = cell.counts;
             work.put(rows, outcome, cell, &mut self.out, shared);
+            shared.name_ailing(&self.plan, cell);
             shared.tally.node(&before, &cell.counts);
         }
         shared.frame_done(&self.plan, &mut self.cell.borrow_mut(), None);

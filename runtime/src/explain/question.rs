@@ -89,6 +89,9 @@ impl Question<'_> {
         if running.paused() {
             return Standing::Paused;
         }
+        if running.quarantined() {
+            return Standing::Quarantined { reason: "it failed for too many keys".to_owned() };
+        }
         if look.quarantined {
             return Standing::Quarantined { reason: look.last_failure.clone().unwrap_or_default() };
         }

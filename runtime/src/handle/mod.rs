@@ -1,5 +1,6 @@
 //! The handle: the only way to the running system.
 
+mod ailing;
 mod deploy;
 mod replay;
 mod report;

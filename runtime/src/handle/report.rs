@@ -52,7 +52,8 @@ pub struct NodeReport {
     pub overruns: u64,
     /// Threads of a slow node that were given up and have not come back.
     pub lost_threads: u16,
-    /// Whether too many of them are lost, so that it computes nothing for any key until it is resumed or replaced.
+    /// Whether too many of them are lost, or it failed for too many keys, so that it computes nothing for any key until it
+    /// is resumed or replaced.
     pub quarantined: bool,
 }
 
@@ -205,7 +206,7 @@ impl Stand {
                 sum.bytes + shared + node.operator.as_ref().map_or(0, |operator| operator.bytes())
             };
             let (mark, lost_threads) = sum.pool.unwrap_or_default();
-            let quarantined = mark.is_some_and(|mark| mark.holds(Mark::of(node)));
+            let quarantined = node.quarantined() || mark.is_some_and(|mark| mark.holds(Mark::of(node)));
             NodeReport {
                 class: self.plan.class.clone(),
                 node: node.name.clone(),

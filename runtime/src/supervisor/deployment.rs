@@ -23,6 +23,7 @@ pub struct Deployment {
     pub(crate) attributes: Option<Attributes>,
     pub(crate) members: Vec<Member>,
     pub(crate) pause: Vec<NodeId>,
+    pub(crate) quarantine: Vec<NodeId>,
     pub(crate) resume: Vec<NodeId>,
     pub(crate) reset: Vec<NodeId>,
     /// Whether states may be lost without a `reset` for each.
@@ -79,6 +80,12 @@ impl Deployment {
     #[must_use]
     pub fn pause(mut self, node: impl Into<NodeId>) -> Self {
         self.pause.push(node.into());
+        self
+    }
+
+    /// Makes a node compute nothing for any key, as it fails for many, until it is resumed or replaced.
+    pub(crate) fn quarantine(mut self, node: NodeId) -> Self {
+        self.quarantine.push(node);
         self
     }
 

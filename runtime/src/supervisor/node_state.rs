@@ -22,7 +22,7 @@ pub enum NodeState {
     Running,
     /// It computes nothing until it is resumed, and keeps its state.
     Paused,
-    /// It failed too often for at least one key, and computes nothing for it until it is resumed or replaced.
+    /// It failed too often for at least one key, or for all, and computes nothing for it until it is resumed or replaced.
     Quarantined,
     /// Rows that came before the switch are computed to their end.
     Draining,
@@ -50,7 +50,7 @@ pub enum Move {
     Reset,
     /// It is replaced by another version with its name.
     Replace,
-    /// It failed too often for a key.
+    /// It failed too often for a key, or for many.
     Quarantine,
     /// It is removed, or what was staged is taken back.
     Remove,
@@ -59,7 +59,7 @@ pub enum Move {
 }
 
 /// Every legal move: from, by, to. What is not in it cannot happen.
-pub const MOVES: [(NodeState, Move, NodeState); 40] = {
+pub const MOVES: [(NodeState, Move, NodeState); 42] = {
     use Move::{Drain, Pause, Quarantine, Remove, Replace, Reset, Resume, Stage, Switch, Unask, Wait};
     use NodeState::{Draining, Paused, Pending, Quarantined, Retired, Running, Staged, Unused};
     [
@@ -101,6 +101,8 @@ pub const MOVES: [(NodeState, Move, NodeState); 40] = {
         (Quarantined, Reset, Running),
         (Quarantined, Replace, Running),
         (Quarantined, Pause, Paused),
+        (Quarantined, Wait, Draining),
+        (Quarantined, Unask, Draining),
         (Quarantined, Remove, Draining),
         (Draining, Drain, Retired),
     ]
@@ -166,6 +168,9 @@ pub(crate) fn declared(plan: &ClassPlan, declared: &Declared, node: &Node) -> No
     if plan.node(&name).is_none() && declared.get(&name).is_some() {
         return if plan.base.unused.contains(&name) { NodeState::Unused } else { NodeState::Staged };
     }
-    let paused = declared.held.get(&name).is_some_and(|held| held.paused);
-    if paused { NodeState::Paused } else { NodeState::Running }
+    match declared.held.get(&name) {
+        Some(held) if held.paused => NodeState::Paused,
+        Some(held) if held.quarantined => NodeState::Quarantined,
+        _ => NodeState::Running,
+    }
 }

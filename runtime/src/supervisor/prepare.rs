@@ -156,9 +156,13 @@ fn put(wanted: &mut Wanted, nodes: &[Node]) {
             wanted.declared.twice.push(node);
             continue;
         }
+        let before_is_other = before.is_some_and(|before| !before.same(&node));
         // The same again is no change.
         if before.is_none_or(|before| !before.same(&node) || before.pending != node.pending) {
             wanted.declared.put(Arc::clone(&node));
+            if before_is_other {
+                hold(&mut wanted.declared.held, &node.name(), |held| held.quarantined = false);
+            }
             wanted.news = true;
         }
         wanted.touch(&node);
@@ -176,9 +180,10 @@ fn decide(
 ) {
     let resume = deployment.resume.iter().map(|node| (node, Move::Resume));
     let pause = deployment.pause.iter().map(|node| (node, Move::Pause));
+    let quarantine = deployment.quarantine.iter().map(|node| (node, Move::Quarantine));
     let reset = deployment.reset.iter().map(|node| (node, Move::Reset));
     // A node that is resumed and paused at once is out of quarantine, and paused.
-    for (name, what) in resume.chain(pause).chain(reset) {
+    for (name, what) in resume.chain(pause).chain(quarantine).chain(reset) {
         let Some(node) = wanted.declared.get(name).cloned() else {
             unknown(name, &wanted.declared, errors);
             continue;
@@ -191,8 +196,9 @@ fn decide(
         let before = wanted.declared.held.get(name).cloned();
         hold(&mut wanted.declared.held, name, |held| match what {
             Move::Pause => held.paused = true,
-            Move::Reset => held.reset = revision,
-            _ => (held.paused, held.resumed) = (false, revision),
+            Move::Quarantine => held.quarantined = true,
+            Move::Reset => (held.quarantined, held.reset) = (false, revision),
+            _ => (held.paused, held.quarantined, held.resumed) = (false, false, revision),
         });
         wanted.news |= wanted.declared.held.get(name) != before.as_ref();
         wanted.touch(&node);
@@ -226,10 +232,11 @@ fn resolve_wanted(
 
 /// Whether a deployment names artifacts of single keys, and nothing else.
 fn changes_members_only(deployment: &Deployment) -> bool {
-    let Deployment { put, remove, back_to, attributes, members, pause, resume, reset, .. } = deployment;
+    let Deployment { put, remove, back_to, attributes, members, pause, quarantine, resume, reset, .. } = deployment;
     let more = back_to.is_some()
         || attributes.is_some()
-        || !(put.is_empty() && remove.is_empty() && pause.is_empty() && resume.is_empty() && reset.is_empty());
+        || !(put.is_empty() && remove.is_empty())
+        || [pause, quarantine, resume, reset].iter().any(|nodes| !nodes.is_empty());
     !more && !members.is_empty()
 }
 

@@ -44,6 +44,11 @@ pub enum Change {
         /// Its name.
         node: NodeId,
     },
+    /// A node failed for too many keys and computes nothing from now on; it keeps its state.
+    Quarantine {
+        /// Its name.
+        node: NodeId,
+    },
     /// A node computes again: it is not paused, and its quarantines end.
     Resume {
         /// Its name.
@@ -86,6 +91,7 @@ impl Change {
             | Self::Replace { node, .. }
             | Self::Reset { node, .. }
             | Self::Pause { node }
+            | Self::Quarantine { node }
             | Self::Resume { node }
             | Self::Rewire { node, .. }
             | Self::Wait { node, .. }
@@ -103,6 +109,7 @@ impl fmt::Display for Change {
             Self::Replace { node, state_kept: false, .. } => write!(f, "~ {node}: replaced, its state begins anew"),
             Self::Reset { node, .. } => write!(f, "~ {node}: its state begins anew"),
             Self::Pause { node } => write!(f, "~ {node}: paused, its state stays"),
+            Self::Quarantine { node } => write!(f, "~ {node}: in quarantine for all keys, its state stays"),
             Self::Resume { node } => write!(f, "~ {node}: resumed"),
             Self::Rewire { node, .. } => write!(f, "~ {node}: rewired"),
             Self::Wait { node, lacks } => {
@@ -216,7 +223,11 @@ fn pairs(
         let Some(before) = before.get(&node.name) else { continue };
         if node.paused() && !before.paused() {
             changed.push(Change::Pause { node: node.name.clone() });
-        } else if before.paused() != node.paused() || before.resumed() < node.resumed() {
+        } else if node.quarantined() && !before.quarantined() {
+            changed.push(Change::Quarantine { node: node.name.clone() });
+        } else if (before.paused(), before.quarantined()) != (node.paused(), node.quarantined())
+            || before.resumed() < node.resumed()
+        {
             changed.push(Change::Resume { node: node.name.clone() });
         }
     }
@@ -251,6 +262,7 @@ pub fn replay(before: &Identities, changes: &Changes) -> Identities {
         match change {
             Change::Attributes
             | Change::Pause { .. }
+            | Change::Quarantine { .. }
             | Change::Resume { .. }
             | Change::Wait { .. }
             | Change::Unused { .. } => {}

@@ -11,6 +11,8 @@ use crate::words::{NodeId, Revision};
 pub struct Held {
     /// Whether it computes nothing: its rows' outputs are missing, and its state stays as it is.
     pub paused: bool,
+    /// Whether it computes nothing as it failed for too many keys: the same, until it is resumed or replaced.
+    pub quarantined: bool,
     /// The revision that ended its quarantines last; 0 for none.
     pub resumed: Revision,
     /// The revision in which its state began anew last; 0 for none.

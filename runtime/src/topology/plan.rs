@@ -225,6 +225,12 @@ impl PlanNode {
         self.held.as_ref().is_some_and(|held| held.paused)
     }
 
+    /// Whether it is in quarantine for all keys.
+    #[inline]
+    pub fn quarantined(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.quarantined)
+    }
+
     /// The revision that ended its quarantines last; 0 for none.
     #[inline]
     pub fn resumed(&self) -> Revision {

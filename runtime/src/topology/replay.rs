@@ -57,6 +57,11 @@ pub fn again(
     if failed.paused() {
         return Err(format!("`{node}` is paused; resume it first"));
     }
+    if failed.quarantined() {
+        return Err(format!(
+            "`{node}` is in quarantine for all keys; mend it and deploy it again, or resume it, first"
+        ));
+    }
     let mut row = Row { plan, key, time, values: values.iter().cloned().collect(), computed: Vec::new() };
     for (stream, _) in &failed.streams {
         row.values.remove(stream.as_str());
@@ -113,7 +118,8 @@ impl<'p> Row<'p> {
                     continue;
                 }
                 let streams = node.streams.iter().map(|(stream, _)| stream);
-                let stays = node.has_state() || node.emits || !node.aligned || node.in_loop.is_some() || node.paused();
+                let stays = node.has_state() || node.emits || !node.aligned || node.in_loop.is_some();
+                let stays = stays || node.paused() || node.quarantined();
                 if stays || reads(node, &without) {
                     without.extend(streams);
                     done.left_out.push(node.name.clone());

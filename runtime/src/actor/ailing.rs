@@ -1,0 +1,63 @@
+//! Nodes that fail for many keys: shards say which, and how many keys; whether a node is put in quarantine for all of
+//! them is for the supervisor to decide, as it is a change of the plan.
+
+use actix::{Handler, Message, MessageResult};
+use tokio::sync::mpsc;
+
+use super::cell::{Cell, Shared};
+use super::shard::Shard;
+use crate::topology::plan::PlanNode;
+use crate::topology::selector::Selector;
+use crate::words::NodeId;
+
+/// Where shards name nodes that went into quarantine for another key. A full one is tried again after the next frame.
+pub(crate) type AilingSender = mpsc::Sender<NodeId>;
+
+/// Most names that wait to be looked at.
+pub(crate) const AILING_MAX: usize = 64;
+
+impl Shared {
+    /// Names a node of the class that went into quarantine for another key since it was named.
+    #[inline]
+    pub(super) fn name_ailing(&self, plan: &PlanNode, cell: &mut Cell) {
+        if !cell.health.has_grown() {
+            return;
+        }
+        let is_told = plan.node.only_key().is_some()
+            || !matches!(&self.ailing, Some(to) if matches!(to.try_send(plan.name.clone()), Err(mpsc::error::TrySendError::Full(_))));
+        if is_told {
+            cell.health.told();
+        }
+    }
+}
+
+/// Asks for how many keys a shard has a node of the class, and for how many of them it is in quarantine.
+pub(crate) struct CountQuarantined(pub(crate) std::sync::Arc<PlanNode>);
+
+/// The answer to [`CountQuarantined`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quarantined {
+    pub(crate) keys: usize,
+    pub(crate) of: usize,
+}
+
+impl Message for CountQuarantined {
+    type Result = Quarantined;
+}
+
+impl Handler<CountQuarantined> for Shard {
+    type Result = MessageResult<CountQuarantined>;
+
+    fn handle(&mut self, CountQuarantined(node): CountQuarantined, _context: &mut Self::Context) -> Self::Result {
+        let Some(place) = self.installer.place(&node) else { return MessageResult(Quarantined::default()) };
+        let keys = self.shared.cell(place).borrow().health.quarantines().count();
+        let names = self.shared.keys.borrow();
+        let takes = |key: &usize| node.node.selector.takes(&names[*key], &self.keys[*key].attributes.1);
+        let of = match node.node.selector {
+            Selector::Class => names.len(),
+            _ if keys == 0 => 0,
+            _ => (0..names.len()).filter(takes).count(),
+        };
+        MessageResult(Quarantined { keys, of })
+    }
+}
