@@ -18,8 +18,8 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::value::TensorRef;
 
-/// Forests among the exported models.
-const FORESTS: [&str; 3] = ["random_forest", "lightgbm", "xgboost_missing"];
+/// Forests among the exported models; the last two are walked node by node.
+const FORESTS: [&str; 5] = ["random_forest", "lightgbm", "xgboost_missing", "extra_trees", "random_forest_strings"];
 const ROWS: [usize; 2] = [1, 10];
 /// Blocks of other rows that the calls go round.
 const BLOCKS: usize = 64;

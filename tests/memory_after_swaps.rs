@@ -10,7 +10,7 @@ use gristmill_tests::support::setting::number;
 
 const MODELS: u32 = 100;
 /// By then 100 revisions are kept, as many as ever, and the allocator has what it needs.
-const WARM: u32 = 800;
+const WARM: u32 = 1_200;
 /// How much larger it may be in the end.
 const MORE_MAX: f64 = 0.02;
 

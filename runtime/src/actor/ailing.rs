@@ -3,6 +3,7 @@
 
 use actix::{Handler, Message, MessageResult};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::cell::{Cell, Shared};
 use super::shard::Shard;
@@ -23,9 +24,13 @@ impl Shared {
         if !cell.health.has_grown() {
             return;
         }
-        let is_told = plan.node.only_key().is_some()
-            || !matches!(&self.ailing, Some(to) if matches!(to.try_send(plan.name.clone()), Err(mpsc::error::TrySendError::Full(_))));
-        if is_told {
+        // The node of one key has no others.
+        let is_full = plan.node.only_key().is_none()
+            && self
+                .ailing
+                .as_ref()
+                .is_some_and(|to| matches!(to.try_send(plan.name.clone()), Err(TrySendError::Full(_))));
+        if !is_full {
             cell.health.told();
         }
     }
