@@ -16,7 +16,7 @@ use super::pool::Pools;
 use super::run_queue::Queue;
 use super::tally::{Count, Tally};
 use crate::clock::{Stopwatch, SystemClock};
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, prefetch_at};
 use crate::state::KeyAlign;
 use crate::topology::plan::PlanNode;
 use crate::traits::{AnyTable, BadReadings, Clock, Model};
@@ -25,24 +25,26 @@ use crate::words::{Column, Key, KeyIndex, Revision};
 /// How many frames stand for one whose time is measured: reading the clock costs as much as a small node.
 const MEASURED_EVERY: u32 = 8;
 
-/// Everything of one node on one shard. In a loop it is the leader's actor that touches it.
+/// Everything of one node on one shard. In a loop it is the leader's actor that touches it. What every node looks at for
+/// every frame comes first, and is all that [`Cell::prefetch_hot`] asks for.
+#[repr(C)]
 pub(crate) struct Cell {
     /// The operator's states; `None` for sinks and families.
     pub(crate) table: Option<Box<dyn AnyTable>>,
-    /// For nodes whose needs are on several axes, or whose rows are gated or thinned.
-    pub(crate) align: FxHashMap<KeyIndex, KeyAlign>,
-    /// For nodes that need `previous` or hold the last value: a column of one row for each need.
-    pub(crate) last: FxHashMap<KeyIndex, Vec<Option<Column>>>,
     pub(crate) health: Health,
     pub(crate) counts: Counts,
-    /// What a sensor could not use.
-    pub(crate) bad: BadReadings,
-    /// Values that rows did not find, as they are no longer among the last `as_of_rows`.
-    pub(crate) forgotten: u64,
     /// Frames that the node is through with; in a loop its leader counts them.
     pub(crate) frames: u64,
     /// About how long it has computed: one frame in [`MEASURED_EVERY`] is measured.
     pub(crate) busy: Duration,
+    /// For nodes whose needs are on several axes, or whose rows are gated or thinned.
+    pub(crate) align: FxHashMap<KeyIndex, KeyAlign>,
+    /// For nodes that need `previous` or hold the last value: a column of one row for each need.
+    pub(crate) last: FxHashMap<KeyIndex, Vec<Option<Column>>>,
+    /// What a sensor could not use.
+    pub(crate) bad: BadReadings,
+    /// Values that rows did not find, as they are no longer among the last `as_of_rows`.
+    pub(crate) forgotten: u64,
     /// How often a call, or a row of a slow node, took longer than its budget.
     pub(crate) overruns: u64,
     /// For families: each key's artifacts, by the revision from which they are in force.
@@ -107,6 +109,12 @@ impl Cell {
         if self.table.is_none() {
             self.table = plan.operator.as_ref().map(|operator| operator.table(many));
         }
+    }
+
+    /// Asks for what every frame looks at to be brought near.
+    pub(super) fn prefetch_hot(cell: &RefCell<Self>) {
+        // Before the value is the count of borrows.
+        prefetch_at(std::ptr::from_ref(cell).addr(), size_of::<isize>() + std::mem::offset_of!(Self, align));
     }
 
     /// A watch, if the time of the next frame is to be measured.

@@ -234,7 +234,7 @@ impl NodeActor {
             }
         }
         if let Some(next) = at(MODEL_AHEAD) {
-            cells[next.cell as usize].iter().for_each(|cell| prefetch(cell.as_ref()));
+            cells[next.cell as usize].iter().for_each(|cell| Cell::prefetch_hot(cell));
             next.plan.operator.iter().for_each(|operator| prefetch(operator.as_ref()));
             next.plan.model.iter().for_each(|model| prefetch(model.as_ref()));
         }
