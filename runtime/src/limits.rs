@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::actor::ailing::AILING_MAX;
 use crate::actor::driver::CONTROLS_MAX;
 use crate::actor::explain::{FRAMES_KEPT, WATCHED_MAX};
 use crate::actor::guard::Quarantine;
@@ -175,6 +176,20 @@ fn of_keys(options: &Options) -> Vec<Limit> {
         .bytes(2 * AS_OF_ROWS_DEFAULT * AS_OF_ROW_BYTES),
         failures(options),
         Limit::new(
+            "quarantine_keys",
+            options.quarantine_keys,
+            "keys that a node is in quarantine for, if they are half of its keys",
+            "quarantine for all keys",
+        )
+        .seen_in("grist ls")
+        .set_by("[limits], Options"),
+        Limit::new(
+            "failing_nodes",
+            AILING_MAX,
+            "names of such nodes that the supervisor has not looked at",
+            "shards name them again later",
+        ),
+        Limit::new(
             "watched_keys",
             WATCHED_MAX,
             "keys whose frames are kept for explain, a shard",
@@ -289,10 +304,12 @@ mod tests {
     fn options_that_cannot_be_are_all_named() {
         let mut options = Options { shards: 0, node_budget: std::time::Duration::ZERO, ..Options::default() };
         options.drive.in_flight_records = 10;
+        options.drive.source_patience = Some(std::time::Duration::ZERO);
         options.intake.waiting_rows_max = 0;
         let problems = options.problems();
-        assert_eq!(problems.len(), 4, "{problems:?}");
-        assert!(problems[3].contains("`in_flight_records` is 10 and `batch_records` 4096"), "{problems:?}");
+        assert_eq!(problems.len(), 5, "{problems:?}");
+        assert!(problems[3].starts_with("`source_patience` is 0; say how long"), "{problems:?}");
+        assert!(problems[4].contains("`in_flight_records` is 10 and `batch_records` 4096"), "{problems:?}");
         assert_eq!(Options::default().problems(), [""; 0]);
         let said = |failures, rows| {
             let quarantine = Some(Quarantine { failures, rows });

@@ -70,6 +70,9 @@ impl Options {
         if self.node_budget.is_zero() {
             problems.push("`node_budget` is 0; say how long a node may hold its shard".to_owned());
         }
+        if drive.source_patience.is_some_and(|patience| patience.is_zero()) {
+            problems.push("`source_patience` is 0; say how long a source may fail, or leave it out".to_owned());
+        }
         if let Some(Quarantine { failures, rows }) = self.quarantine {
             if !(1..=QUARANTINE_FAILURES_MAX).contains(&failures) {
                 problems.push(format!(

@@ -35,11 +35,9 @@ pub(crate) fn limits(table: Option<&Value>, folder: &Path, problems: &mut Vec<Pr
         ("node_budget", &mut options.node_budget),
     ];
     for (name, time) in times {
-        let given = fields.span(name).map(|span| Duration::from_micros(u64::try_from(span.0).unwrap_or(0)));
-        *time = given.unwrap_or(*time);
+        *time = duration(&mut fields, name).unwrap_or(*time);
     }
-    let patience = fields.span("source_patience");
-    drive.source_patience = patience.map(|span| Duration::from_micros(u64::try_from(span.0).unwrap_or(0)));
+    drive.source_patience = duration(&mut fields, "source_patience");
     if let Some(given) = fields.text("quarantine") {
         match quarantine(&given) {
             Some(quarantine) => options.quarantine = quarantine,
@@ -60,6 +58,11 @@ pub(crate) fn limits(table: Option<&Value>, folder: &Path, problems: &mut Vec<Pr
         problems.extend(options.problems().into_iter().map(problem));
     }
     options
+}
+
+/// A span of time; what is below nothing is nothing, which the options refuse where it makes no sense.
+fn duration(fields: &mut Fields<'_>, name: &'static str) -> Option<Duration> {
+    fields.span(name).map(|span| Duration::from_micros(u64::try_from(span.0).unwrap_or(0)))
 }
 
 /// After how many failures in how many rows, or never.

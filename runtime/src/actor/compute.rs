@@ -385,7 +385,7 @@ impl<'f> NodeRun<'f> {
 
     /// Whether no key is known to stand still: the node is not paused, and no failure is remembered.
     pub(super) fn goes_on_for_all(&self, cell: &Cell) -> bool {
-        !self.plan.paused() && !self.plan.quarantined() && cell.health.is_clear()
+        !self.plan.stands_still() && cell.health.is_clear()
     }
 
     /// Whether the node computes nothing for a key: it is paused, or quarantined. Counts the rows if so.

@@ -61,7 +61,7 @@ impl Handle {
             let node = class.plan.base.nodes.iter().find(|running| running.name == *node)?;
             (Arc::clone(node), class.doors.shards.clone())
         };
-        if node.paused() || node.quarantined() {
+        if node.stands_still() {
             return None;
         }
         let mut all = Quarantined::default();

@@ -137,10 +137,8 @@ impl ClassState {
     /// Tells the recorder what runs.
     fn record(&self) {
         let (declared, base) = (&self.declared, &self.plan.base);
-        let own = (&self.plan.keys).into_iter().map(|(_, plan)| plan.nodes.len()).sum::<usize>();
-        let running = base.nodes.len() + own;
-        let exact = (&declared.exact).into_iter().map(|(_, nodes)| nodes.len()).sum::<usize>();
-        let unused = (declared.base.len() + exact).saturating_sub(running + base.pending.len());
+        let running = base.nodes.len() + self.plan.own_nodes;
+        let unused = (declared.base.len() + declared.own_nodes).saturating_sub(running + base.pending.len());
         let metrics = &self.doors.metrics;
         metrics.revision.set(self.plan.revision.0 as f64);
         metrics.running.set(running as f64);

@@ -10,7 +10,7 @@ use super::node_state::{self, Move};
 use super::trial::Trial;
 use crate::actor::control::Retire;
 use crate::topology::declared::Declared;
-use crate::topology::diff::{Change, Changes, diff};
+use crate::topology::diff::{Change, Changes, diff_of_keys};
 use crate::topology::held::hold;
 use crate::topology::node::{Node, NodeKind, Work};
 use crate::topology::plan::{ClassPlan, PlanNode};
@@ -109,10 +109,10 @@ pub(crate) fn prepare(ground: Ground, deployment: &Deployment, revision: Revisio
         Err(problems) => return Err(with_problems(errors, problems, stays.then_some(&deployment.put[..]))),
     };
     let Wanted { declared, news, trial, .. } = wanted;
-    let keys = changed_keys(&old, &plan);
+    let keys = plan.keys_changed_since(&old);
     let only_members = changes_members_only(deployment).then_some(&deployment.members[..]);
     let members = changed_members(&old, &plan, only_members);
-    let changes = diff(&old, &plan);
+    let changes = diff_of_keys(&old, &plan, &keys);
     let knows_resets = deployment.reset.iter().all(|name| declared.get(name).is_some());
     if deployment.back_to.is_none() && !deployment.may_lose_state && knows_resets {
         errors.extend(keeps_states(&old, deployment, &changes).err());
@@ -287,17 +287,6 @@ fn unknown(name: &NodeId, declared: &Declared, errors: &mut Vec<DeployError>) {
     let names: Vec<crate::words::StreamName> = declared.base.keys().map(|name| name.as_str().into()).collect();
     let nearest = crate::topology::problem::nearest(name, names.iter()).map(|name| NodeId::from(name.as_str()));
     errors.push(DeployError::UnknownNode { node: name.clone(), nearest });
-}
-
-fn changed_keys(old: &ClassPlan, new: &ClassPlan) -> Vec<Key> {
-    let mut keys = Vec::new();
-    for (key, plan) in &new.keys {
-        if !old.keys.get(key).is_some_and(|before| Arc::ptr_eq(before, plan)) {
-            keys.push(key.clone());
-        }
-    }
-    keys.extend((&old.keys).into_iter().map(|(key, _)| key).filter(|key| new.keys.get(*key).is_none()).cloned());
-    keys
 }
 
 /// The keys whose artifacts differ, for families that run on: those that the deployment names, where it changes

@@ -21,6 +21,8 @@ pub struct Declared {
     pub base: BTreeMap<NodeId, Arc<Node>>,
     /// Nodes of one key each, by key.
     pub exact: MapM<Key, Arc<BTreeMap<NodeId, Arc<Node>>>>,
+    /// How many those are.
+    pub own_nodes: usize,
     /// What is known of keys.
     pub attributes: Arc<Attributes>,
     /// What was decided about nodes while they ran.
@@ -38,6 +40,7 @@ impl Declared {
             class,
             base: BTreeMap::new(),
             exact: MapM::default(),
+            own_nodes: 0,
             attributes: Arc::default(),
             held: AllHeld::default(),
             axes,
@@ -78,6 +81,7 @@ impl Declared {
         for node in topology.paused_nodes() {
             hold(&mut declared.held, node, |held| held.paused = true);
         }
+        declared.own_nodes = exact.values().map(BTreeMap::len).sum();
         declared.exact = exact.into_iter().map(|(key, nodes)| (key, Arc::new(nodes))).collect();
         declared
     }
@@ -96,7 +100,9 @@ impl Declared {
         match node.only_key() {
             Some(key) => {
                 let mut nodes = self.exact.get(key).map_or_else(BTreeMap::new, |nodes| (**nodes).clone());
-                nodes.insert(name, Arc::clone(&node));
+                if nodes.insert(name, Arc::clone(&node)).is_none() {
+                    self.own_nodes += 1;
+                }
                 self.exact.insert_cow(key.clone(), Arc::new(nodes));
             }
             None => {
@@ -114,6 +120,7 @@ impl Declared {
         let (_, key) = name.split_once('@')?;
         let mut nodes = (**self.exact.get(key)?).clone();
         let node = nodes.remove(name)?;
+        self.own_nodes -= 1;
         if nodes.is_empty() {
             self.exact.remove_cow(&Key::from(key));
         } else {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::node::Node;
 use super::plan::{ClassPlan, PlanNode};
-use crate::words::{NodeId, Revision, StreamName};
+use crate::words::{Key, NodeId, Revision, StreamName};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -152,6 +152,11 @@ pub fn identities(plan: &ClassPlan) -> Identities {
 
 /// The difference of two plans of one class.
 pub fn diff(old: &ClassPlan, new: &ClassPlan) -> Changes {
+    diff_of_keys(old, new, &new.keys_changed_since(old))
+}
+
+/// The same where the keys whose own nodes differ are known.
+pub(crate) fn diff_of_keys(old: &ClassPlan, new: &ClassPlan, keys: &[Key]) -> Changes {
     let mut changes = Vec::new();
     let (mut removed, mut added, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     if old.base.revision != new.base.revision {
@@ -160,16 +165,8 @@ pub fn diff(old: &ClassPlan, new: &ClassPlan) -> Changes {
     let of = |plan: Option<&Arc<super::plan::KeyPlan>>| -> Vec<Arc<PlanNode>> {
         plan.map_or_else(Vec::new, |plan| plan.nodes.clone())
     };
-    for (key, plan) in &old.keys {
-        let now = new.keys.get(key);
-        if !now.is_some_and(|now| Arc::ptr_eq(plan, now)) {
-            pairs(&of(Some(plan)), &of(now), &mut removed, &mut added, &mut changed);
-        }
-    }
-    for (key, plan) in &new.keys {
-        if old.keys.get(key).is_none() {
-            pairs(&[], &of(Some(plan)), &mut removed, &mut added, &mut changed);
-        }
+    for key in keys {
+        pairs(&of(old.keys.get(key)), &of(new.keys.get(key)), &mut removed, &mut added, &mut changed);
     }
     let (before, after) = (&old.base.attributes, &new.base.attributes);
     if !Arc::ptr_eq(before, after) && before != after {

@@ -1,6 +1,6 @@
 //! A plan: what runs. An immutable value; a new revision shares with the old one what did not change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -51,10 +51,15 @@ pub struct ClassPlan {
     pub base: Arc<BasePlan>,
     /// The nodes of single keys.
     pub keys: MapM<Key, Arc<KeyPlan>>,
+    /// How many those are.
+    pub own_nodes: usize,
     /// The streams that nodes of single keys provide.
     pub own_names: MapM<StreamName, OwnName>,
     /// How many nodes of single keys need a stream.
     pub own_needs: MapM<StreamName, usize>,
+    /// The keys whose nodes alone may differ from those in the plan of that revision, from which this one was made;
+    /// `None` where that is not known.
+    pub touched: Option<(Revision, Arc<BTreeSet<Key>>)>,
 }
 
 /// A stream that nodes of single keys provide.
@@ -88,7 +93,7 @@ pub struct BasePlan {
     /// For each axis and stream of the source: the slot, if a running sensor reads it.
     pub raw_slots: Vec<Vec<Option<SlotNumber>>>,
     /// Names that somebody needs: running base nodes and sinks.
-    pub demanded: std::collections::BTreeSet<StreamName>,
+    pub demanded: BTreeSet<StreamName>,
     /// What is known of keys.
     pub attributes: Arc<Attributes>,
     /// Nodes that wait for a provider, with what they lack.
@@ -231,6 +236,12 @@ impl PlanNode {
         self.held.as_ref().is_some_and(|held| held.quarantined)
     }
 
+    /// Whether it computes nothing for any key: it is paused, or in quarantine for all.
+    #[inline]
+    pub fn stands_still(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.paused || held.quarantined)
+    }
+
     /// The revision that ended its quarantines last; 0 for none.
     #[inline]
     pub fn resumed(&self) -> Revision {
@@ -323,7 +334,7 @@ impl BasePlan {
             slots: 0,
             axes: Vec::new(),
             raw_slots: Vec::new(),
-            demanded: std::collections::BTreeSet::new(),
+            demanded: BTreeSet::new(),
             attributes: Arc::default(),
             pending: BTreeMap::new(),
             unused: Vec::new(),
@@ -350,9 +361,27 @@ impl ClassPlan {
             revision: Revision(0),
             base: Arc::new(BasePlan::empty()),
             keys: MapM::default(),
+            own_nodes: 0,
             own_names: MapM::default(),
             own_needs: MapM::default(),
+            touched: None,
         }
+    }
+
+    /// The keys whose own nodes are not those of an earlier plan. Where it was made from that plan, this takes time in
+    /// proportion to what changed.
+    pub fn keys_changed_since(&self, old: &Self) -> Vec<Key> {
+        let differs = |key: &Key| match (old.keys.get(key), self.keys.get(key)) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(before, now),
+            (before, now) => before.is_some() || now.is_some(),
+        };
+        if let Some((revision, touched)) = &self.touched
+            && *revision == old.revision
+        {
+            return touched.iter().filter(|key| differs(key)).cloned().collect();
+        }
+        let gone = (&old.keys).into_iter().map(|(key, _)| key).filter(|key| self.keys.get(*key).is_none());
+        (&self.keys).into_iter().map(|(key, _)| key).filter(|key| differs(key)).chain(gone).cloned().collect()
     }
 
     /// All running nodes, those of the class first.

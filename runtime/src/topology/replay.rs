@@ -119,7 +119,7 @@ impl<'p> Row<'p> {
                 }
                 let streams = node.streams.iter().map(|(stream, _)| stream);
                 let stays = node.has_state() || node.emits || !node.aligned || node.in_loop.is_some();
-                let stays = stays || node.paused() || node.quarantined();
+                let stays = stays || node.stands_still();
                 if stays || reads(node, &without) {
                     without.extend(streams);
                     done.left_out.push(node.name.clone());

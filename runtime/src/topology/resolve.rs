@@ -75,7 +75,9 @@ pub fn resolve(
     let keys = keys(declared, previous, &resolver, touched.as_ref(), &mut problems);
     if problems.is_empty() {
         let own_needs = count_needs(&keys);
-        Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_names, own_needs })
+        let own_nodes = count_nodes(previous, &keys, touched.as_ref());
+        let touched = touched.map(|touched| (previous.revision, Arc::new(touched)));
+        Ok(ClassPlan { class: declared.class.clone(), revision, base, keys, own_nodes, own_names, own_needs, touched })
     } else {
         Err(ResolveErrors(problems))
     }
@@ -287,7 +289,20 @@ pub fn resolve_touched(
     }
     let own_needs = own_needs(previous, &keys, touched)?;
     let (class, base) = (declared.class.clone(), Arc::clone(base));
-    Some(Ok(ClassPlan { class, revision, base, keys, own_names, own_needs }))
+    let own_nodes = count_nodes(previous, &keys, Some(touched));
+    let touched = Some((previous.revision, Arc::new(touched.clone())));
+    Some(Ok(ClassPlan { class, revision, base, keys, own_nodes, own_names, own_needs, touched }))
+}
+
+/// How many nodes of single keys there are, where those of other than the touched keys are as before.
+fn count_nodes(previous: &ClassPlan, keys: &MapM<Key, Arc<KeyPlan>>, touched: Option<&BTreeSet<Key>>) -> usize {
+    let Some(touched) = touched else {
+        return keys.into_iter().map(|(_, plan)| plan.nodes.len()).sum();
+    };
+    let of = |keys: &MapM<Key, Arc<KeyPlan>>| -> usize {
+        touched.iter().filter_map(|key| keys.get(key)).map(|plan| plan.nodes.len()).sum()
+    };
+    previous.own_nodes + of(keys) - of(&previous.keys)
 }
 
 fn count_needs(keys: &MapM<Key, Arc<KeyPlan>>) -> MapM<StreamName, usize> {

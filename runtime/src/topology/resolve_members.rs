@@ -34,5 +34,6 @@ pub fn resolve_members<'m>(
         return Some(Err(ResolveErrors(problems)));
     }
     let base = Arc::new(BasePlan { revision, nodes, ..(*previous.base).clone() });
-    Some(Ok(ClassPlan { revision, base, ..previous.clone() }))
+    let touched = Some((previous.revision, Arc::default()));
+    Some(Ok(ClassPlan { revision, base, touched, ..previous.clone() }))
 }
