@@ -17,7 +17,7 @@ pub(crate) fn get(call: Call) -> Answering {
         let plan = call.handle().plan(topology.as_ref()).await;
         let plan = plan.ok_or_else(|| Problem::new("unknown-topology", "no such topology runs"))?;
         let of_key = |only: Option<&Key>| only.is_none_or(|only| *only == key);
-        let own = plan.keys.get(&key).into_iter().flat_map(|own| own.nodes.iter());
+        let own = plan.own_nodes_of(&key);
         let names: Vec<_> = plan.base.nodes.iter().chain(own).filter(|node| of_key(node.node.only_key())).collect();
         let (mut streams, mut nodes, mut watched) = (Map::new(), Map::new(), true);
         for node in names.iter().take(NODES_MAX) {

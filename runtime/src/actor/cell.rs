@@ -113,7 +113,7 @@ impl Cell {
 
     /// Asks for what every frame looks at to be brought near.
     pub(super) fn prefetch_hot(cell: &RefCell<Self>) {
-        // Before the value is the count of borrows.
+        // Before the value is the count of borrows; `align` is the first that not every node looks at.
         prefetch_at(std::ptr::from_ref(cell).addr(), size_of::<isize>() + std::mem::offset_of!(Self, align));
     }
 

@@ -383,7 +383,7 @@ impl<'f> NodeRun<'f> {
         }
     }
 
-    /// Whether no key is known to stand still: the node is not paused, and no failure is remembered.
+    /// Whether no key is known to stand still: the node does not for all, and no failure is remembered.
     pub(super) fn goes_on_for_all(&self, cell: &Cell) -> bool {
         !self.plan.stands_still() && cell.health.is_clear()
     }

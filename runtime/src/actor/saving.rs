@@ -87,8 +87,7 @@ impl Shard {
             };
             let name = self.shared.keys.borrow()[index].clone();
             let key = KeyIndex(u32::try_from(index).expect("fewer than 2^32 keys"));
-            let own = save.plan.keys.get(&name).into_iter().flat_map(|own| &own.nodes);
-            let own = self.running(own.map(AsRef::as_ref));
+            let own = self.running(save.plan.own_nodes_of(&name).iter().map(AsRef::as_ref));
             let nodes = base.iter().chain(&own).map(|node| node.record(key));
             let record = KeyRecord {
                 partition,
@@ -123,8 +122,7 @@ impl Shard {
                 continue;
             }
             let key = self.meet(plan, chain, &record.key);
-            let own = plan.keys.get(&record.key).into_iter().flat_map(|own| &own.nodes);
-            let own = self.running(own.map(AsRef::as_ref));
+            let own = self.running(plan.own_nodes_of(&record.key).iter().map(AsRef::as_ref));
             let entry = &mut self.keys[key.0 as usize];
             restore_intake(entry, record.intake, &record.key, &plan.base.axes);
             for saved in record.nodes {

@@ -57,8 +57,7 @@ impl Question<'_> {
     }
 
     fn running(&self) -> Option<&PlanNode> {
-        let own = self.plan.keys.get(self.key).map(|own| own.nodes.iter());
-        let own = own.and_then(|mut nodes| nodes.find(|node| node.name == *self.node));
+        let own = self.plan.own_nodes_of(self.key).iter().find(|node| node.name == *self.node);
         own.or_else(|| self.plan.base.node(self.node)).map(AsRef::as_ref)
     }
 
@@ -101,7 +100,7 @@ impl Question<'_> {
     /// Who provides a stream for the key.
     fn provider(&self, name: &StreamName, attributes: &KeyAttributes) -> Option<NodeId> {
         let provides = |node: &PlanNode| node.node.provides.iter().any(|(provided, _)| provided == name);
-        let own = self.plan.keys.get(self.key).and_then(|own| own.nodes.iter().find(|node| provides(node)));
+        let own = self.plan.own_nodes_of(self.key).iter().find(|node| provides(node));
         if let Some(own) = own {
             return Some(own.name.clone());
         }

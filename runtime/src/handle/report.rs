@@ -247,9 +247,8 @@ impl Stand {
         let runs: BTreeSet<&NodeId> = base.nodes.iter().map(|node| &node.name).collect();
         let of_class = self.declared.base.values().filter(move |node| !runs.contains(&node.name()));
         let own = (&self.declared.exact).into_iter().flat_map(|(key, nodes)| {
-            let running = self.plan.keys.get(key);
-            let runs =
-                move |name: &NodeId| running.is_some_and(|plan| plan.nodes.iter().any(|node| node.name == *name));
+            let running = self.plan.own_nodes_of(key);
+            let runs = move |name: &NodeId| running.iter().any(|node| node.name == *name);
             nodes.values().filter(move |node| !runs(&node.name()))
         });
         of_class.chain(own).map(|node| {

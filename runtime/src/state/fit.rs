@@ -42,9 +42,9 @@ pub(crate) fn fit(snapshot: Snapshot, plan: &ClassPlan) -> Fit {
     let mut others = Vec::new();
     let mut identities: HashMap<NodeId, [u8; 8]> = HashMap::new();
     for (mut record, _) in snapshot.keys {
-        let own = plan.keys.get(&record.key);
+        let own = plan.own_nodes_of(&record.key);
         record.nodes.retain(|saved| {
-            let own = own.and_then(|own| own.nodes.iter().find(|node| node.name == saved.name));
+            let own = own.iter().find(|node| node.name == saved.name);
             let node = own.map(AsRef::as_ref).or_else(|| base.get(saved.name.as_str()).copied());
             let result = match node {
                 None => Err(Unfit::Dropped("it does not run any more".to_owned())),

@@ -110,7 +110,7 @@ fn departing(old: &ClassPlan, staged: &Staged) -> Vec<(NodeId, Revision)> {
     let waits = |node: &PlanNode| matches!(node.node.rule, RowRule::OnAll { .. });
     let stays = |node: &PlanNode| staged.plan.node(&node.name).is_some_and(|now| now.born == node.born);
     let base = old.base.nodes.iter();
-    let own = staged.keys.iter().filter_map(|key| old.keys.get(key)).flat_map(|plan| &plan.nodes);
+    let own = staged.keys.iter().flat_map(|key| old.own_nodes_of(key));
     let ending = base.chain(own).filter(|node| waits(node) && !stays(node));
     let mut departing: Vec<_> = ending.map(|node| (node.name.clone(), node.born)).collect();
     departing.sort_unstable();

@@ -162,11 +162,8 @@ pub(crate) fn diff_of_keys(old: &ClassPlan, new: &ClassPlan, keys: &[Key]) -> Ch
     if old.base.revision != new.base.revision {
         pairs(&old.base.nodes, &new.base.nodes, &mut removed, &mut added, &mut changed);
     }
-    let of = |plan: Option<&Arc<super::plan::KeyPlan>>| -> Vec<Arc<PlanNode>> {
-        plan.map_or_else(Vec::new, |plan| plan.nodes.clone())
-    };
     for key in keys {
-        pairs(&of(old.keys.get(key)), &of(new.keys.get(key)), &mut removed, &mut added, &mut changed);
+        pairs(old.own_nodes_of(key), new.own_nodes_of(key), &mut removed, &mut added, &mut changed);
     }
     let (before, after) = (&old.base.attributes, &new.base.attributes);
     if !Arc::ptr_eq(before, after) && before != after {

@@ -390,6 +390,11 @@ impl ClassPlan {
         self.base.nodes.iter().chain(own)
     }
 
+    /// The running nodes that are limited to this key, in their order.
+    pub fn own_nodes_of(&self, key: &Key) -> &[Arc<PlanNode>] {
+        self.keys.get(key).map_or(&[], |own| &own.nodes)
+    }
+
     /// A running node by name, of the class or of one key.
     pub fn node(&self, name: &NodeId) -> Option<&Arc<PlanNode>> {
         self.base.node(name).or_else(|| self.own_node(name))

@@ -118,8 +118,8 @@ impl<'p> Row<'p> {
                     continue;
                 }
                 let streams = node.streams.iter().map(|(stream, _)| stream);
-                let stays = node.has_state() || node.emits || !node.aligned || node.in_loop.is_some();
-                let stays = stays || node.stands_still();
+                let stays =
+                    node.has_state() || node.emits || !node.aligned || node.in_loop.is_some() || node.stands_still();
                 if stays || reads(node, &without) {
                     without.extend(streams);
                     done.left_out.push(node.name.clone());

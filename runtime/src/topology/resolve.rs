@@ -241,7 +241,7 @@ pub fn resolve_touched(
     let empty = Arc::new(BTreeMap::new());
     for key in touched {
         let after = declared.exact.get(key).unwrap_or(&empty);
-        for node in previous.keys.get(key).iter().flat_map(|plan| &plan.nodes).map(|node| &node.node) {
+        for node in previous.own_nodes_of(key).iter().map(|node| &node.node) {
             for (name, _) in &node.provides {
                 let mut own = own_names.get(name)?.clone();
                 own.providers = own.providers.checked_sub(1)?;
