@@ -32,12 +32,11 @@ thread_local! {
 }
 
 /// The columns that a forest compares, in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Columns(Box<[u16]>);
 
 impl Columns {
-    /// Those of `trees`; `None` when they are more than [`COLUMNS_MAX`].
-    pub(crate) fn of(trees: &[Tree]) -> Option<Self> {
+    pub(crate) fn of(trees: &[Tree]) -> Self {
         let splits = trees.iter().flat_map(|tree| &tree.nodes);
         let mut columns: Vec<u16> = splits
             .filter_map(|node| match node {
@@ -47,12 +46,16 @@ impl Columns {
             .collect();
         columns.sort_unstable();
         columns.dedup();
-        (columns.len() <= COLUMNS_MAX).then(|| Self(columns.into()))
+        Self(columns.into())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The place of a column that is among them.
-    pub(crate) fn place(&self, feature: u16, nan_high: bool) -> u8 {
-        self.0.binary_search(&number(feature, nan_high)).unwrap_or_else(|place| place) as u8
+    pub(crate) fn place(&self, feature: u16, nan_high: bool) -> usize {
+        self.0.binary_search(&number(feature, nan_high)).unwrap_or_else(|place| place)
     }
 
     pub(crate) fn prefetch(&self) {
@@ -68,12 +71,16 @@ impl Columns {
     pub(crate) fn each_row(&self, x: &[Lanes], rows: usize, mut score: impl FnMut(usize, &RowKeys)) {
         ROW.with_borrow_mut(|keys| {
             (0..rows).for_each(|row| {
-                for (to, column) in keys.iter_mut().zip(&self.0) {
-                    *to = key(x[usize::from(column & !NAN_HIGH)][row], column & NAN_HIGH != 0);
-                }
+                keys.iter_mut().zip(self.keys_of(x, row)).for_each(|(to, key)| *to = key);
                 score(row, keys);
             });
         });
+    }
+
+    /// The keys of a row, in order.
+    #[inline(always)]
+    pub(crate) fn keys_of(&self, x: &[Lanes], row: usize) -> impl Iterator<Item = i32> {
+        self.0.iter().map(move |column| key(x[usize::from(column & !NAN_HIGH)][row], column & NAN_HIGH != 0))
     }
 
     /// Makes the keys of the first `L` rows of a block. Inlined, so that the caller's instruction set is used.

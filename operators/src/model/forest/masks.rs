@@ -44,12 +44,12 @@ struct Size {
 
 impl Masks {
     /// Lays trees out; `None` when one has too many leaves, those that have several parents counted for each.
-    pub(crate) fn new(trees: &[Tree], columns: Columns) -> Option<Self> {
+    pub(crate) fn new(trees: &[Tree], columns: &Columns) -> Option<Self> {
         let mut sizes = Vec::with_capacity(trees.len());
         let mut lists = Lists::default();
         for tree in trees {
             let (comparisons, leaves) = (lists.features.len(), lists.leaves.len());
-            lists.add(tree, tree.root, (comparisons, leaves), &columns)?;
+            lists.add(tree, tree.root, (comparisons, leaves), columns)?;
             while !(lists.features.len() - comparisons).is_multiple_of(CHUNK) {
                 lists.features.push(0);
                 lists.limits.push(i32::MAX);
@@ -60,7 +60,7 @@ impl Masks {
         }
         let Lists { features, limits, low, leaves } = lists;
         Some(Self {
-            columns,
+            columns: columns.clone(),
             trees: sizes.into(),
             features: features.into(),
             limits: limits.into(),
@@ -145,7 +145,7 @@ impl Lists {
             // One leaf more than comparisons.
             Node::Split { .. } if place - first.0 + 1 == LEAVES_MAX => return None,
             Node::Split { feature, threshold, nan_high, low, high } => {
-                self.features.push(columns.place(feature, nan_high));
+                self.features.push(columns.place(feature, nan_high) as u8);
                 self.limits.push(limit(threshold));
                 self.low.push(0);
                 let start = self.leaves.len() - first.1;

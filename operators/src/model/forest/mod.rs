@@ -23,7 +23,7 @@ pub(crate) use tree::{Node, Tree};
 use super::block::{self, LANES, Lanes};
 use super::digest::Content;
 use super::kernels::Kernels;
-use keys::Columns;
+use keys::{COLUMNS_MAX, Columns};
 use masks::Masks;
 use perfect::Perfect;
 use walk::Walk;
@@ -52,7 +52,7 @@ impl Ensemble {
             return Err(LoadError { reason: format!("a forest of {inputs} columns; 1 to {INPUTS_MAX} are allowed") });
         }
         let depths = trees.iter().map(Tree::depth).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { layout: Layout::new(trees, &depths, inputs)?, payload })
+        Ok(Self { layout: Layout::new(trees, &depths)?, payload })
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -79,23 +79,23 @@ impl Ensemble {
         match &self.layout {
             Layout::Perfect(perfect) => perfect.run(&self.payload, x, rows, scalar, sums),
             Layout::Masks(masks) => masks.run(&self.payload, x, rows, scalar, sums),
-            Layout::Walk(walk) if scalar => (0..rows).for_each(|row| walk.row(&self.payload, x, row, sums)),
-            Layout::Walk(walk) => walk::block(walk, &self.payload, x, rows, sums),
+            Layout::Walk(walk) => walk.run(&self.payload, x, rows, sums),
         }
     }
 }
 
 impl Layout {
-    fn new(trees: &[Tree], depths: &[usize], inputs: usize) -> Result<Self, LoadError> {
-        if let Some(columns) = Columns::of(trees) {
+    fn new(trees: &[Tree], depths: &[usize]) -> Result<Self, LoadError> {
+        let columns = Columns::of(trees);
+        if columns.len() <= COLUMNS_MAX {
             if perfect::fits(trees, depths) {
                 return Ok(Self::Perfect(Perfect::new(trees, depths, columns)));
             }
-            if let Some(masks) = Masks::new(trees, columns) {
+            if let Some(masks) = Masks::new(trees, &columns) {
                 return Ok(Self::Masks(masks));
             }
         }
-        Ok(Self::Walk(Walk::new(trees, inputs)?))
+        Ok(Self::Walk(Walk::new(trees, columns)?))
     }
 }
 

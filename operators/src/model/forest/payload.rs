@@ -87,6 +87,32 @@ impl Payload {
         }
     }
 
+    /// Adds the leaves that the trees from `first` on chose for one row.
+    #[inline(always)]
+    pub(crate) fn add_trees(&self, first: usize, leaves: &[f32], lane: usize, sums: &mut [Lanes]) {
+        match &self.leaves {
+            Leaves::Single => self.join_all(&mut sums[0][lane], leaves.iter().copied()),
+            Leaves::ByTree(_) => {
+                leaves.iter().zip(first..).for_each(|(leaf, tree)| self.add_row(tree, *leaf, lane, sums));
+            }
+            Leaves::Rows(weights) => {
+                for (target, sum) in sums.iter_mut().enumerate().take(self.targets) {
+                    let weight = |leaf: &f32| weights[leaf.to_bits() as usize * self.targets + target];
+                    self.join_all(&mut sum[lane], leaves.iter().map(weight));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn join_all(&self, sum: &mut f32, weights: impl Iterator<Item = f32>) {
+        // Kept in a register from tree to tree.
+        *sum = weights.fold(*sum, |mut sum, weight| {
+            self.join(&mut sum, weight);
+            sum
+        });
+    }
+
     /// Adds the leaf that a tree chose for one row.
     #[inline(always)]
     pub(crate) fn add_row(&self, tree: usize, leaf: f32, lane: usize, sums: &mut [Lanes]) {

@@ -144,7 +144,7 @@ fn pad(tree: &Tree, level: &[u32], columns: &Columns, features: &mut Vec<u8>, li
     for index in level {
         match tree.nodes[*index as usize] {
             Node::Split { feature, threshold, nan_high, low, high } => {
-                features.push(columns.place(feature, nan_high));
+                features.push(columns.place(feature, nan_high) as u8);
                 limits.push(limit(threshold));
                 below.extend([low, high]);
             }

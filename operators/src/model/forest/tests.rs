@@ -179,6 +179,40 @@ fn a_forest_may_compare_more_columns_than_there_are_keys() {
 }
 
 #[test]
+fn a_walked_tree_takes_columns_up_to_a_byte_and_beyond() {
+    for columns in [254_u16, 255, 256, 257] {
+        // A comparison of each column in turn, the leaf below it -0 now and then: its bits are the largest.
+        let leaf = |column: u16| if column.is_multiple_of(3) { -0.0 } else { f32::from(column) };
+        let pairs = (0..columns).flat_map(|column| {
+            let next = 2 * u32::from(column) + 2;
+            let threshold = if column == columns - 1 { 1.0 } else { 0.0 };
+            let split = Node::Split {
+                feature: column,
+                threshold,
+                nan_high: column.is_multiple_of(2),
+                low: next - 1,
+                high: next,
+            };
+            [split, Node::Leaf(leaf(column).to_bits())]
+        });
+        let tree = Tree { nodes: pairs.chain([Node::Leaf(1e6_f32.to_bits())]).collect(), root: 0 };
+        let rows: Vec<Vec<f32>> = (0..=columns)
+            .map(|end| {
+                // High up to the end: above the threshold, or NaN where it goes high.
+                let high = |column: u16| if column.is_multiple_of(2) { f32::NAN } else { 2.0 };
+                (0..columns).map(|column| if column < end { high(column) } else { -1.0 }).collect()
+            })
+            .collect();
+        let trees = [tree];
+        let forest = forest(&trees, columns);
+        assert!(matches!(forest.ensemble.layout, Layout::Walk(_)));
+        for block in [1, 16] {
+            assert_eq!(score(&forest, &rows, block), plain(&trees, &rows), "{columns} columns, blocks of {block}");
+        }
+    }
+}
+
+#[test]
 fn a_perfect_forest_goes_high_above_the_threshold_and_low_on_nan() {
     let forest = Forest::perfect(
         2,
