@@ -27,7 +27,7 @@ pub(crate) struct BlockKeys(pub(crate) [[i32; LANES]; COLUMNS_MAX]);
 thread_local! {
     // Kept by the thread: a byte is an index into them that needs no check, and clearing them would cost more than a
     // small forest. What a model does not set, it does not read.
-    static ROW: RefCell<RowKeys> = const { RefCell::new([0; COLUMNS_MAX]) };
+    static ROWS: RefCell<[RowKeys; LANES]> = const { RefCell::new([[0; COLUMNS_MAX]; LANES]) };
     static BLOCK: RefCell<BlockKeys> = const { RefCell::new(BlockKeys([[0; LANES]; COLUMNS_MAX])) };
 }
 
@@ -66,32 +66,36 @@ impl Columns {
         size_of_val(&*self.0)
     }
 
-    /// Calls `score` with the keys of the first `rows` rows, one after the other.
+    /// Calls `score` with the keys of the first `rows` rows.
     #[inline(always)]
-    pub(crate) fn each_row(&self, x: &[Lanes], rows: usize, mut score: impl FnMut(usize, &RowKeys)) {
-        ROW.with_borrow_mut(|keys| {
-            (0..rows).for_each(|row| {
-                keys.iter_mut().zip(self.keys_of(x, row)).for_each(|(to, key)| *to = key);
-                score(row, keys);
+    pub(crate) fn with_rows(&self, x: &[Lanes], rows: usize, score: impl FnOnce(&[RowKeys])) {
+        ROWS.with_borrow_mut(|keys| {
+            let rows = &mut keys[..rows.min(LANES)];
+            // The mask says that no check is needed: a forest of more columns takes its own keys.
+            self.each_column(x, |place, from, nan_high| {
+                rows.iter_mut().zip(from).for_each(|(keys, x)| keys[place & (COLUMNS_MAX - 1)] = key(*x, nan_high));
             });
+            score(rows);
         });
     }
 
-    /// The keys of a row, in order.
+    /// Calls `take` with each column's place, values, and whether NaN goes high.
     #[inline(always)]
-    pub(crate) fn keys_of(&self, x: &[Lanes], row: usize) -> impl Iterator<Item = i32> {
-        self.0.iter().map(move |column| key(x[usize::from(column & !NAN_HIGH)][row], column & NAN_HIGH != 0))
+    pub(crate) fn each_column(&self, x: &[Lanes], mut take: impl FnMut(usize, &Lanes, bool)) {
+        for (place, column) in self.0.iter().enumerate() {
+            take(place, &x[usize::from(column & !NAN_HIGH)], column & NAN_HIGH != 0);
+        }
     }
 
     /// Makes the keys of the first `L` rows of a block. Inlined, so that the caller's instruction set is used.
     #[inline(always)]
     pub(crate) fn fill<const L: usize>(&self, x: &[Lanes], keys: &mut BlockKeys) {
-        for (to, column) in keys.0.iter_mut().zip(&self.0) {
-            let (from, nan_high) = (&x[usize::from(column & !NAN_HIGH)], column & NAN_HIGH != 0);
+        self.each_column(x, |place, from, nan_high| {
+            let to = &mut keys.0[place & (COLUMNS_MAX - 1)];
             for lane in 0..L {
                 to[lane] = key(from[lane], nan_high);
             }
-        }
+        });
     }
 }
 
@@ -106,7 +110,7 @@ fn number(feature: u16, nan_high: bool) -> u16 {
 
 /// The key of a value.
 #[inline(always)]
-fn key(x: f32, nan_high: bool) -> i32 {
+pub(crate) fn key(x: f32, nan_high: bool) -> i32 {
     let nan = if nan_high { i32::MAX } else { i32::MIN };
     if x.is_nan() { nan } else { ordered(x) }
 }

@@ -90,7 +90,9 @@ impl Masks {
     /// Scores the first `rows` lanes.
     pub(crate) fn run(&self, payload: &Payload, x: &[Lanes], rows: usize, scalar: bool, sums: &mut [Lanes]) {
         if scalar || rows <= ROWS_MAX {
-            self.columns.each_row(x, rows, |row, keys| self.row(payload, keys, row, sums));
+            self.columns.with_rows(x, rows, |rows| {
+                rows.iter().enumerate().for_each(|(row, keys)| self.row(payload, keys, row, sums));
+            });
         } else {
             with_block(|keys| block(self, payload, x, rows, keys, sums));
         }

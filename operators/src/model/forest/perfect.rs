@@ -1,5 +1,5 @@
-//! Shallow trees, padded to perfect ones. For a row, several trees are walked side by side, without a branch; for a block
-//! of rows, every comparison of a tree is made, and the leaf found by selection.
+//! Shallow trees, padded to perfect ones. For few rows, several trees are walked side by side, without a branch, row by row;
+//! for a block of rows, every comparison of a tree is made, and the leaf found by selection.
 
 use gristmill::prefetch::prefetch;
 use multiversion::multiversion;
@@ -97,7 +97,7 @@ impl Perfect {
     /// Scores the first `rows` lanes.
     pub(crate) fn run(&self, payload: &Payload, x: &[Lanes], rows: usize, scalar: bool, sums: &mut [Lanes]) {
         if scalar || rows <= self.rows_max() {
-            self.columns.each_row(x, rows, |row, keys| self.row(payload, keys, row, sums));
+            self.columns.with_rows(x, rows, |keys| self.parts().for_each(|part| walk(part, payload, keys, sums)));
         } else {
             with_block(|keys| block(self, payload, x, rows <= LANES / 2, keys, sums));
         }
@@ -107,9 +107,10 @@ impl Perfect {
     /// block with the number of their comparisons.
     fn rows_max(&self) -> usize {
         match self.groups.iter().map(|group| group.depth).max() {
-            Some(6) => 5,
-            Some(5) => 3,
-            _ => 2,
+            Some(6) => 12,
+            Some(5) => 5,
+            Some(4) => 2,
+            _ => 1,
         }
     }
 
@@ -125,16 +126,6 @@ impl Perfect {
             tree += count;
             Part { first, depth: group.depth, features: own_features, limits: own_limits, leaves: own_leaves }
         })
-    }
-
-    fn row(&self, payload: &Payload, keys: &RowKeys, lane: usize, sums: &mut [Lanes]) {
-        if payload.is_plain() {
-            let mut sum = sums[0][lane];
-            self.parts().for_each(|part| walk(part, keys, |_, leaf| sum += leaf));
-            sums[0][lane] = sum;
-        } else {
-            self.parts().for_each(|part| walk(part, keys, |tree, leaf| payload.add_row(tree, leaf, lane, sums)));
-        }
     }
 }
 
@@ -159,39 +150,41 @@ fn pad(tree: &Tree, level: &[u32], columns: &Columns, features: &mut Vec<u8>, li
     below
 }
 
-/// Walks the trees of a part for one row.
-#[inline(always)]
-fn walk(part: Part<'_>, keys: &RowKeys, mut add: impl FnMut(usize, f32)) {
+/// Walks the trees of a part, row by row. All rows walk the trees side by side before the next ones come: those are near
+/// by then.
+fn walk(part: Part<'_>, payload: &Payload, rows: &[RowKeys], sums: &mut [Lanes]) {
     match part.depth {
-        1 => trees_of::<1, 1, 2>(part, keys, &mut add),
-        2 => trees_of::<2, 3, 4>(part, keys, &mut add),
-        3 => trees_of::<3, 7, 8>(part, keys, &mut add),
-        4 => trees_of::<4, 15, 16>(part, keys, &mut add),
-        5 => trees_of::<5, 31, 32>(part, keys, &mut add),
-        _ => trees_of::<6, 63, 64>(part, keys, &mut add),
+        1 => trees_of::<1, 1, 2>(part, payload, rows, sums),
+        2 => trees_of::<2, 3, 4>(part, payload, rows, sums),
+        3 => trees_of::<3, 7, 8>(part, payload, rows, sums),
+        4 => trees_of::<4, 15, 16>(part, payload, rows, sums),
+        5 => trees_of::<5, 31, 32>(part, payload, rows, sums),
+        _ => trees_of::<6, 63, 64>(part, payload, rows, sums),
     }
 }
 
 #[inline(always)]
 fn trees_of<const D: usize, const I: usize, const V: usize>(
     part: Part<'_>,
-    keys: &RowKeys,
-    add: &mut impl FnMut(usize, f32),
+    payload: &Payload,
+    rows: &[RowKeys],
+    sums: &mut [Lanes],
 ) {
     let (features, features_rest) = part.features.as_chunks::<I>().0.as_chunks::<ABREAST>();
     let (limits, limits_rest) = part.limits.as_chunks::<I>().0.as_chunks::<ABREAST>();
     let (leaves, leaves_rest) = part.leaves.as_chunks::<V>().0.as_chunks::<ABREAST>();
     let mut tree = part.first;
     for ((features, limits), leaves) in features.iter().zip(limits).zip(leaves) {
-        for leaf in down::<D, I, V, ABREAST>(features, limits, leaves, keys) {
-            add(tree, leaf);
-            tree += 1;
+        for (row, keys) in rows.iter().enumerate() {
+            payload.add_trees(tree, &down::<D, I, V, ABREAST>(features, limits, leaves, keys), row, sums);
         }
+        tree += ABREAST;
     }
     let rest = features_rest.as_chunks().0.iter().zip(limits_rest.as_chunks().0).zip(leaves_rest.as_chunks().0);
     for ((features, limits), leaves) in rest {
-        let [leaf] = down::<D, I, V, 1>(features, limits, leaves, keys);
-        add(tree, leaf);
+        for (row, keys) in rows.iter().enumerate() {
+            payload.add_trees(tree, &down::<D, I, V, 1>(features, limits, leaves, keys), row, sums);
+        }
         tree += 1;
     }
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use gristmill::prefetch::prefetch;
 use gristmill::traits::LoadError;
 
-use super::keys::{Columns, limit};
+use super::keys::{Columns, key, limit};
 use super::payload::Payload;
 use super::tree::{Node, Tree};
 use crate::model::block::{LANES, Lanes};
@@ -77,10 +77,11 @@ impl Walk {
             if keys.len() < LANES * width {
                 keys.resize(LANES * width, 0);
             }
-            for (row, keys) in keys.chunks_exact_mut(width).enumerate().take(rows) {
-                keys.iter_mut().zip(self.columns.keys_of(x, row)).for_each(|(to, key)| *to = unsigned(key));
-                keys[below_all] = 0;
-            }
+            self.columns.each_column(x, |place, from, nan_high| {
+                let to = keys[place..].iter_mut().step_by(width);
+                to.zip(&from[..rows]).for_each(|(to, x)| *to = unsigned(key(*x, nan_high)));
+            });
+            keys[below_all..].iter_mut().step_by(width).take(rows).for_each(|to| *to = 0);
             if narrow {
                 // A byte is an index that needs no check.
                 let rows = keys.as_chunks::<NARROW>().0.iter().take(rows);
