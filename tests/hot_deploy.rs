@@ -9,7 +9,7 @@ use gristmill::topology::node::TrialRow;
 use gristmill::topology::{Node, Topology, all_models, previous, provide, sensor, sink};
 use gristmill::traits::source::{Axes, RowsRecord};
 use gristmill::traits::{Digest, Model, Port, ScoreError};
-use gristmill::words::{Column, ColumnMut, ColumnRef, ElementType, Offset, Revision, Time, Value};
+use gristmill::words::{Column, ColumnMut, ColumnRef, ElementType, Offset, Revision, Span, Time, Value};
 use gristmill::{Bench, BenchOptions, DeployError, Deployment, Runtime, StartError, Stream};
 
 const VIBRATION: Stream<f32> = Stream::new("vibration");
@@ -309,6 +309,28 @@ fn the_first_start_is_tried_out_as_a_deployment_is() {
     let refused = start(sum(f32::NAN)).expect_err("the model is broken").to_string();
     assert_eq!(refused, "topology `pump`: `sum` failed on its trial row: it has no weights");
     assert_eq!(plant(tried(4.0)).try_out().expect_err("it gives 3").to_string(), told);
+}
+
+/// A reader that goes on has its values all the same, in the row or as of then, however often its provider moves.
+#[test]
+fn a_need_may_move_to_another_axis_and_back() {
+    const SLOW: Stream<f32> = Stream::new("slow");
+    let second = Span::from_secs(1);
+    let wear = || provide(WEAR).needs(VIBRATION);
+    let topology = Topology::new("pump")
+        .with(sensor(VIBRATION))
+        .with(wear().by(|v: f32| v))
+        .with(provide(SLOW).needs(VIBRATION).by(|v: f32| v).every(second))
+        .with(provide(FAILURE).needs((VIBRATION, WEAR, SLOW)).by(|v: f32, w: f32, s: f32| v + 10.0 * w + 100.0 * s));
+    let mut bench = topology.bench();
+    push(&mut bench, 0..2);
+    for round in 1..3 {
+        bench.deploy(wear().by(|v: f32| v).every(second)).expect("it moves away");
+        push(&mut bench, 4 * round..4 * round + 2);
+        bench.deploy(wear().by(|v: f32| v)).expect("it moves back");
+        push(&mut bench, 4 * round + 2..4 * round + 4);
+    }
+    assert_eq!(values(&mut bench, FAILURE), [111.0; 10]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) fn problems(case: &Case) -> Vec<String> {
                 let Some(axis) = checked.plan.axes.get(name) else { continue };
                 let known = streams.entry(name.clone()).or_insert_with(|| (axis.clone(), *element));
                 if *known != (axis.clone(), *element) {
-                    // What a reader that goes on remembers of it is not said by the laws.
+                    // Until when a reader that goes on remembers what it had of it hangs on when its key has rows.
                     problems.push(format!("plan {number}: `{name}` moves to another axis or type"));
                 }
             }

@@ -113,13 +113,16 @@ impl KeyAlign {
         waiting_max: usize,
     ) -> Aligned {
         let mut early = 0;
-        if self.histories.is_empty() {
-            let history = |incoming: &Incoming<'_>| is_as_of(incoming).then(|| History::new(incoming.need.element));
-            self.histories = incoming.iter().map(history).collect();
-            self.newest = vec![None; incoming.len()];
-        }
+        self.histories.resize_with(incoming.len(), || None);
+        self.newest.resize(incoming.len(), None);
         for (incoming, history) in incoming.iter().zip(&mut self.histories) {
-            if let (Some(history), Some(view)) = (history, &incoming.view) {
+            // Not once for good: a provider may have moved to another axis, or to the node's own.
+            if !is_as_of(incoming) {
+                *history = None;
+                continue;
+            }
+            let history = history.get_or_insert_with(|| History::new(incoming.need.element));
+            if let Some(view) = &incoming.view {
                 history.append(view);
             }
         }

@@ -79,7 +79,7 @@ fn of_node(saved: &NodeRecord, node: &PlanNode, identity: [u8; 8]) -> Result<(),
         return Err(changed("its operator, needs, provides or rows are not those of before"));
     }
     if saved.align.as_ref().is_some_and(|align| !goes_with(align, node)) {
-        return Err(changed("a need is on another axis"));
+        return Err(changed("what it remembers of its needs does not go with them"));
     }
     let needs = &node.needs;
     let fine = |(column, need): (&Option<Column>, &crate::topology::plan::PlanNeed)| {
@@ -102,17 +102,16 @@ fn of_node(saved: &NodeRecord, node: &PlanNode, identity: [u8; 8]) -> Result<(),
     })
 }
 
-/// Whether what was remembered of needs is what the node would remember of them.
+/// Whether what was remembered of needs is sound. Which of them are on other axes may have changed: that is seen when rows
+/// come.
 fn goes_with(align: &KeyAlign, node: &PlanNode) -> bool {
     let needs: Vec<_> = node.needs.iter().chain(&node.when).collect();
     let sound = |(history, need): (&Option<super::part::History>, &&crate::topology::plan::PlanNeed)| {
-        let as_of = need.kind.is_direct() && !need.in_row;
-        history.is_some() == as_of
-            && history.as_ref().is_none_or(|history| {
-                let rows = history.times.len();
-                (rows, rows) == (history.causes.len(), history.values.len())
-                    && history.values.element_type() == need.element
-            })
+        history.as_ref().is_none_or(|history| {
+            let rows = history.times.len();
+            (rows, rows) == (history.causes.len(), history.values.len())
+                && history.values.element_type() == need.element
+        })
     };
     let rows = (align.histories.len(), align.newest.len());
     rows == (needs.len(), needs.len()) && align.histories.iter().zip(&needs).all(sound)
