@@ -34,27 +34,27 @@ pub(super) fn run(
     for first in (0..rows.len()).step_by(CHUNK) {
         let chunk = first..rows.len().min(first + CHUNK);
         let times = &rows.times()[chunk.clone()];
-        let windows = recent.take(span, max_rows, times, rows.column(0).rows(chunk.clone()))?;
+        let (windows, over) = recent.take(span, max_rows, times, rows.column(0).rows(chunk.clone()))?;
         with_buffer(recent.values.len(), |values| {
             recent.values.copy_to(values);
             let axis = Axis { place: |value: usize| recent.times[value].0, unit: MICROS };
             summary.ragged(values, |row| windows[row].clone(), &axis, chunk, out);
         });
-        let newest = times[times.len() - 1];
-        recent.forget(newest.minus(span));
+        recent.forget(over);
     }
     Ok(())
 }
 
 impl Recent {
-    /// Appends rows and says which of the rows that are then here make up the window of each.
+    /// Appends rows and says which of the rows that are then here make up the window of each, and how many of the first
+    /// are in none that comes later. Times may go back where the provider began anew: a row then stays as long as one before it.
     fn take(
         &mut self,
         span: Span,
         max_rows: usize,
         times: &[Time],
         column: ColumnRef<'_>,
-    ) -> Result<Vec<Range<usize>>, RowError> {
+    ) -> Result<(Vec<Range<usize>>, usize), RowError> {
         let mut start = 0;
         let mut windows = Vec::with_capacity(times.len());
         for (row, time) in times.iter().enumerate() {
@@ -71,12 +71,11 @@ impl Recent {
             }
             windows.push(start..self.times.len());
         }
-        Ok(windows)
+        Ok((windows, start))
     }
 
-    /// Drops what came at `until` or before.
-    fn forget(&mut self, until: Time) {
-        let old = self.times.partition_point(|time| *time <= until);
+    /// Drops the first `old` rows.
+    fn forget(&mut self, old: usize) {
         drop(self.times.drain(..old));
         self.values.drop_front(old);
     }

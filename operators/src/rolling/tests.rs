@@ -79,6 +79,22 @@ fn window() -> impl Strategy<Value = Window> {
 }
 
 proptest! {
+    /// A provider that begins anew may bring times from before its last ones.
+    #[test]
+    fn any_cut_gives_the_same_bits_where_times_go_back(
+        millis in 1..20_000i64,
+        steps in prop::collection::vec(-300..400i64, 200),
+        cuts in cuts(200),
+    ) {
+        let mut now = 0;
+        let times: Vec<Time> = steps.iter().map(|step| { now += step; Time::from_millis(now) }).collect();
+        let values: Vec<f64> = (0..200).map(f64::from).collect();
+        let (rolling, provides) = (stats(span(Span::from_millis(millis)), ALL), [ElementType::F64; 8]);
+        let whole = run_at(&rolling, &times, ColumnRef::F64(&values), &provides, &[]);
+        let cut = run_at(&rolling, &times, ColumnRef::F64(&values), &provides, &cuts);
+        prop_assert_eq!(format!("{whole:?}"), format!("{cut:?}"));
+    }
+
     #[test]
     fn any_cut_of_the_rows_gives_the_bits_of_windows_by_hand_and_the_same_state(
         window in window(),
