@@ -18,6 +18,8 @@ use gristmill_tests::support::kafka_clients::Reader;
 const LIMITS: PollLimits = PollLimits { records: 1_000, bytes: 1 << 20, wait: Duration::from_millis(100) };
 /// Polls of 100 ms until a test gives up.
 const POLLS_MAX: usize = 300;
+/// How long a broker may take to be missed, or to be back.
+const AWAY_MAX: Duration = Duration::from_secs(60);
 
 fn source(broker: &Broker, topic: &str, group: &str) -> KafkaSource {
     kafka::source(topic)
@@ -322,6 +324,49 @@ fn rows_wait_for_a_broker_that_is_away() {
         };
         assert!(of_key[rows - 500..].iter().enumerate().all(|(index, line)| row(line) == index), "in order");
     }
+}
+
+/// The client says so once and is quiet then, as it is where a topic has no records.
+#[test]
+fn a_source_whose_brokers_went_away_says_so_until_they_are_back() {
+    let mut broker = Broker::start();
+    broker.create_topic("t", 1);
+    broker.console_produce("t", &[("k", "0")]);
+    let mut source = source(&broker, "t", "g");
+    read(&mut source, 1);
+    assert!(source.failing().is_none());
+    broker.kill();
+    let mut poll_until = |fails: bool, deadline: Instant| {
+        // An error that passes is of the brokers that are away, too.
+        while source.poll(LIMITS).is_err() || source.failing().is_some() != fails {
+            assert!(Instant::now() < deadline, "the source is failing: {}", !fails);
+        }
+        source.failing()
+    };
+    let said = poll_until(true, Instant::now() + AWAY_MAX).expect("they are away");
+    assert!(said.retry && said.reason.contains("kafka source `t`, group `g`"), "{said}");
+    let later = Instant::now() + Duration::from_secs(12);
+    while Instant::now() < later {
+        assert!(poll_until(true, Instant::now() + AWAY_MAX).is_some());
+    }
+    broker.start_again();
+    assert!(poll_until(false, Instant::now() + AWAY_MAX).is_none());
+}
+
+/// With a position that is done and not committed, so that there is something to wait for.
+#[test]
+fn a_source_goes_though_its_brokers_are_away() {
+    let mut broker = Broker::start();
+    broker.create_topic("t", 1);
+    broker.console_produce("t", &[("k", "0")]);
+    let mut source = source(&broker, "t", "g");
+    read(&mut source, 1);
+    broker.kill();
+    source.commit(0, Offset(1)).expect("it is taken note of");
+    let begun = Instant::now();
+    drop(source);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
 #[test]

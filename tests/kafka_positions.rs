@@ -163,6 +163,34 @@ fn a_topic_that_is_deleted_while_it_is_read_has_a_name() {
     assert!(missing.reason.contains("topic-missing") && missing.reason.contains("`t`"), "{missing}");
 }
 
+/// What came before the error may be done only after it, and is the group's position all the same.
+#[test]
+fn what_is_done_after_an_error_that_ends_a_source_is_committed() {
+    let broker = Broker::start();
+    for topic in ["t", "gone"] {
+        broker.create_topic(topic, 1);
+        produce_to(&broker.bootstrap(), topic, 0, 10);
+    }
+    let source = kafka::source(["t", "gone"]).brokers(&broker.bootstrap()).group("g");
+    let mut source = source.set("topic.metadata.refresh.interval.ms", "1000").json(|r| r.key("key").time("time"));
+    let (mut had, deadline) = (0, Instant::now() + TIMEOUT);
+    while had < 20 {
+        let Polled::Batches(batches) = source.poll(LIMITS).expect("a poll") else { panic!("a topic has no end") };
+        let records = |records: Records| if let Records::Raw(raw) = records { raw.len() } else { 0 };
+        had += batches.into_iter().map(|batch| records(batch.records)).sum::<usize>();
+        assert!(Instant::now() < deadline, "{had} of 20 records came");
+    }
+    assert_eq!(total_lag(&broker.consumer_group_lag("g")), 20);
+    broker.delete_topic("gone");
+    let error = error_of(&mut source);
+    assert!(error.reason.contains("topic-deleted"), "{error}");
+    source.commit(0, Offset(10)).expect("it is still known");
+    source.close().expect("a close");
+    assert_eq!(total_lag(&broker.consumer_group_lag("g")), 0);
+    let error = source.commit(0, Offset(10)).expect_err("nobody is connected");
+    assert!(error.retry && error.reason.contains("`t/0` is not connected, so offset 10"), "{error}");
+}
+
 /// Once with fewer records than were read, once with more: by offsets alone the second would go on in the middle.
 #[test]
 fn a_topic_that_is_made_again_is_not_gone_on_with() {

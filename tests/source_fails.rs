@@ -18,6 +18,19 @@ struct Shaky {
     turns: VecDeque<bool>,
     ends: bool,
     next: i64,
+    /// Its polls bring nothing instead of an error: that has to be asked for.
+    mute: bool,
+    fails: bool,
+}
+
+impl Shaky {
+    fn new(turns: &[bool], ends: bool) -> Self {
+        Self { turns: turns.iter().copied().collect(), ends, next: 0, mute: false, fails: false }
+    }
+
+    fn error() -> SourceError {
+        SourceError { reason: "no road to the plant".to_owned(), retry: true }
+    }
 }
 
 impl Source for Shaky {
@@ -26,7 +39,9 @@ impl Source for Shaky {
     }
 
     fn poll(&mut self, _limits: PollLimits) -> Result<Polled, SourceError> {
-        match self.turns.pop_front() {
+        let turn = self.turns.pop_front();
+        self.fails = turn == Some(false) || (turn.is_none() && !self.ends);
+        match turn {
             Some(true) => {
                 let (offset, time) = (Offset(self.next), Time::from_secs(self.next));
                 self.next += 1;
@@ -35,8 +50,13 @@ impl Source for Shaky {
                 Ok(Polled::Batches(vec![Batch::new(0, Records::Rows(vec![row]))]))
             }
             None if self.ends => Ok(Polled::End),
-            _ => Err(SourceError { reason: "no road to the plant".to_owned(), retry: true }),
+            _ if self.mute => Ok(Polled::Batches(Vec::new())),
+            _ => Err(Self::error()),
         }
+    }
+
+    fn failing(&mut self) -> Option<SourceError> {
+        (self.mute && self.fails).then(Self::error)
     }
 
     fn commit(&mut self, _partition: u32, _next: Offset) -> Result<(), SourceError> {
@@ -46,7 +66,10 @@ impl Source for Shaky {
 
 /// How it ends, and how many rows had their effect.
 async fn run(turns: &[bool], ends: bool, patience: Option<Duration>) -> (Result<(), RunError>, usize) {
-    let source = Shaky { turns: turns.iter().copied().collect(), ends, next: 0 };
+    run_source(Shaky::new(turns, ends), patience).await
+}
+
+async fn run_source(source: Shaky, patience: Option<Duration>) -> (Result<(), RunError>, usize) {
     let (values, mut options) = (Collected::default(), Options::default());
     options.drive.source_patience = patience;
     let topology = Topology::new("pump").with(sensor(VALUE)).with(sink("values").needs(VALUE));
@@ -69,6 +92,54 @@ async fn one_that_fails_for_too_long_ends_the_runtime_with_its_error() {
     let error = ended.expect_err("it gave up").to_string();
     assert!(error.contains("no road to the plant") && error.contains("`source_patience`"), "{error}");
     assert_eq!(rows, 2, "what it brought before has had its effect");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_one_whose_polls_bring_nothing_for_as_long() {
+    let mute = Shaky { mute: true, ..Shaky::new(&[true, true], false) };
+    let (ended, rows) = run_source(mute, Some(Duration::from_millis(300))).await;
+    let error = ended.expect_err("it gave up").to_string();
+    assert!(error.contains("no road to the plant") && error.contains("`source_patience`"), "{error}");
+    assert_eq!(rows, 2);
+    let turns = [true, false, false, true];
+    let (ended, rows) = run_source(Shaky { mute: true, ..Shaky::new(&turns, true) }, None).await;
+    assert!(ended.is_ok(), "{ended:?}");
+    assert_eq!(rows, 2);
+}
+
+/// Takes a while to say what it brings.
+struct Slow(Shaky);
+
+impl Source for Slow {
+    fn axes(&self) -> Axes {
+        std::thread::sleep(Duration::from_millis(300));
+        self.0.axes()
+    }
+
+    fn poll(&mut self, limits: PollLimits) -> Result<Polled, SourceError> {
+        self.0.poll(limits)
+    }
+
+    fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
+        self.0.commit(partition, next)
+    }
+}
+
+/// The first class could run before the second is known to be wrong; it must not, as it would be cut off in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_for_one_class_has_read_nothing_of_another() {
+    let shaky = || Shaky::new(&[true; 5], true);
+    let values = Collected::default();
+    let topology = |class: &str, of| Topology::new(class).with(sensor(VALUE)).with(sink("values").needs(of));
+    let start = |of_valve| {
+        let builder = Runtime::builder().topology(topology("pump", VALUE)).topology(topology("valve", of_valve));
+        builder.sink("values", values.clone()).source_of("pump", shaky()).source_of("valve", Slow(shaky())).start()
+    };
+    let error = start(Stream::new("nobody")).await.map(drop).expect_err("nobody provides it");
+    assert!(error.to_string().contains("`nobody`"), "{error}");
+    assert_eq!(values.take().len(), 0);
+    start(VALUE).await.expect("it starts").finished().await.expect("both end");
+    assert_eq!(values.take().len(), 10);
 }
 
 /// Its failures together take longer than the limit, and none of them alone: three take at most 700 ms.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
@@ -221,8 +222,7 @@ impl Builder {
         let (arbiters, system) = arbiters(&options).await?;
         let (ended, end_seen) = watch::channel(0);
         let ended = Arc::new(ended);
-        let mut classes = BTreeMap::new();
-        let (mut threads, mut ailing) = (Vec::new(), Vec::new());
+        let mut ready = Vec::new();
         let shared = Shared {
             sinks: Arc::clone(&sinks),
             dead_letters,
@@ -237,26 +237,33 @@ impl Builder {
         };
         for topology in topologies {
             let source = by_class.remove(topology.class()).expect("`check` has seen a source for each topology");
-            let class = topology.class().clone();
             match shared.class(topology, source, &arbiters, &ended).await {
-                Ok((started, thread, named)) => {
-                    ailing.push((class.clone(), named));
-                    classes.insert(class, started);
-                    threads.push(thread);
-                }
+                Ok(of_class) => ready.push(of_class),
                 Err(error) => {
-                    drop(classes);
+                    // Nothing was read yet, whatever became of the other classes.
+                    drop(ready);
                     arbiters.iter().for_each(|arbiter| _ = arbiter.stop());
                     system.stop();
                     return Err(error);
                 }
             }
         }
+        let mut classes = BTreeMap::new();
+        let (mut threads, mut ailing, mut gates) = (Vec::new(), Vec::new(), Vec::new());
+        for of_class in ready {
+            classes.insert(of_class.class.clone(), of_class.state);
+            threads.push(of_class.thread);
+            ailing.push((of_class.class, of_class.ailing));
+            gates.push(of_class.go);
+        }
         let state = State { classes, revision: highest, tried: highest };
         let inner = Inner::new(state, sinks, threads, end_seen, arbiters, system, shared.subscriptions);
         let handle = Handle::new(inner);
         for (class, named) in ailing {
             handle.look_after(class, named, options.quarantine_keys);
+        }
+        for go in gates {
+            go.send(()).map_err(|_| StartError::Shard)?;
         }
         Ok(handle)
     }
@@ -317,6 +324,16 @@ struct Shared {
 /// How each source's thread ends.
 pub(crate) type SourceThread = JoinHandle<Ended>;
 
+/// A class that is ready to run.
+struct Ready {
+    class: Class,
+    state: ClassState,
+    thread: SourceThread,
+    ailing: Receiver<NodeId>,
+    /// What the source's thread waits for. It ends when this is dropped instead.
+    go: SyncSender<()>,
+}
+
 impl Shared {
     async fn class(
         &self,
@@ -324,7 +341,7 @@ impl Shared {
         source: Box<dyn Source>,
         arbiters: &[actix::prelude::ArbiterHandle],
         ended: &Arc<watch::Sender<usize>>,
-    ) -> Result<(ClassState, SourceThread, Receiver<NodeId>), StartError> {
+    ) -> Result<Ready, StartError> {
         let class = topology.class().clone();
         let failed = |errors| StartError::Resolve { class: class.clone(), errors };
         let declared = Declared::of(&topology, source.axes());
@@ -372,7 +389,7 @@ impl Shared {
             let stage = Stage { plan: Arc::clone(&plan), keys: Arc::default(), members: Arc::default() };
             shard.send(stage).await.map_err(|_| StartError::Shard)??;
         }
-        let (control, told) = std::sync::mpsc::sync_channel(CONTROLS_MAX);
+        let (control, told) = sync_channel(CONTROLS_MAX);
         let driver = Driver {
             name: Arc::from(class.as_str()),
             source,
@@ -390,15 +407,16 @@ impl Shared {
             keeper,
         };
         let (ended, defect) = (Arc::clone(ended), self.defect);
+        let (go, gate) = sync_channel(1);
         let thread = std::thread::Builder::new().name(format!("source-{class}")).spawn(move || {
             defect::choose(defect);
-            let end = driver.run();
+            let end = if gate.recv().is_ok() { driver.run() } else { Ended::Finished };
             ended.send_modify(|count| *count += 1);
             end
         })?;
         let clock = Arc::clone(&self.clock);
         let doors = Doors { shards, driver: control, decoder, metrics, clock, restored };
-        Ok((ClassState::new(declared, plan, doors), thread, named))
+        Ok(Ready { class, state: ClassState::new(declared, plan, doors), thread, ailing: named, go })
     }
 
     /// What makes everything durable that sinks have been given, when a source ends; then no subscriber is waited for.

@@ -142,10 +142,11 @@ impl Context {
         }
     }
 
-    /// Everything before `next` is done. A partition that is not owned any more is left to its new owner.
+    /// Everything before `next` is done. A partition that is not owned any more is left to its new owner. Before its first
+    /// record came, where a saved state ends may be said.
     pub(super) fn done(&self, partition: &TopicPartition, next: i64) {
         if let Some(owned) = self.owned().get_mut(partition)
-            && owned.first.is_some_and(|first| next > first)
+            && owned.first.or(owned.begin).is_some_and(|first| next > first)
         {
             owned.done = owned.done.max(Some(next));
         }
@@ -378,6 +379,10 @@ mod tests {
         let (context, partition) = owning(None);
         context.done(&partition, 120);
         context.done(&("other".to_owned(), 3), 7);
+        assert_eq!(taken(&context), []);
+        let begin = Some(500);
+        context.owned().insert(partition.clone(), Owned { begin, ..Owned::default() });
+        context.done(&partition, 120);
         assert_eq!(taken(&context), []);
         assert!(context.owns("t", 0) && !context.owns("t", 1));
     }

@@ -1,10 +1,14 @@
 //! Records of topics, read as a member of a consumer group.
 
+mod away;
 mod connect;
 mod faults;
 mod idle;
+mod leave;
 
+use self::away::Away;
 pub(super) use self::connect::not_there;
+use self::leave::leave;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -61,7 +65,8 @@ pub enum StartAt {
     Latest,
 }
 
-/// A source of Kafka records; made by [`source`]. It connects with the first poll.
+/// A source of Kafka records; made by [`source`]. It connects with the first poll. After an error that does not pass the
+/// next poll begins anew.
 pub struct KafkaSource {
     topics: Vec<String>,
     properties: Properties,
@@ -71,6 +76,9 @@ pub struct KafkaSource {
     decoder: Option<Arc<dyn Decode>>,
     decoder_problem: Option<String>,
     consumer: Option<BaseConsumer<Context>>,
+    /// After an error that does not pass: polled no more, and told what is done until the source is closed.
+    ended: Option<BaseConsumer<Context>>,
+    away: Option<Away>,
     pause: Pause,
     /// What came nevertheless, for the next poll.
     held: Vec<Batch>,
@@ -130,6 +138,8 @@ pub fn source(topics: impl Topics) -> KafkaSource {
         decoder: None,
         decoder_problem: None,
         consumer: None,
+        ended: None,
+        away: None,
         pause: Pause::No,
         held: Vec::new(),
         expected: HashMap::new(),
@@ -226,6 +236,7 @@ impl KafkaSource {
     fn gather(&mut self, consumer: &BaseConsumer<Context>, limits: PollLimits) -> Result<Vec<Batch>, SourceError> {
         let context = consumer.context();
         let rebalances = context.rebalances();
+        let was_held = !self.held.is_empty();
         let (mut batches, mut count, mut bytes) = (std::mem::take(&mut self.held), 0, 0);
         let mut wait = if batches.is_empty() { limits.wait } else { Duration::ZERO };
         while count < limits.records && bytes < limits.bytes {
@@ -247,9 +258,10 @@ impl KafkaSource {
         }
         if count > 0 {
             context.words.over();
+            self.away = None;
         }
-        if context.rebalances() != rebalances || context.is_leaving() {
-            // Records of a partition that goes away are its next owner's.
+        if context.rebalances() != rebalances || context.is_leaving() || was_held {
+            // Records of a partition that goes away, or went while they were held, are its next owner's.
             batches.retain(|batch| {
                 let (topic, partition) = self.partition(batch.partition);
                 context.wants(&topic, partition)
@@ -313,19 +325,35 @@ impl KafkaSource {
     ) -> Result<R, SourceError> {
         let consumer = match self.consumer.take() {
             Some(consumer) => consumer,
-            None => self.connect()?,
+            None => {
+                self.ended.take().into_iter().for_each(leave);
+                let consumer = self.connect()?;
+                self.away = None;
+                consumer
+            }
         };
         let done = what(self, &consumer);
-        if let Some(error) = consumer.context().take_assign_error() {
-            consumer.context().close(&consumer);
-            return Err(self.unassigned(&consumer, error));
+        let unassigned = consumer.context().take_assign_error().map(|error| self.unassigned(&consumer, error));
+        match (unassigned, done) {
+            (Some(error), _) if error.retry => {
+                // The group is left at once, and joined again.
+                leave(consumer);
+                Err(error)
+            }
+            (Some(error), _) | (None, Err(error)) if !error.retry => {
+                self.ended = Some(consumer);
+                Err(error)
+            }
+            (_, done) => {
+                self.consumer = Some(consumer);
+                done.inspect_err(|error| self.failed(error))
+            }
         }
-        if done.as_ref().map_or_else(|error| error.retry, |_| true) {
-            self.consumer = Some(consumer);
-        } else {
-            consumer.context().close(&consumer);
-        }
-        done
+    }
+
+    /// The consumer that knows what is owned, if there is any.
+    fn owner(&self) -> Option<&BaseConsumer<Context>> {
+        self.consumer.as_ref().or(self.ended.as_ref())
     }
 
     fn send_done(&self, consumer: &BaseConsumer<Context>, mode: CommitMode) -> Result<(), SourceError> {
@@ -360,22 +388,29 @@ impl Source for KafkaSource {
     }
 
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
+        let Some(consumer) = self.owner() else {
+            let reason =
+                format!("`{}` is not connected, so offset {} is not committed", self.partition_name(partition), next.0);
+            return Err(SourceError { reason, retry: true });
+        };
         // Sent with the next poll, all partitions in one request.
-        if let Some(consumer) = &self.consumer {
-            consumer.context().done(&self.partition(partition), next.0);
-        }
+        consumer.context().done(&self.partition(partition), next.0);
         Ok(())
     }
 
+    fn failing(&mut self) -> Option<SourceError> {
+        self.is_away()
+    }
+
     fn began_at(&self, partition: u32) -> Option<Offset> {
-        let began = self.consumer.as_ref()?.context().began_at(&self.partition(partition))?;
+        let began = self.owner()?.context().began_at(&self.partition(partition))?;
         Some(Offset(began))
     }
 
     fn holds(&self, partition: u32) -> bool {
         let (topic, partition) = self.partition(partition);
         // Without a consumer nothing is known; whether somebody has read on is seen at the next start.
-        self.consumer.as_ref().is_none_or(|consumer| consumer.context().owns(&topic, partition))
+        self.owner().is_none_or(|consumer| consumer.context().owns(&topic, partition))
     }
 
     fn pause(&mut self, paused: bool) {
@@ -399,21 +434,20 @@ impl Source for KafkaSource {
     }
 
     fn close(&mut self) -> Result<(), SourceError> {
-        let Some(consumer) = self.consumer.take() else { return Ok(()) };
+        let Some(consumer) = self.consumer.take().or_else(|| self.ended.take()) else { return Ok(()) };
         consumer.context().close(&consumer);
         // The last commit may not have been answered yet, and nobody would be told how that ends.
         consumer.context().send_again();
-        self.send_done(&consumer, CommitMode::Sync)
-        // The consumer goes: it leaves the group, so that others need not wait for its session to time out.
+        let sent = self.send_done(&consumer, CommitMode::Sync);
+        // Others need not wait for its session to time out.
+        leave(consumer);
+        sent
     }
 }
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {
-        // A consumer that goes waits until its partitions are given away.
-        if let Some(consumer) = &self.consumer {
-            consumer.context().close(consumer);
-        }
+        self.consumer.take().into_iter().chain(self.ended.take()).for_each(leave);
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use self::drained::Until;
 use self::drained::Waiting;
 pub(crate) use self::replay::Replay;
 pub(crate) use self::split::shard_of;
-use self::waiting::{backoff, random};
+use self::waiting::Failing;
 use super::frame::Flush;
 use super::keeper::Keeper;
 use super::ledger::InFlight;
@@ -52,8 +52,8 @@ pub struct DriveOptions {
     pub in_flight_bytes: usize,
     /// How often positions are committed.
     pub commit_interval: Duration,
-    /// How long a source may fail each time that it is tried before the runtime gives up with its last error; `None`: it is
-    /// tried without an end.
+    /// How long a source may fail without a break before the runtime gives up with its last error; `None`: it is tried
+    /// without an end.
     pub source_patience: Option<Duration>,
 }
 
@@ -191,7 +191,7 @@ impl Driver {
 
 impl Running {
     fn run(mut self) -> Ended {
-        let (mut failures, mut failing_since) = (0, None);
+        let mut failing = Failing::default();
         if let Err(error) = self.go_on() {
             return self.fail(error);
         }
@@ -212,26 +212,19 @@ impl Running {
             }
             match self.poll(full) {
                 Ok(Polled::Batches(batches)) => {
-                    failing_since = None;
-                    if std::mem::take(&mut failures) > 0 {
-                        tracing::info!(source = %self.driver.name, "the source works again");
-                    }
-                    if let Err(error) = self.hand_over_all(batches) {
+                    let fails = if batches.is_empty() { self.driver.source.failing() } else { None };
+                    let patient = self.bears(&mut failing, fails.as_ref());
+                    if let Err(error) = patient.and_then(|()| self.hand_over_all(batches)) {
                         return self.fail(error);
                     }
                 }
                 Ok(Polled::End) => break,
                 Err(error) if error.retry => {
                     self.driver.metrics.poll_errors.increment(1);
-                    failures += 1;
-                    let now = self.driver.clock.monotonic();
-                    let failing = now.saturating_sub(*failing_since.get_or_insert(now));
-                    if options.source_patience.is_some_and(|patience| failing >= patience) {
-                        let reason =
-                            format!("{} (for {failing:.0?}, which `source_patience` is the limit of)", error.reason);
-                        return self.fail(SourceError { reason, retry: false });
+                    if let Err(error) = self.bears(&mut failing, Some(&error)) {
+                        return self.fail(error);
                     }
-                    let pause = backoff(failures, random());
+                    let pause = failing.pause();
                     tracing::warn!(source = %self.driver.name, %error, ?pause, "the source failed; trying again");
                     if self.waits(pause) {
                         break;

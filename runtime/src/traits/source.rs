@@ -145,6 +145,12 @@ pub trait Source: Send + 'static {
     /// [`SourceError`] says whether to try again.
     fn poll(&mut self, limits: PollLimits) -> Result<Polled, SourceError>;
 
+    /// Why a poll brought nothing, where that is not for want of records: what is read from cannot be reached, and a poll
+    /// does not fail each time. Asked after each poll that brought nothing.
+    fn failing(&mut self) -> Option<SourceError> {
+        None
+    }
+
     /// Every effect of the records of `partition` before `next` is durable.
     ///
     /// # Errors
