@@ -43,6 +43,8 @@ pub(crate) fn run(args: &LimitsArgs, output: &mut Output) -> Result<(), Failure>
     all.extend(gristmill_operators::limits());
     #[cfg(feature = "admin")]
     all.extend(gristmill_admin::Limits::default().list());
+    #[cfg(feature = "otel")]
+    all.push(crate::otel::spans_limit());
     let in_flight = options.in_flight_memory() as u64;
     if output.is_json() {
         return output.answer(&json!({ "limits": all, "in_flight_memory_bytes": in_flight, "shards": options.shards }));

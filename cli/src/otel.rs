@@ -23,6 +23,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a span may say that comes to an end of its own, before the process ends.
 const LAST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The bound of spans that wait.
+pub(crate) const fn spans_limit() -> gristmill::Limit {
+    gristmill::Limit::new("otel_spans", QUEUE_SPANS, "spans that wait for the collector", "further ones are dropped")
+}
+
 /// Sends spans until it is dropped, then what is left.
 pub(crate) struct Sending(SdkTracerProvider);
 

@@ -13,8 +13,11 @@ use crate::letters::{LetterLimits, RECORD_BYTES_MAX};
 use crate::options::Options;
 use crate::registry::REVISIONS_KEPT;
 use crate::supervisor::HISTORY_MAX;
+use crate::topology::attribute_file::ATTRIBUTES_MAX;
+use crate::topology::attributes::FACTS_MAX;
 use crate::topology::check::{AS_OF_ROWS_MAX, NEEDS_MAX, PROVIDES_MAX, SLOW_THREADS_MAX};
 use crate::topology::key_graph::{KEY_NODES_MAX, KEY_STREAMS_MAX};
+use crate::topology::manifest::MEMBERS_MAX;
 use crate::topology::node::AS_OF_ROWS_DEFAULT;
 use crate::topology::resolve::BASE_NODES_MAX;
 use crate::traits::erased::STATE_BYTES_MAX;
@@ -230,6 +233,8 @@ fn of_nodes() -> Vec<Limit> {
         .seen_in("gristmill_records_refused_total"),
         Limit::new("key_nodes", KEY_NODES_MAX, "nodes of one key", "the deployment is refused"),
         Limit::new("key_streams", KEY_STREAMS_MAX, "streams of nodes of one key", "the deployment is refused"),
+        Limit::new("family_members", MEMBERS_MAX, "members of a family in a folder", "the manifest is refused"),
+        Limit::new("attributes", ATTRIBUTES_MAX, "attributes of keys in a file", "the file is refused"),
         Limit::new("needs", NEEDS_MAX, "needs of a node", "the manifest is refused"),
         Limit::new("provides", PROVIDES_MAX, "streams that a node provides", "the manifest is refused"),
         Limit::new("as_of_rows_most", AS_OF_ROWS_MAX, "that a node's as_of_rows can say", "the manifest is refused"),
@@ -261,6 +266,12 @@ fn kept() -> Vec<Limit> {
         ),
         Limit::new("revisions", REVISIONS_KEPT, "revisions in the registry's folder", "the oldest is deleted")
             .seen_in("grist revisions"),
+        Limit::new(
+            "attribute_facts",
+            FACTS_MAX,
+            "attributes of single keys that were set over HTTP, a topology",
+            "the change is refused",
+        ),
         Limit::new(
             "dead_letter_bytes",
             letters.bytes as usize,

@@ -8,13 +8,10 @@ use serde_json::Value as Json;
 use super::change::Refusal;
 use crate::registry::RegistryFolder;
 use crate::topology::Attributes;
-use crate::topology::attributes::value_of_json;
+use crate::topology::attributes::{FACTS_MAX, value_of_json};
 use crate::traits::Digest;
 use crate::words::id::check_name;
 use crate::words::{ElementType, Key, StreamName, Value};
-
-/// Most facts that lie over the host's.
-pub const FACTS_MAX: usize = 1_000_000;
 
 /// Facts about keys, to be laid over others.
 ///

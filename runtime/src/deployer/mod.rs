@@ -23,7 +23,8 @@ use crate::topology::{Attributes, Node, Registry};
 use crate::traits::{Clock, Digest};
 use crate::words::{Class, NodeId, Revision};
 
-pub use attributes::{AttributeChange, FACTS_MAX};
+pub use crate::topology::attributes::FACTS_MAX;
+pub use attributes::AttributeChange;
 pub use change::{Artifact, ChangeSet, Outcome, Refusal, Terms};
 pub use letters::{REPLAY_MAX, Replays};
 pub use start::DeployerStartError;

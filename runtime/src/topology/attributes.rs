@@ -7,6 +7,9 @@ use immutable_chunkmap::map::MapM;
 
 use crate::words::{ElementType, Key, StreamName, Value};
 
+/// Most facts that are set while it runs, over those that the host has.
+pub const FACTS_MAX: usize = 1_000_000;
+
 /// The attributes of one key, by name.
 pub type KeyAttributes = BTreeMap<StreamName, Value>;
 

@@ -19,12 +19,18 @@ pub(crate) fn not_allowed(tensor: &TensorProto, why: &str) -> LoadError {
 }
 
 /// The files that tensors refer to, each read once.
-#[derive(Default)]
 pub(crate) struct External {
     files: BTreeMap<String, Vec<u8>>,
+    /// Bytes that they may still have.
+    left: usize,
 }
 
 impl External {
+    /// None yet, beside a model of so many bytes.
+    pub(crate) fn beside(model_bytes: usize) -> Self {
+        Self { files: BTreeMap::new(), left: FILE_BYTES_MAX.saturating_sub(model_bytes) }
+    }
+
     /// The bytes of a tensor, from a file in `folder`.
     pub(crate) fn bytes(&mut self, tensor: &TensorProto, folder: &Path) -> Result<&[u8], LoadError> {
         let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
@@ -47,6 +53,7 @@ impl External {
         let (offset, length): (Option<usize>, Option<usize>) = (number("offset")?, number("length")?);
         if !self.files.contains_key(location) {
             let bytes = self.read(tensor, &folder.join(location))?;
+            self.left = self.left.saturating_sub(bytes.len());
             self.files.insert(location.to_owned(), bytes);
         }
         let file = self.files.get(location).map_or(&[][..], |bytes| bytes);
@@ -62,9 +69,10 @@ impl External {
         if !meta.is_file() {
             return Err(not_allowed(tensor, &format!("`{}` is a link or no regular file", path.display())));
         }
-        let present: usize = self.files.values().map(Vec::len).sum();
-        if meta.len() > (FILE_BYTES_MAX - present.min(FILE_BYTES_MAX)) as u64 {
-            return Err(not_allowed(tensor, &format!("more than {FILE_BYTES_MAX} bytes in all")));
+        if meta.len() > self.left as u64 {
+            let why =
+                format!("with the {} bytes of `{}` more than {FILE_BYTES_MAX} in all", meta.len(), path.display());
+            return Err(not_allowed(tensor, &why));
         }
         std::fs::read(path).map_err(failed)
     }

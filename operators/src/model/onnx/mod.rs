@@ -58,7 +58,7 @@ impl Format for Onnx {
         }
         let bytes = std::fs::read(path).map_err(failed)?;
         let model = decode(&bytes)?;
-        let mut files = External::default();
+        let mut files = External::beside(bytes.len());
         let folder = path.parent().unwrap_or(Path::new(""));
         let constants = constants(&model, |tensor| Tensor::read(tensor, Some(files.bytes(tensor, folder)?)))?;
         let digest = with_files(&bytes, &files);

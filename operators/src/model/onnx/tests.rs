@@ -211,6 +211,10 @@ fn external_data_of_a_file_lie_beside_it_or_nowhere() {
     std::fs::write(folder.0.join("models/weights.bin"), [weights[4..].to_vec(), weights[..4].to_vec()].concat())
         .expect("a file can be written");
     assert_ne!(folder.load("weights.bin").expect("loads"), first);
+    // As large as a model may be, so that with the model itself it is too large; nothing of it is read.
+    let large = std::fs::File::create(folder.0.join("models/weights.bin")).expect("a file can be made");
+    large.set_len(scan::FILE_BYTES_MAX as u64).expect("a file can be long");
+    assert!(folder.load("weights.bin").expect_err("too large").contains("more than 134217728 in all"));
     let missing = Onnx.load_file(Path::new("no/such/model.onnx")).map(drop).expect_err("no file");
     assert!(missing.reason.contains("cannot be read"));
 }
