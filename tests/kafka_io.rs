@@ -326,41 +326,44 @@ fn rows_wait_for_a_broker_that_is_away() {
     }
 }
 
-/// The client says so once and is quiet then, as it is where a topic has no records.
-#[test]
-fn a_source_whose_brokers_went_away_says_so_until_they_are_back() {
-    let mut broker = Broker::start();
+/// A broker, and a source that has read its only record.
+fn one_record_read() -> (Broker, KafkaSource) {
+    let broker = Broker::start();
     broker.create_topic("t", 1);
     broker.console_produce("t", &[("k", "0")]);
     let mut source = source(&broker, "t", "g");
     read(&mut source, 1);
+    (broker, source)
+}
+
+/// The client says so once and is quiet then, as it is where a topic has no records.
+#[test]
+fn a_source_whose_brokers_went_away_says_so_until_they_are_back() {
+    let (mut broker, mut source) = one_record_read();
     assert!(source.failing().is_none());
     broker.kill();
-    let mut poll_until = |fails: bool, deadline: Instant| {
+    let mut poll_until = |fails: bool| {
+        let deadline = Instant::now() + AWAY_MAX;
         // An error that passes is of the brokers that are away, too.
         while source.poll(LIMITS).is_err() || source.failing().is_some() != fails {
             assert!(Instant::now() < deadline, "the source is failing: {}", !fails);
         }
         source.failing()
     };
-    let said = poll_until(true, Instant::now() + AWAY_MAX).expect("they are away");
+    let said = poll_until(true).expect("they are away");
     assert!(said.retry && said.reason.contains("kafka source `t`, group `g`"), "{said}");
     let later = Instant::now() + Duration::from_secs(12);
     while Instant::now() < later {
-        assert!(poll_until(true, Instant::now() + AWAY_MAX).is_some());
+        assert!(poll_until(true).is_some());
     }
     broker.start_again();
-    assert!(poll_until(false, Instant::now() + AWAY_MAX).is_none());
+    assert!(poll_until(false).is_none());
 }
 
 /// With a position that is done and not committed, so that there is something to wait for.
 #[test]
 fn a_source_goes_though_its_brokers_are_away() {
-    let mut broker = Broker::start();
-    broker.create_topic("t", 1);
-    broker.console_produce("t", &[("k", "0")]);
-    let mut source = source(&broker, "t", "g");
-    read(&mut source, 1);
+    let (mut broker, mut source) = one_record_read();
     broker.kill();
     source.commit(0, Offset(1)).expect("it is taken note of");
     let begun = Instant::now();
