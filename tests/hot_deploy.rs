@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use gristmill::in_process::{Collected, Feeder, feed};
 use gristmill::topology::diff::Change;
-use gristmill::topology::node::TrialRow;
-use gristmill::topology::{Node, Topology, all_models, previous, provide, sensor, sink};
+use gristmill::topology::node::{Missing, TrialRow, Work};
+use gristmill::topology::{Attributes, Family, Node, Topology, all_models, optional, previous, provide, sensor, sink};
 use gristmill::traits::source::{Axes, RowsRecord};
 use gristmill::traits::{Digest, Model, Port, ScoreError};
 use gristmill::words::{Column, ColumnMut, ColumnRef, ElementType, Offset, Revision, Span, Time, Value};
@@ -413,4 +413,70 @@ fn a_node_of_one_key_takes_the_place_of_the_class_node_for_that_key() {
     // The overridden state stood still.
     assert_eq!(values(&mut bench, SUM), [1.0, 2.0, -1.0, 3.0]);
     assert_eq!(bench.read(SUM, "P2"), [(at(2), 5.0)]);
+}
+
+#[test]
+fn a_member_of_a_family_for_one_key_is_changed_at_once() {
+    let members = Work::Family(Family::from_iter([("P1".into(), scaled(2.0, 1))]));
+    let wear = provide(WEAR).needs([VIBRATION].as_slice()).by(members).for_key("P1");
+    let mut bench = Topology::new("pump").with(sensor(VIBRATION)).with(wear).bench();
+    push(&mut bench, 0..1);
+    bench.deploy(Deployment::new().member("wear@P1", "P1", Some(scaled(3.0, 1)))).expect("nothing is wrong with it");
+    push(&mut bench, 1..2);
+    assert_eq!(values(&mut bench, WEAR), [2.0, 3.0]);
+}
+
+#[test]
+fn a_node_that_becomes_a_model_is_asked_for_as_one() {
+    let wear = || provide(WEAR).needs(VIBRATION).by(|vibration: f32| vibration * 2.0);
+    let models = || sink("models").needs(all_models());
+    let mut bench = Topology::new("pump").with(sensor(VIBRATION)).with(wear()).with(models()).bench();
+    push(&mut bench, 0..1);
+    bench.deploy(wear().model()).expect("nothing is wrong with it");
+    push(&mut bench, 1..2);
+    bench.deploy(wear()).expect("nothing is wrong with it");
+    push(&mut bench, 2..3);
+    let written: Vec<Time> = bench.written("models").iter().map(|output| output.time).collect();
+    assert_eq!(written, [at(1)]);
+}
+
+#[test]
+fn whatever_is_remembered_of_a_key_is_lost_only_when_that_is_said() {
+    const SLOW: Stream<f32> = Stream::new("slow");
+    let plus = || provide(WEAR).needs((VIBRATION, optional(SLOW))).by(|a: f32, b: Option<f32>| a + b.unwrap_or(0.0));
+    let beside = || Topology::new("pump").with(sensor(VIBRATION)).with(sensor(SLOW));
+    let thinned = provide(SLOW).needs(VIBRATION).by(|v: f32| v).every(Span::from_secs(9));
+    let elsewhere = || Topology::new("pump").with(sensor(VIBRATION)).with(thinned.clone());
+    for (remembers, topology, node) in
+        [(true, beside(), plus().missing(Missing::Last)), (true, elsewhere(), plus()), (false, beside(), plus())]
+    {
+        let mut bench = topology.with(node.clone()).bench();
+        let replaced = bench.deploy(node.clone().version(2));
+        if !remembers {
+            replaced.expect("nothing is lost");
+            continue;
+        }
+        let error = replaced.expect_err("it would lose what it knows");
+        assert!(matches!(&error, DeployError::StateLost { nodes } if *nodes == ["wear".into()]), "{error}");
+        bench.deploy(Deployment::new().put(node.version(2)).reset("wear")).expect("it is said");
+    }
+}
+
+#[test]
+fn nodes_for_two_values_of_an_attribute_share_a_name() {
+    let mut known = Attributes::new().declare("site", ElementType::Str);
+    for (key, site) in [("P1", "north"), ("P2", "south")] {
+        known.set(key, "site", &Value::Str(site.into())).expect("it is declared");
+    }
+    let at_site = |site: &str, factor: f32| {
+        provide(WEAR).needs(VIBRATION).by(move |v: f32| v * factor).for_attribute("site", Value::Str(site.into()))
+    };
+    let topology = Topology::new("pump").with(sensor(VIBRATION)).attributes(known);
+    let mut bench = topology.with(at_site("north", 2.0)).with(at_site("south", 3.0)).bench();
+    for key in ["P1", "P2", "P3"] {
+        bench.row(key, at(0)).set(VIBRATION, 1.0);
+    }
+    let values: [Vec<f32>; 3] =
+        ["P1", "P2", "P3"].map(|key| bench.read(WEAR, key).into_iter().map(|(_, value)| value).collect());
+    assert_eq!(values, [vec![2.0], vec![3.0], vec![]]);
 }

@@ -8,7 +8,7 @@ use gristmill::Stream;
 use gristmill::topology::declared::Declared;
 use gristmill::topology::diff::{Change, Changes, diff, identities, replay};
 use gristmill::topology::plan::ClassPlan;
-use gristmill::topology::resolve::resolve;
+use gristmill::topology::resolve::{resolve, resolve_touched};
 use gristmill::topology::{Node, Topology, matching, optional, previous, provide, sensor, sink};
 use gristmill::traits::Axes;
 use gristmill::words::{Class, Key, Revision, Span};
@@ -166,7 +166,7 @@ proptest! {
             after.put(node(&drawn).into());
         }
         let whole = resolve(&after, &plan, Revision(2), None);
-        let quick = gristmill::topology::resolve::resolve_touched(&after, &plan, Revision(2), &touched);
+        let quick = resolve_touched(&after, &plan, Revision(2), &touched);
         let Some(quick) = quick else { return Ok(()) };
         match (whole, quick) {
             (Ok(whole), Ok(quick)) => {
@@ -188,4 +188,97 @@ proptest! {
             }
         }
     }
+
+    /// Nodes of the class that change may go round through nodes of keys, or be only half of what those stand in for.
+    #[test]
+    fn a_change_of_the_class_is_refused_whichever_keys_are_resolved_again(
+        old in prop::collection::vec(drawn(), 0..10),
+        more in prop::collection::vec((drawn(), 0..STREAMS, prop::option::weighted(0.3, 1..STREAMS)), 1..3),
+    ) {
+        let nothing = ClassPlan::nothing(Class::from("machine"));
+        let before = declared(&old);
+        let Ok(plan) = resolve(&before, &nothing, Revision(1), None) else { return Ok(()) };
+        let mut after = before;
+        for (drawn, need, also) in more {
+            let (first, more, provided) = (name(drawn.needs[0]), name(need), name(drawn.stream));
+            let node = match also.map(name).filter(|also| also.name() != provided.name()) {
+                Some(also) => provide((provided, also)).needs((first, optional(more))).by(|a: f64, _: Option<f64>| (a, a)),
+                None => provide(provided).needs((first, optional(more))).by(|a: f64, _: Option<f64>| a),
+            };
+            after.put(node.version(3).into());
+        }
+        let whole = resolve(&after, &plan, Revision(2), None);
+        match (whole, resolve(&after, &plan, Revision(2), Some(&BTreeSet::new()))) {
+            (Ok(whole), Ok(quick)) => prop_assert_eq!(identities(&whole), identities(&quick)),
+            (Err(_), Err(_)) => {}
+            (whole, quick) => prop_assert!(false, "whole {:?}, quick {:?}", whole.err(), quick.err()),
+        }
+    }
+}
+
+/// A plan, and whether it can be resolved when a node is put: all of it, and only what the node's own key is about.
+fn put(before: &Topology, node: Node) -> (bool, Option<bool>) {
+    let nothing = ClassPlan::nothing(Class::from("machine"));
+    let mut declared = Declared::of(before, Axes::default());
+    let plan = resolve(&declared, &nothing, Revision(1), None).expect("nothing is wrong with it");
+    let touched: BTreeSet<Key> = node.only_key().cloned().into_iter().collect();
+    declared.put(node.into());
+    let quick = match touched.is_empty() {
+        true => Some(resolve(&declared, &plan, Revision(2), Some(&touched)).is_ok()),
+        false => resolve_touched(&declared, &plan, Revision(2), &touched).map(|plan| plan.is_ok()),
+    };
+    (resolve(&declared, &plan, Revision(2), None).is_ok(), quick)
+}
+
+#[test]
+fn what_a_node_of_the_class_means_for_keys_is_seen_when_only_it_changes() {
+    let (raw, one, two) = (|| name(0), || name(1), || name(2));
+    let plant = || Topology::new("machine").with(sensor(raw())).with(sink("out").needs(matching("s*")));
+    let sum = |a: f64, b: Option<f64>| a + b.unwrap_or(0.0);
+
+    // raw → s1 → s2 of P1; then s1 needs s2.
+    let own = provide(two()).needs(one()).by(|a: f64| a).for_key("P1");
+    let chain = plant().with(provide(one()).needs(raw()).by(|a: f64| a)).with(own);
+    let closes = provide(one()).needs((raw(), optional(two()))).by(sum);
+    assert_eq!(put(&chain, closes), (false, Some(false)));
+    let beside = provide(name(3)).needs((raw(), optional(two()))).by(sum);
+    assert_eq!(put(&chain, beside), (true, Some(true)), "nothing of a key needs it");
+
+    // s1 of P1 stands in for a node that provides s2 as well from then on.
+    let own = provide(one()).needs(raw()).by(|a: f64| a + 1.0).for_key("P1");
+    let covered = plant().with(provide(one()).needs(raw()).by(|a: f64| a)).with(own);
+    let wider = provide((one(), two())).needs(raw()).by(|a: f64| (a, a)).named("s1");
+    assert_eq!(put(&covered, wider), (false, Some(false)));
+
+    // Two nodes of the class in a loop; then one of them is another for P1.
+    let first = provide(one()).needs((raw(), previous(two(), 0.0))).by(|a: f64, b: f64| a + b);
+    let looped = plant().with(first).with(provide(two()).needs(one()).by(|a: f64| a / 2.0));
+    let (whole, quick) = put(&looped, provide(one()).needs(raw()).by(|a: f64| a).for_key("P1"));
+    assert!(!whole && quick != Some(true), "{quick:?}");
+}
+
+#[test]
+fn a_pattern_that_is_also_a_key_makes_no_second_node_of_a_name() {
+    let plant = || Topology::new("machine").with(sensor(name(0))).with(sink("out").needs(matching("s*")));
+    let one = |by: f64| provide(name(1)).needs(name(0)).by(move |a: f64| a + by);
+    let (own, pattern) = (|| one(1.0).for_key("P1"), || one(2.0).for_keys("P1"));
+    for (first, second) in [(own(), pattern()), (pattern(), own())] {
+        let errors = plant().with(first.clone()).with(second.clone()).resolve().err().expect("one name").to_string();
+        assert!(errors.contains("s1@P1"), "{errors}");
+        let (whole, quick) = put(&plant().with(first), second);
+        assert!(!whole && quick != Some(true), "{quick:?}");
+    }
+}
+
+#[test]
+fn a_node_that_needs_only_itself_is_refused() {
+    let plant = Topology::new("machine").with(sensor(name(0))).with(sink("out").needs(matching("s*")));
+    let counts = provide(name(1)).needs(previous(name(1), 0.0)).by(|count: f64| count + 1.0);
+    let errors = plant.clone().with(counts).resolve().err().expect("it has no rows").to_string();
+    assert!(errors.contains("nothing gives it rows"), "{errors}");
+    let one = provide(name(1)).needs(previous(name(2), 0.0)).by(|a: f64| a);
+    let other = provide(name(2)).needs(previous(name(1), 0.0)).by(|a: f64| a);
+    assert!(plant.clone().with(one).with(other).resolve().is_err(), "neither has rows");
+    let follows = provide(name(1)).needs(previous(name(0), 0.0)).by(|a: f64| a);
+    plant.with(follows).resolve().expect("it has those of the sensor");
 }

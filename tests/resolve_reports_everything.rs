@@ -2,11 +2,13 @@
 
 use gristmill::topology::need::Optional;
 use gristmill::topology::{
-    Accepts, Node, NodeKind, Topology, Work, all_models, matching, optional, previous, provide, sensor, sink,
+    Accepts, Attributes, Missing, Node, NodeKind, Topology, Work, all_models, matching, optional, previous, provide,
+    sensor, sink,
 };
 use gristmill::traits::{Axes, Operator, Outputs, RowError, Rows};
 use gristmill::words::{ElementType, Span, Value};
 use gristmill::{Attribute, Stream};
+use smol_str::SmolStr;
 
 const A: Stream<f64> = Stream::new("a");
 const B: Stream<f64> = Stream::new("b");
@@ -351,6 +353,23 @@ fn a_problem_of_each_kind_is_reported_and_no_other() {
     found.sort_unstable();
     expected.sort_unstable();
     assert_eq!(found, expected);
+}
+
+/// Bug: a default that cannot stand in for an attribute was accepted, and rows of keys without it were skipped. Cause: only
+/// streams were compared with it. Fix: attributes are as well.
+#[test]
+fn a_default_must_be_of_the_types_of_streams_and_attributes() {
+    const NAME: Attribute<SmolStr> = Attribute::new("name");
+    const LOT: Attribute<i64> = Attribute::new("lot");
+    let found = |default: f64| {
+        let known = Attributes::new().declare("name", ElementType::Str).declare("lot", ElementType::I64);
+        let named = provide(B).needs((A, NAME)).by(|a: f64, _: SmolStr| a).missing(Missing::Default(default));
+        let lots = provide(C).needs((A, LOT)).by(|a: f64, lot: i64| a * lot as f64).missing(Missing::Default(default));
+        problems(&machine().attributes(known).with(named).with(lots), Axes::default())
+    };
+    let of_text = |default: &str| format!("`b`: {default} cannot stand in for `name`, which is str");
+    assert_eq!(found(0.0), [of_text("0")]);
+    assert_eq!(found(0.5), [of_text("0.5"), "`c`: 0.5 cannot stand in for `lot`, which is i64".to_owned()]);
 }
 
 #[test]

@@ -106,7 +106,10 @@ impl<'c> Checked<'c> {
 
     fn unmet(&self, node: &Node) -> Vec<String> {
         if let Missing::Default(number) = node.missing
-            && node.needs.iter().any(|need| need.kind == NeedKind::Required && stand_in(number, need.element).is_none())
+            && node.needs.iter().any(|need| {
+                matches!(need.kind, NeedKind::Required | NeedKind::Attribute)
+                    && stand_in(number, need.element).is_none()
+            })
         {
             return vec![format!("`{}` has a default that is not of its needs' types", node.name())];
         }
@@ -163,7 +166,18 @@ impl<'c> Checked<'c> {
                 clashes.push(format!("`{}` and `{}` differ in type", a.name(), b.name()));
             }
             let rank = |node: &Node| (node.selector.rank(), node.priority);
-            let apart = matches!((&a.selector, &b.selector), (Selector::Key(a), Selector::Key(b)) if a != b);
+            let apart = match (&a.selector, &b.selector) {
+                (Selector::Key(a), Selector::Key(b)) => a != b,
+                (Selector::Attribute { name, value }, Selector::Attribute { name: other, value: wants }) => {
+                    name == other && value != wants
+                }
+                (Selector::Pattern(a), Selector::Pattern(b)) => {
+                    // The generator's patterns begin with a letter, or with what stands for any.
+                    let (a, b) = (a.0.chars().next(), b.0.chars().next());
+                    a != b && [a, b].iter().all(|first| first.is_some_and(char::is_alphabetic))
+                }
+                _ => false,
+            };
             if rank(a) == rank(b) && !apart {
                 clashes.push(format!("`{}` and `{}` are equally specific", a.name(), b.name()));
             }

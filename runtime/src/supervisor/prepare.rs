@@ -100,7 +100,7 @@ pub(crate) fn prepare(ground: Ground, deployment: &Deployment, revision: Revisio
         wanted.declared.attributes = Arc::new(attributes.clone());
         wanted.only_own = false;
     }
-    members(&mut wanted.declared, &deployment.members, &mut wanted.trial, &mut errors);
+    members(&mut wanted, &deployment.members, &mut errors);
     wanted.only_own &= deployment.members.is_empty();
     put(&mut wanted, &deployment.put);
     decide(&mut wanted, &old, deployment, revision, &mut errors);
@@ -248,12 +248,13 @@ fn keeps_states(plan: &ClassPlan, deployment: &Deployment, changes: &Changes) ->
     });
     let unsaid = replaced.filter(|node| !deployment.reset.contains(node));
     let lost: Vec<NodeId> =
-        unsaid.filter(|name| plan.node(name).is_some_and(|node| node.has_state())).cloned().collect();
+        unsaid.filter(|name| plan.node(name).is_some_and(|node| node.remembers())).cloned().collect();
     if lost.is_empty() { Ok(()) } else { Err(DeployError::StateLost { nodes: lost }) }
 }
 
 /// Puts artifacts of single keys into their families.
-fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>, errors: &mut Vec<DeployError>) {
+fn members(wanted: &mut Wanted, members: &[Member], errors: &mut Vec<DeployError>) {
+    let Wanted { declared, trial, touched, .. } = wanted;
     let mut no_families = BTreeSet::new();
     for (name, key, model) in members {
         let Some(before) = declared.get(name) else {
@@ -273,6 +274,7 @@ fn members(declared: &mut Declared, members: &[Member], trial: &mut Vec<Trial>, 
             Some(model) => _ = family.members.insert_cow(key.clone(), Arc::clone(model)),
             None => _ = family.members.remove_cow(key),
         }
+        touched.extend(node.only_key().cloned());
         let node = Arc::new(node);
         trial.extend(model.iter().map(|model| Trial::Member(Arc::clone(&node), key.clone(), Arc::clone(model))));
         declared.put(node);

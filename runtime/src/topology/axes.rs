@@ -112,6 +112,13 @@ impl Labels {
     pub(super) fn check(&self, declared: &Declared, names: &Names, pending: &Pending, problems: &mut Vec<Problem>) {
         for node in running(declared, pending) {
             let other_is = self.of_node(node);
+            // Where nodes need each other directly, that is told of as a cycle.
+            let has_direct = node.needs.iter().any(|need| need.is_direct());
+            let is_lost = !self.gaps && !has_direct && self.input_of(node) == NOWHERE;
+            if is_lost && !matches!(node.work, Work::Sink(_) | Work::Sensor { .. }) {
+                let what = "nothing gives it rows: it needs only what comes from itself; add a need that a sensor's rows lead to";
+                problems.push(Problem::Setting { node: node.name(), what: what.to_owned() });
+            }
             for (name, _) in &node.provides {
                 let is = self.of_name(name);
                 let first = names.get(name).and_then(|providers| providers.all().next());

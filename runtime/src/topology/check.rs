@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::resolve::BASE_NODES_MAX;
 use super::scorer::Fit;
 use crate::words::id::check_name;
-use crate::words::{ElementType, Span, StreamName, Value};
+use crate::words::{ElementType, NodeId, Span, StreamName, Value};
 
 /// Most needs of one node.
 pub(crate) const NEEDS_MAX: usize = 4096;
@@ -36,6 +36,13 @@ pub(super) fn settings(declared: &Declared, problems: &mut Vec<Problem>) {
     for node in declared.nodes() {
         node_settings(node, problems);
     }
+    // A pattern may be a text that is also a key.
+    let is_own = |name: &NodeId| {
+        let key = name.split_once('@').map(|(_, key)| key);
+        key.and_then(|key| declared.exact.get(key)).is_some_and(|nodes| nodes.contains_key(name))
+    };
+    problems
+        .extend(declared.base.keys().filter(|name| is_own(name)).map(|node| Problem::SameName { node: node.clone() }));
     for node in &declared.twice {
         problems.push(Problem::SameName { node: node.name() });
         node_settings(node, problems);
@@ -93,7 +100,7 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
             wrong(format!("the initial value of `previous({})` is missing or not {}", need.name, need.element));
         }
         if let Missing::Default(number) = node.missing
-            && need.kind == NeedKind::Required
+            && matches!(need.kind, NeedKind::Required | NeedKind::Attribute)
             && stand_in(number, need.element).is_none()
         {
             wrong(format!("{number} cannot stand in for `{}`, which is {}", need.name, need.element));
@@ -172,6 +179,9 @@ pub(super) fn providers(declared: &Declared, names: &Names, pending: &Pending, p
 
 /// Two nodes that provide one name.
 pub(super) fn compete(name: &StreamName, one: &Arc<Node>, other: &Arc<Node>, problems: &mut Vec<Problem>) {
+    if one.selector.excludes(&other.selector) {
+        return;
+    }
     let strength = |node: &Node| (node.selector.rank(), node.priority);
     let (strong, weak) = if strength(one) > strength(other) { (one, other) } else { (other, one) };
     if strength(one) == strength(other) {

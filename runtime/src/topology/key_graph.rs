@@ -85,7 +85,8 @@ impl<'a> KeyGraph<'a> {
                     let (first, second) = (nodes[other].name(), node.name());
                     problems.push(Problem::TwoProviders { stream: name.clone(), first, second });
                 }
-                for class in self.providers.get(name).into_iter().flatten() {
+                let of_class = self.providers.get(name).into_iter().flatten();
+                for class in of_class.filter(|class| !class.selector.excludes(&node.selector)) {
                     compete(name, class, node, &mut problems);
                     overridden.push(class.name());
                 }

@@ -312,14 +312,14 @@ impl Node {
         }
     }
 
-    /// Whether both do the same: same content, same artifact, same members, same place in the order of providers.
+    /// Whether both do the same: same kind, same content, same artifact, same members, same place in the order of providers.
     pub fn same(&self, other: &Self) -> bool {
         let work = match (&self.work, &other.work) {
             (Work::Family(a), Work::Family(b)) => a.same(b),
             _ => self.artifact() == other.artifact(),
         };
         let settings = self.priority == other.priority && self.slow == other.slow && self.inputs == other.inputs;
-        work && settings && self.id == other.id && self.content() == other.content()
+        work && settings && self.kind == other.kind && self.id == other.id && self.content() == other.content()
     }
 
     /// Whether another node of the name goes on with its state. A sink has none, and goes on whatever it asks for: so each

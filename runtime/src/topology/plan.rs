@@ -248,7 +248,14 @@ impl PlanNode {
         self.held.as_ref().map_or(Revision(0), |held| held.resumed)
     }
 
-    /// Whether another node in its place would lose what it knows of earlier rows.
+    /// Whether another node in its place would lose what it knows of earlier rows: a state, or values that stand in for
+    /// rows to come.
+    pub fn remembers(&self) -> bool {
+        let in_row = |need: &PlanNeed| need.in_row || matches!(need.from, From::Attribute(_));
+        self.has_state() || self.missing == Missing::Last || !self.needs.iter().chain(&self.when).all(in_row)
+    }
+
+    /// Whether what it writes depends on earlier rows beside those that its needs give it.
     pub fn has_state(&self) -> bool {
         self.operator.as_ref().is_some_and(|operator| !operator.table(false).is_stateless())
             || self.needs.iter().any(|need| matches!(need.kind, NeedKind::Previous { .. }))

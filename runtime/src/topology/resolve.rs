@@ -20,7 +20,7 @@ use super::problem::{Problem, ResolveErrors};
 use super::resolve_base::{Builder, Slots};
 use super::resolve_key::{KeyResolver, resolve_key};
 use crate::traits::{AnyOperator, Axes, Model};
-use crate::words::{Key, NodeId, Revision, StreamName};
+use crate::words::{ElementType, Key, NodeId, Revision, StreamName};
 
 /// Most nodes of many keys in a class.
 pub const BASE_NODES_MAX: usize = 65_535;
@@ -158,16 +158,19 @@ impl Topology {
     }
 }
 
-/// Whether the nodes of keys that were not touched resolve to what they were: all that they look at is as before.
+/// Whether the nodes of keys that were not touched resolve to what they were, and stand in the same way to those of the
+/// class: all that they look at is as before.
 fn same_for_keys(previous: &ClassPlan, base: &BasePlan, own_names: &MapM<StreamName, OwnName>) -> bool {
     let before = &previous.base;
     let names = before.names.iter().all(|(name, info)| base.names.get(name) == Some(info));
     let own = |name: &StreamName| own_names.get(name).map(|own| (own.slot, own.element, own.axis.clone()));
     let own_same = (&previous.own_names).into_iter().all(|(name, _)| {
         let was = previous.own_names.get(name).map(|own| (own.slot, own.element, own.axis.clone()));
-        let providers = |plan: &BasePlan| -> Vec<NodeId> {
+        // With all that they provide, as an override is whole.
+        let providers = |plan: &BasePlan| -> Vec<(NodeId, Vec<(StreamName, ElementType)>)> {
             let provides = |node: &PlanNode| node.node.provides.iter().any(|(provided, _)| provided == name);
-            plan.nodes.iter().filter(|node| provides(node)).map(|node| node.name.clone()).collect()
+            let providers = plan.nodes.iter().filter(|node| provides(node));
+            providers.map(|node| (node.name.clone(), node.node.provides.clone())).collect()
         };
         was == own(name)
             && before.demanded.contains(name) == base.demanded.contains(name)
@@ -177,7 +180,53 @@ fn same_for_keys(previous: &ClassPlan, base: &BasePlan, own_names: &MapM<StreamN
     let sinks = |plan: &BasePlan| -> Vec<(NodeId, String)> {
         plan.sinks().map(|(_, sink)| (sink.name.clone(), sink.node.content())).collect()
     };
-    names && own_same && sinks(before) == sinks(base)
+    let between = |base: &BasePlan, own: &MapM<StreamName, OwnName>| between(base, own, &previous.own_needs);
+    names
+        && own_same
+        && sinks(before) == sinks(base)
+        && between(before, &previous.own_names) == between(base, own_names)
+}
+
+/// What the nodes of the class read and provide through which nodes of keys may come to need what they provide themselves.
+fn between(
+    base: &BasePlan,
+    provided: &MapM<StreamName, OwnName>,
+    needed: &MapM<StreamName, usize>,
+) -> Vec<(NodeId, Vec<StreamName>, Vec<StreamName>)> {
+    if provided.len() == 0 || needed.len() == 0 {
+        return Vec::new();
+    }
+    let nodes: Vec<&Node> = base.nodes.iter().map(|node| node.node.as_ref()).collect();
+    let reads = |node: &Node, names: &BTreeSet<&StreamName>| {
+        streams_needed(node).any(|name| provided.get(name).is_some() || names.contains(name))
+    };
+    let leads = |node: &Node, names: &BTreeSet<&StreamName>| {
+        node.provides.iter().any(|(name, _)| needed.get(name).is_some() || names.contains(name))
+    };
+    let (mut behind, mut before) = (BTreeSet::new(), BTreeSet::new());
+    // Nodes stand in an order in which one round finds all but what goes round a loop.
+    loop {
+        let known = (behind.len(), before.len());
+        for node in &nodes {
+            if reads(node, &behind) {
+                behind.extend(node.provides.iter().map(|(name, _)| name));
+            }
+        }
+        for node in nodes.iter().rev() {
+            if leads(node, &before) {
+                before.extend(streams_needed(node));
+            }
+        }
+        if known == (behind.len(), before.len()) {
+            break;
+        }
+    }
+    let through = nodes.iter().filter(|node| reads(node, &behind) && leads(node, &before));
+    let of = |node: &Node| {
+        let provides = node.provides.iter().map(|(name, _)| name.clone()).collect();
+        (node.name(), streams_needed(node).cloned().collect(), provides)
+    };
+    through.map(|node| of(node)).collect()
 }
 
 /// The keys that have a node which waited for a provider and does not now, or the other way round.
@@ -235,6 +284,10 @@ pub fn resolve_touched(
     if base.pending.keys().any(of_touched) || !declared.twice.is_empty() {
         return None;
     }
+    let of_class = |nodes: &Arc<BTreeMap<NodeId, Arc<Node>>>| nodes.keys().any(|name| declared.base.contains_key(name));
+    if touched.iter().filter_map(|key| declared.exact.get(key)).any(of_class) {
+        return None;
+    }
     let labels = Labels::known(base, &previous.own_names);
     let next = (&own_names).into_iter().map(|(_, own)| own.slot + 1).max().unwrap_or(0).max(OWN_NAMES);
     let mut next = next;
@@ -258,7 +311,7 @@ pub fn resolve_touched(
                     (Some(own), _) if own.element == *element && own.axis == axis => {
                         OwnName { providers: own.providers + 1, ..own.clone() }
                     }
-                    (None, Some(info)) if info.element == *element && info.axis == axis => {
+                    (None, Some(info)) if info.element == *element && info.axis == axis && !in_loop(base, name) => {
                         OwnName { slot: info.slot, element: *element, axis: axis.clone(), providers: 1 }
                     }
                     (None, None) if axis != NOWHERE && base.pending.is_empty() => {
@@ -292,6 +345,12 @@ pub fn resolve_touched(
     let own_nodes = count_nodes(previous, &keys, Some(touched));
     let touched = Some((previous.revision, Arc::new(touched.clone())));
     Some(Ok(ClassPlan { class, revision, base, keys, own_nodes, own_names, own_needs, touched }))
+}
+
+/// Whether a stream comes from a loop of nodes of the class.
+fn in_loop(base: &BasePlan, name: &StreamName) -> bool {
+    let mut looped = base.nodes.iter().filter(|node| node.in_loop.is_some());
+    looped.any(|node| node.node.provides.iter().any(|(provided, _)| provided == name))
 }
 
 /// How many nodes of single keys there are, where those of other than the touched keys are as before.

@@ -39,6 +39,25 @@ impl Selector {
         }
     }
 
+    /// Whether no key is taken by both, whatever it is called and whatever is known of it: two values of one attribute, two
+    /// keys, a key that a pattern does not match, two patterns that begin differently.
+    pub fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Attribute { name, value }, Self::Attribute { name: other, value: wants }) => {
+                name == other && value != wants
+            }
+            (Self::Key(key), Self::Key(other)) => key != other,
+            (Self::Key(key), Self::Pattern(pattern)) | (Self::Pattern(pattern), Self::Key(key)) => {
+                !pattern.matches(key)
+            }
+            (Self::Pattern(one), Self::Pattern(other)) => {
+                let (one, other) = (one.beginning(), other.beginning());
+                !one.starts_with(other) && !other.starts_with(one)
+            }
+            _ => false,
+        }
+    }
+
     /// How specific it is: more wins.
     pub fn rank(&self) -> u8 {
         match self {
@@ -67,6 +86,11 @@ impl fmt::Display for Selector {
 pub struct Pattern(pub String);
 
 impl Pattern {
+    /// What stands before the first star or question mark.
+    fn beginning(&self) -> &str {
+        self.0.split(['*', '?']).next().unwrap_or_default()
+    }
+
     /// Whether `text` matches, in time linear in both for one `*` and never more than their product.
     pub fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
@@ -118,6 +142,27 @@ mod tests {
             ("P101", "P1011", false),
         ] {
             assert_eq!(Pattern(pattern.into()).matches(text), matches, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn selectors_that_have_no_key_in_common() {
+        let pattern = |text: &str| Selector::Pattern(Pattern(text.into()));
+        let site = |value: i64| Selector::Attribute { name: "site".into(), value: Value::I64(value) };
+        let key = |key: &str| Selector::Key(key.into());
+        for (one, other, apart) in [
+            (site(1), site(2), true),
+            (site(1), site(1), false),
+            (key("P1"), key("P2"), true),
+            (key("P1"), pattern("M*"), true),
+            (key("P1"), pattern("?1"), false),
+            (pattern("P1*"), pattern("P2*"), true),
+            (pattern("P*"), pattern("P2*"), false),
+            (pattern("*1"), pattern("*2"), false),
+            (site(1), pattern("P*"), false),
+            (site(1), Selector::Class, false),
+        ] {
+            assert_eq!((one.excludes(&other), other.excludes(&one)), (apart, apart), "{one} {other}");
         }
     }
 }
