@@ -2,7 +2,8 @@
 //! refused changes nothing, and what was answered is there after a restart.
 
 use gristmill_admin::Limits;
-use gristmill_tests::support::site::{Site, folder};
+use gristmill_tests::support::constants::resident_bytes;
+use gristmill_tests::support::site::{ANOMALY, Site, folder};
 use serde_json::json;
 
 const MANIFEST: &str = r#"{
@@ -137,5 +138,41 @@ async fn what_is_refused_changes_nothing_and_is_recorded() {
     assert_eq!(done["verdict"], "applied");
     site.row().await;
     assert_eq!(scored(&site).len(), 1);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_artifact_is_loaded_once_however_often_it_is_named() {
+    let site = Site::start(&folder("deploy_named"), Limits::default()).await;
+    let large = vec![7; 16 * 1024 * 1024];
+    let stored = site.send("PUT", "/v1/artifacts", Some(&site.tokens[1]), &[], &large).done();
+    let digest = stored["sha256"].as_str().expect("a hash").to_owned();
+    let names: Vec<String> = (0..200).map(|number| format!("artifact:x{number}")).collect();
+    let mut parts: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), digest.as_bytes())).collect();
+    parts.push(("manifest", ANOMALY.as_bytes()));
+    let before = resident_bytes();
+    let refused = site.put_nodes("?dry_run=true", &[], &parts);
+    let grown = resident_bytes().saturating_sub(before);
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(grown < 256 * 1024 * 1024, "it holds {grown} bytes more");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_leaves_little_behind() {
+    let site = Site::start(&folder("deploy_refused"), Limits::default()).await;
+    let long = "x".repeat(1_000_000);
+    for part in ["remove", "reset"] {
+        let refused = site.put_nodes("", &[], &[(part, long.as_bytes())]);
+        assert_eq!(refused.code(), "bad-body");
+        assert!(refused.text.len() < 10_000, "{} bytes", refused.text.len());
+    }
+    let fields: Vec<String> = (0..20_000).map(|number| format!("\"field{number}\": 1")).collect();
+    let manifest = format!("{{ \"topology\": \"pump\", {} }}", fields.join(", "));
+    let refused = site.put_nodes("", &[], &[("manifest", manifest.as_bytes())]);
+    assert_eq!(refused.code(), "bad-manifest");
+    assert!(refused.text.len() > 500_000, "whoever sent it is told everything");
+    let revisions = site.get("/v1/revisions").text;
+    assert!(revisions.len() < 100_000 && revisions.contains("bytes more"), "{} bytes", revisions.len());
     site.end().await;
 }

@@ -203,6 +203,8 @@ async fn records_that_could_not_be_decoded_come_again() {
     assert_eq!((before.replayed.len(), before.refused.len()), (0, 2));
     assert_eq!(before.refused[0], (1, "`\"1\"` is no number".to_owned()));
     decoder.mended.store(true, Ordering::Relaxed);
+    let later = LetterQuery { after: Some(1), ..LetterQuery::default() };
+    assert_eq!(deployer.letters().oldest(&later, 9).expect("they are read").0.len(), 1);
     let only = LetterQuery { ids: vec![2], ..LetterQuery::default() };
     assert_eq!(deployer.replay(&only, "me").await.expect("it is tried").replayed.len(), 1);
     // One of an earlier time is late by now, as any row would be.

@@ -36,6 +36,45 @@ async fn schemathesis_finds_no_violation_of_the_description() {
     site.end().await;
 }
 
+/// Whether a pattern of the description takes a text; the one who says is Python, as Rust's patterns cannot look ahead.
+fn takes(pattern: &str, text: &str) -> bool {
+    let script = "import re, sys; sys.exit(0 if re.search(sys.argv[1], sys.argv[2]) else 1)";
+    python::run("python", &["-c", script, pattern, text]).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_needed_to_explain_alone_and_nodes_of_single_keys_can_be_named() {
+    let site = site("openapi_parameters").await;
+    let described = description(&site);
+    let parameter = |path: &str, name: &str| -> Value {
+        let all = described["paths"][path]["get"]["parameters"].as_array();
+        let found = all.into_iter().flatten().find(|parameter| parameter["name"] == name);
+        found.unwrap_or_else(|| panic!("{path} has no `{name}`")).clone()
+    };
+    for (path, needed, status) in [("/v1/dead-letters", false, 200), ("/v1/nodes/{id}/explain", true, 400)] {
+        assert_eq!(parameter(path, "key")["required"], needed, "{path}");
+        assert_eq!(site.get(&path.replace("{id}", "anomaly")).status, status, "{path}");
+    }
+    assert_eq!(site.get("/v1/dead-letters?node=").status, 200);
+    assert!(parameter("/v1/dead-letters", "node")["schema"]["minLength"].is_null());
+
+    let id = parameter("/v1/nodes/{id}", "id");
+    let (pattern, longest) = (id["schema"]["pattern"].as_str(), id["schema"]["maxLength"].as_u64());
+    let (pattern, longest) = (pattern.expect("a pattern"), longest.expect("a length"));
+    let long = format!("{}@{}", "a".repeat(200), "ü".repeat(200));
+    for name in ["a", "a.b:c/d-e_1", "a@P1", "a@P*", "a@model=X 200", "anomaly@Pümpe@2", long.as_str()] {
+        assert!(takes(pattern, name) && name.chars().count() as u64 <= longest, "{name}");
+        let path: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = site.get(&format!("/v1/nodes/{path}"));
+        assert_eq!(answer.code(), "unknown-node", "{name}: {answer:?}");
+    }
+    let too_long = format!("{}@P1", "a".repeat(201));
+    for name in ["", "@P1", "a b", "a..b", ".a", "a@P\n1", "a@\u{9b}", too_long.as_str()] {
+        assert!(!takes(pattern, name), "{name:?}");
+    }
+    site.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_description_that_is_wrong_is_found() {
     let site = site("openapi_wrong").await;

@@ -173,8 +173,8 @@ fn applied() -> Verdict {
 
 /// A deployment as the deployer writes it.
 fn deploy(folder: &mut RegistryFolder, revision: u64, model: &[u8]) -> Result<(), RegistryError> {
-    folder.store(b"manifest")?;
-    folder.store(model)?;
+    folder.store(b"manifest", NOW)?;
+    folder.store(model, NOW)?;
     folder.write(&record(revision, Verdict::Begun, model))?;
     folder.audit(&AuditLine {
         when: NOW,
@@ -212,7 +212,7 @@ fn wrong_after(root: &Path, done: bool) -> Option<String> {
     if folder.records().any(|record| record.verdict == Verdict::Begun) {
         return Some("a deployment is still said to be going on".to_owned());
     }
-    let lines = folder.audit_lines().expect("the audit log can be read");
+    let lines = folder.audit_lines(usize::MAX).expect("the audit log can be read").0;
     let applied =
         |revision| lines.iter().any(|line| line.what == "applied" && line.revision == Some(Revision(revision)));
     (!applied(number)).then(|| format!("revision {number} is not in the audit log"))
@@ -299,7 +299,7 @@ fn a_folder_belongs_to_one_process_and_damage_has_a_name() {
     std::fs::write(root.join("artifacts/sha256").join(&digest[..2]).join(&digest), b"other").expect("it is there");
     let error = folder.load(digest_of(b"model 9")).expect_err("its bytes are others");
     assert!(matches!(error, RegistryError::Mismatch { .. }), "{error}");
-    folder.store(b"model 9").expect("sending it again mends it");
+    folder.store(b"model 9", NOW).expect("sending it again mends it");
     assert_eq!(folder.load(digest_of(b"model 9")).expect("it was mended"), b"model 9");
     drop(folder);
 

@@ -60,6 +60,17 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
 }
 
+/// The longest selector in the name of a node, in bytes.
+pub(crate) const SELECTOR_BYTES_MAX: usize = 400;
+
+/// Whether a text can be the name of a node, which may have a selector behind an `@`.
+pub(crate) fn check_node(text: &str) -> Result<(), String> {
+    let (name, selector) = text.split_once('@').unwrap_or((text, ""));
+    check_name("node", name).map_err(|error| error.to_string())?;
+    let strange = selector.len() > SELECTOR_BYTES_MAX || selector.chars().any(char::is_control);
+    if strange { Err("the selector of the node is no selector".to_owned()) } else { Ok(()) }
+}
+
 impl Call {
     pub(crate) fn deployer(&self) -> &Deployer {
         &self.site.deployer
@@ -72,11 +83,9 @@ impl Call {
     /// A part of the path that is a name.
     pub(crate) fn name(&self, index: usize, kind: &'static str) -> Result<&str, Problem> {
         let text = self.path.get(index).map_or("", String::as_str);
-        // The name of a node may have a selector behind an `@`.
-        let (name, selector) = if kind == "node" { text.split_once('@').unwrap_or((text, "")) } else { (text, "") };
-        check_name(kind, name).map_err(|error| Problem::new("bad-path", error.to_string()))?;
-        let strange = selector.len() > 400 || selector.chars().any(char::is_control);
-        if strange { Err(Problem::new("bad-path", "the selector of the node is no selector")) } else { Ok(text) }
+        let checked =
+            if kind == "node" { check_node(text) } else { check_name(kind, text).map_err(|error| error.to_string()) };
+        checked.map(|()| text).map_err(|reason| Problem::new("bad-path", reason))
     }
 
     /// A part of the path that is a key of any characters but control characters.

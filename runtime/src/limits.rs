@@ -11,7 +11,7 @@ use crate::actor::pool::LOST_MAX;
 use crate::in_process::FEED_CAPACITY;
 use crate::letters::{LetterLimits, RECORD_BYTES_MAX};
 use crate::options::Options;
-use crate::registry::REVISIONS_KEPT;
+use crate::registry::{AUDIT_FILE_BYTES, AUDIT_FILES, REVISIONS_KEPT};
 use crate::supervisor::HISTORY_MAX;
 use crate::topology::attribute_file::ATTRIBUTES_MAX;
 use crate::topology::attributes::FACTS_MAX;
@@ -263,6 +263,12 @@ fn kept() -> Vec<Limit> {
             HISTORY_MAX,
             "earlier plans that a host can go back to, a class",
             "the oldest is forgotten",
+        ),
+        Limit::new(
+            "audit_bytes",
+            AUDIT_FILES * AUDIT_FILE_BYTES as usize,
+            "bytes of the audit log in the registry's folder",
+            "the oldest lines are deleted",
         ),
         Limit::new("revisions", REVISIONS_KEPT, "revisions in the registry's folder", "the oldest is deleted")
             .seen_in("grist revisions"),

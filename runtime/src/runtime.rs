@@ -19,7 +19,7 @@ use crate::actor::shard::{Shard, ShardOptions};
 use crate::actor::tally::{Tally, TallyReader};
 use crate::clock::SystemClock;
 use crate::defect::{self, Defect};
-use crate::handle::{Handle, Inner, SourceEnd, State, Subscriptions};
+use crate::handle::{Handle, Inner, SourceEnd, State, Subscriptions, Unrecorded};
 use crate::in_process::LoggedLetters;
 use crate::metrics::ClassMetrics;
 use crate::options::Options;
@@ -49,6 +49,7 @@ pub struct Builder {
     defect: Option<Defect>,
     revision: Revision,
     highest: Revision,
+    unrecorded: Unrecorded,
     state: Option<Arc<dyn StateStore>>,
     refused_state: RefusedState,
 }
@@ -103,6 +104,7 @@ impl Runtime {
             defect: None,
             revision: Revision(1),
             highest: Revision(1),
+            unrecorded: Arc::new(|_| ()),
             state: None,
             refused_state: RefusedState::default(),
         }
@@ -154,8 +156,9 @@ impl Builder {
     }
 
     /// The number of the plan that it starts with, and the highest that was ever in use: deployments count on from there.
-    pub(crate) fn revision(mut self, revision: Revision, highest: Revision) -> Self {
-        (self.revision, self.highest) = (revision, highest.max(revision));
+    /// `unrecorded` hears of numbers that are used and that nobody else keeps.
+    pub(crate) fn revision(mut self, revision: Revision, highest: Revision, unrecorded: Unrecorded) -> Self {
+        (self.revision, self.highest, self.unrecorded) = (revision, highest.max(revision), unrecorded);
         self
     }
 
@@ -212,7 +215,7 @@ impl Builder {
     pub async fn start(self) -> Result<Handle, StartError> {
         self.check()?;
         let Self { topologies, sources, sinks, dead_letters, clock, options, defect, .. } = self;
-        let (revision, highest) = (self.revision, self.highest);
+        let (revision, highest, unrecorded) = (self.revision, self.highest, self.unrecorded);
         let mut by_class: BTreeMap<Class, Box<dyn Source>> = BTreeMap::new();
         for (class, source) in sources {
             let class = class.unwrap_or_else(|| topologies[0].class().clone());
@@ -249,20 +252,17 @@ impl Builder {
             }
         }
         let mut classes = BTreeMap::new();
-        let (mut threads, mut ailing, mut gates) = (Vec::new(), Vec::new(), Vec::new());
-        for of_class in ready {
-            classes.insert(of_class.class.clone(), of_class.state);
-            threads.push(of_class.thread);
-            ailing.push((of_class.class, of_class.ailing));
-            gates.push(of_class.go);
+        let (mut threads, mut begin) = (Vec::new(), Vec::new());
+        for Ready { class, state, thread, ailing, go } in ready {
+            classes.insert(class.clone(), state);
+            threads.push(thread);
+            begin.push((class, ailing, go));
         }
-        let state = State { classes, revision: highest, tried: highest };
+        let state = State { classes, revision: highest, tried: highest, unrecorded };
         let inner = Inner::new(state, sinks, threads, end_seen, arbiters, system, shared.subscriptions);
         let handle = Handle::new(inner);
-        for (class, named) in ailing {
-            handle.look_after(class, named, options.quarantine_keys);
-        }
-        for go in gates {
+        for (class, ailing, go) in begin {
+            handle.look_after(class, ailing, options.quarantine_keys);
             go.send(()).map_err(|_| StartError::Shard)?;
         }
         Ok(handle)

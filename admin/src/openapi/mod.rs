@@ -3,10 +3,9 @@
 pub(crate) mod page;
 mod schemas;
 
-use gristmill::words::NAME_BYTES_MAX;
 use serde_json::{Map, Value, json};
 
-use self::schemas::{NAME, schemas};
+use self::schemas::{node_name, schemas};
 use crate::call::{Answer, Answering, Call};
 use crate::routes::{Body, ROUTES, Route};
 use crate::tokens::Scope;
@@ -35,10 +34,10 @@ pub(crate) fn description() -> Value {
 
 fn operation(route: &Route) -> Value {
     let open = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let mut parameters: Vec<Value> = open.map(|name| parameter(name, "path")).collect();
-    parameters.extend(route.query.iter().map(|name| parameter(name, "query")));
+    let mut parameters: Vec<Value> = open.map(|name| parameter(name, "path", true)).collect();
+    parameters.extend(route.query.iter().map(|name| parameter(name, "query", is_needed(route, name))));
     if route.query.contains(&"dry_run") {
-        parameters.extend(["If-Match", "Idempotency-Key"].map(|name| parameter(name, "header")));
+        parameters.extend(["If-Match", "Idempotency-Key"].map(|name| parameter(name, "header", false)));
     }
     let problem = json!({
         "description": "Problem details (RFC 9457)",
@@ -66,20 +65,25 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-fn parameter(name: &str, place: &str) -> Value {
+/// Whether a route cannot do without a parameter of its query.
+fn is_needed(route: &Route, name: &str) -> bool {
+    matches!((route.path, name), ("/v1/nodes/{id}/explain", "key"))
+}
+
+fn parameter(name: &str, place: &str, required: bool) -> Value {
     let of = match name {
         "n" | "to" | "before" | "If-Match" => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
         "key" => schema("Key"),
         "class" | "topology" => schema("Name"),
-        // The name of a node may have a selector behind an `@`.
-        "id" => json!({ "type": "string", "minLength": 1, "maxLength": NAME_BYTES_MAX, "pattern": NAME }),
+        "id" => node_name(),
+        // Any text: dead letters may be of a node that is long gone.
+        "node" => json!({ "type": "string" }),
         "sha256" => schema("Digest"),
         "file" => json!({ "type": "string", "enum": ["index.html", "swagger-ui.css"] }),
         "dry_run" | "replayed" => json!({ "type": "string", "enum": ["true", "false", ""] }),
         "top" => json!({ "type": "string", "enum": ["cost", "memory", "errors"] }),
         _ => json!({ "type": "string", "minLength": 1 }),
     };
-    let required = place == "path" || (name == "key" && place == "query");
     json!({ "name": name, "in": place, "required": required, "schema": of })
 }
 

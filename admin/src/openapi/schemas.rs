@@ -6,14 +6,32 @@ use gristmill::deployer::REPLAY_MAX;
 use gristmill::words::NAME_BYTES_MAX;
 use serde_json::{Map, Value, json};
 
+use crate::call::SELECTOR_BYTES_MAX;
 use crate::problem::CODES;
 use crate::resources::dead_letters::ID_MAX;
 
 /// What a name consists of; see [`gristmill::words::check_name`].
-pub(super) const NAME: &str = "^[A-Za-z0-9](?:[A-Za-z0-9_:/-]|\\.(?!\\.))*$";
+const NAME: &str = "^[A-Za-z0-9](?:[A-Za-z0-9_:/-]|\\.(?!\\.))*$";
 
 /// What a key consists of: anything but control characters.
 const KEY: &str = "^[^\\x00-\\x1f\\x7f-\\x9f]+$";
+
+/// The name of a node: a name, and the selector of one that is not for all keys behind an `@`.
+pub(super) fn node_name() -> Value {
+    let rest = NAME_BYTES_MAX - 1;
+    let pattern = format!(
+        r"^[A-Za-z0-9](?:[A-Za-z0-9_:/-]|\.(?!\.)){{0,{rest}}}(?:@[^\x00-\x1f\x7f-\x9f]{{1,{SELECTOR_BYTES_MAX}}})?$"
+    );
+    let longest = NAME_BYTES_MAX + 1 + SELECTOR_BYTES_MAX;
+    json!({ "type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern })
+}
+
+/// The same as a part of a form.
+fn of_node(description: &str) -> Value {
+    let mut name = node_name();
+    name["description"] = description.into();
+    name
+}
 
 /// All of them.
 pub(super) fn schemas() -> Value {
@@ -158,8 +176,8 @@ fn nodes() -> Value {
             "type": "object",
             "properties": {
                 "manifest": { "type": "string", "description": "A manifest, JSON or TOML; several are one change set." },
-                "remove": { "type": "string", "description": "A node to remove in the same step." },
-                "reset": { "type": "string", "description": "A node whose state begins anew." },
+                "remove": of_node("A node to remove in the same step."),
+                "reset": of_node("A node whose state begins anew."),
             },
             "propertyNames": { "minLength": 1, "pattern": "^[^\\\\\"\\x00-\\x1f\\x7f-\\x9f]+$" },
             "additionalProperties": {
@@ -267,11 +285,12 @@ fn letters() -> Value {
         "Replay": {
             "type": "object",
             "additionalProperties": false,
-            "minProperties": 1,
+            "anyOf": [{ "required": ["ids"] }, { "required": ["node"] }, { "required": ["key"] }],
             "properties": {
                 "ids": { "type": "array", "minItems": 1, "maxItems": REPLAY_MAX, "items": id },
                 "node": text(),
                 "key": of("Key"),
+                "after": id,
             },
         },
         "Replays": object(json!({
@@ -283,7 +302,7 @@ fn letters() -> Value {
                 "failed": list_of(object(json!({ "node": text(), "reason": text() }))),
             }))),
             "refused": list_of(object(json!({ "id": count(), "reason": text() }))),
-            "more": truth(),
+            "next": null_or("integer"),
         })),
     })
 }

@@ -58,17 +58,32 @@ struct Asked {
     node: Option<String>,
     #[serde(default, deserialize_with = "text")]
     key: Option<String>,
+    /// Only letters after this one.
+    #[serde(default, deserialize_with = "number")]
+    after: Option<u64>,
 }
 
-/// Numbers of letters; `17.0` is one as well, as JSON has no whole numbers.
+/// Numbers of letters.
 fn numbers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u64>>, D::Error> {
-    let whole = |number: f64| number.fract() == 0.0 && (0.0..=ID_MAX as f64).contains(&number);
-    let number = |number: serde_json::Number| match number.as_u64() {
-        Some(id) => Some(id).filter(|id| *id <= ID_MAX),
-        None => number.as_f64().filter(|number| whole(*number)).map(|number| number as u64),
-    };
-    let numbers: Option<Vec<u64>> = Vec::deserialize(deserializer)?.into_iter().map(number).collect();
+    let numbers: Vec<serde_json::Number> = Vec::deserialize(deserializer)?;
+    let numbers: Option<Vec<u64>> = numbers.iter().map(whole_number).collect();
     numbers.map(Some).ok_or_else(|| serde::de::Error::custom(format!("`ids` are whole numbers from 0 to {ID_MAX}")))
+}
+
+/// The number of a letter.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let known = whole_number(&number).map(Some);
+    known.ok_or_else(|| serde::de::Error::custom(format!("`after` is a whole number from 0 to {ID_MAX}")))
+}
+
+/// A whole number that JSON says exactly; `17.0` is one as well, as JSON has no whole numbers.
+fn whole_number(number: &serde_json::Number) -> Option<u64> {
+    let whole = |number: &f64| number.fract() == 0.0 && (0.0..=ID_MAX as f64).contains(number);
+    match number.as_u64() {
+        Some(id) => Some(id).filter(|id| *id <= ID_MAX),
+        None => number.as_f64().filter(whole).map(|number| number as u64),
+    }
 }
 
 /// A text; null is none.
@@ -87,13 +102,14 @@ pub(crate) fn replay(call: Call) -> Answering {
         }
         let query = LetterQuery {
             ids: asked.ids.unwrap_or_default(),
+            after: asked.after,
             ..meant(&call, asked.node.as_ref(), asked.key.as_ref())?
         };
         let done = call.deployer().replay(&query, &call.who).await?;
         let replayed: Vec<Json> = done.replayed.iter().map(|(id, row)| computed(*id, row)).collect();
         let refused: Vec<Json> =
             done.refused.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
-        Ok(Answer::Json(json!({ "replayed": replayed, "refused": refused, "more": done.more })))
+        Ok(Answer::Json(json!({ "replayed": replayed, "refused": refused, "next": done.next })))
     })
 }
 

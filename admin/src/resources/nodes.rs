@@ -5,7 +5,7 @@ use gristmill::words::{Class, Key, NodeId};
 use gristmill::{ActorReport, NodeReport};
 use serde_json::{Value, json};
 
-use crate::call::{Answer, Answering, Call};
+use crate::call::{Answer, Answering, Call, check_node};
 use crate::multipart::parts;
 use crate::problem::Problem;
 
@@ -26,6 +26,11 @@ fn change(call: &Call) -> Result<ChangeSet, Problem> {
         let text = String::from_utf8(bytes.to_vec());
         text.map_err(|_| Problem::new("bad-body", "the manifest is not UTF-8"))
     };
+    let node_of = |bytes: &[u8]| {
+        let name = text(bytes)?;
+        check_node(&name).map_err(|reason| Problem::new("bad-body", reason))?;
+        Ok::<_, Problem>(NodeId::from(name))
+    };
     if !call.content_type.starts_with("multipart/form-data") {
         return Ok(ChangeSet::new().manifest(text(&call.body)?));
     }
@@ -33,8 +38,8 @@ fn change(call: &Call) -> Result<ChangeSet, Problem> {
     for part in parts(&call.content_type, &call.body, call.site.limits.parts)? {
         change = match (part.name.as_str(), part.name.strip_prefix("artifact:")) {
             ("manifest", _) => change.manifest(text(part.content)?),
-            ("remove", _) => change.remove(NodeId::from(text(part.content)?)),
-            ("reset", _) => change.reset(NodeId::from(text(part.content)?)),
+            ("remove", _) => change.remove(node_of(part.content)?),
+            ("reset", _) => change.reset(node_of(part.content)?),
             (_, Some(name)) => {
                 let digest = text(part.content)?.trim().parse();
                 let digest = digest.map_err(|error| Problem::new("bad-body", format!("`{name}`: {error}")))?;

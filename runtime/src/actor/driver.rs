@@ -108,7 +108,13 @@ pub(crate) enum Ended {
     Failed(SourceError),
     /// As finished, but the states of keys are lost.
     Unsaved(StateError),
+    /// As finished, and the states of keys are saved, but not that the source knows how far they go.
+    Untold(StateError),
 }
+
+/// What is logged where another failure is the answer.
+const UNCOMMITTED: &str = "the last positions were not committed, or the source was not closed in order";
+const UNTOLD: &str = "the states of keys are saved, but not that the source knows how far they go; the next start goes on with them all the same";
 
 /// See the module.
 pub(crate) struct Driver {
@@ -384,8 +390,11 @@ impl Running {
     /// The source cannot go on: what it brought has its effect all the same.
     fn fail(self, error: SourceError) -> Ended {
         let name = Arc::clone(&self.driver.name);
-        if let Ended::Unsaved(unsaved) = self.finish() {
-            tracing::error!(source = %name, error = %unsaved, "the states of keys are lost");
+        match self.finish() {
+            Ended::Finished => {}
+            Ended::Failed(error) => tracing::error!(source = %name, %error, "{UNCOMMITTED}"),
+            Ended::Unsaved(error) => tracing::error!(source = %name, %error, "the states of keys are lost"),
+            Ended::Untold(error) => tracing::warn!(source = %name, %error, "{UNTOLD}"),
         }
         Ended::Failed(error)
     }
@@ -405,11 +414,20 @@ impl Running {
         let saved = self.save();
         let committed = self.commit(true);
         let closed = self.driver.source.close();
-        let told = committed.and(closed);
-        match (saved.and_then(|saved| if saved && told.is_ok() { self.told() } else { Ok(()) }), told) {
-            (Ok(()), Ok(())) => Ended::Finished,
-            (Ok(()), Err(error)) => Ended::Failed(error),
-            (Err(error), _) => Ended::Unsaved(error),
+        if committed.is_err()
+            && let Err(error) = &closed
+        {
+            tracing::error!(source = %self.driver.name, %error, "the source was not closed in order either");
+        }
+        match (saved, committed.and(closed)) {
+            (Ok(false), Ok(())) => Ended::Finished,
+            (Ok(true), Ok(())) => self.told().map_or_else(Ended::Untold, |()| Ended::Finished),
+            (Ok(_), Err(error)) => Ended::Failed(error),
+            (Err(unsaved), Ok(())) => Ended::Unsaved(unsaved),
+            (Err(unsaved), Err(error)) => {
+                tracing::error!(source = %self.driver.name, %error, "{UNCOMMITTED}");
+                Ended::Unsaved(unsaved)
+            }
         }
     }
 

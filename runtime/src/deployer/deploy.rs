@@ -17,6 +17,8 @@ use crate::topology::{Attributes, Node};
 use crate::traits::Digest;
 use crate::words::{Class, NodeId, Revision};
 
+/// The longest reason of a refusal that is recorded, in bytes. A hundred are kept.
+const REASON_BYTES_MAX: usize = 64 * 1024;
 /// The longest key of a client, in bytes.
 const IDEMPOTENCY_BYTES_MAX: usize = 200;
 
@@ -49,6 +51,15 @@ pub(super) struct Said {
     pub(super) decided: Decided,
 }
 
+/// A reason as it is recorded; whoever was refused has been told all of it.
+fn shortened(reason: &str) -> String {
+    if reason.len() <= REASON_BYTES_MAX {
+        return reason.to_owned();
+    }
+    let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+    format!("{} … and {} bytes more", &reason[..end], reason.len() - end)
+}
+
 impl Deployer {
     /// Deploys a change set, or says what it would change.
     ///
@@ -56,7 +67,24 @@ impl Deployer {
     /// [`Refusal`] with everything that is wrong; what ran before runs on.
     pub async fn deploy(&self, change: ChangeSet, terms: &Terms) -> Result<Outcome, Refusal> {
         let terms = terms.clone();
-        self.to_its_end(|deployer| async move { deployer.deploy_in_turn(change, &terms).await }).await
+        self.in_turn(|deployer| async move { deployer.deploy_in_turn(change, &terms).await }).await
+    }
+
+    /// As [`Self::to_its_end`], when its turn comes. Those that wait keep no thread.
+    pub(super) async fn in_turn<F, T>(&self, what: impl FnOnce(Self) -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let turn = Arc::clone(&self.0.turn).lock_owned().await;
+        let in_turn = |deployer| {
+            let what = what(deployer);
+            async move {
+                let _turn = turn;
+                what.await
+            }
+        };
+        self.to_its_end(in_turn).await
     }
 
     /// Does it on a thread of its own, as it loads models and waits for the disk; and to its end, so that a caller who goes
@@ -71,7 +99,6 @@ impl Deployer {
     }
 
     async fn deploy_in_turn(&self, change: ChangeSet, terms: &Terms) -> Result<Outcome, Refusal> {
-        let _turn = self.0.turn.lock().await;
         let asked = change.digest();
         if let Some(answer) = self.said_before(terms, asked) {
             return answer;
@@ -115,8 +142,9 @@ impl Deployer {
         let (mut attributes, mut facts) = (None, None);
         if let Some(later) = &change.attributes {
             let mut laid = AttributeChange::load(&self.folder(), content.attributes)?;
-            laid.merge(later)?;
-            attributes = Some(self.laid(&topology, &laid)?);
+            let of_host = self.facts_of(&topology);
+            laid.merge(later, &of_host)?;
+            attributes = Some(laid.again(later.keys.keys(), &of_host, &self.known(&topology))?);
             let bytes = laid.to_bytes()?;
             content.attributes = Some(digest_of(&bytes));
             facts = Some(bytes);
@@ -153,9 +181,15 @@ impl Deployer {
         }
     }
 
-    /// Facts on top of the host's.
-    pub(super) fn laid(&self, topology: &Class, facts: &AttributeChange) -> Result<Attributes, Refusal> {
-        facts.over(self.facts().get(topology).unwrap_or(&Attributes::new()))
+    /// What the host knows of keys.
+    pub(super) fn facts_of(&self, topology: &Class) -> Attributes {
+        self.facts().get(topology).cloned().unwrap_or_default()
+    }
+
+    /// What is known of keys.
+    pub(super) fn known(&self, topology: &Class) -> Attributes {
+        let plan = self.0.handle.running(topology);
+        plan.map(|plan| plan.base.attributes.as_ref().clone()).unwrap_or_default()
     }
 
     /// What is deployed on a topology.
@@ -219,7 +253,7 @@ impl Deployer {
         kind: Kind,
         said: Said,
     ) -> Record {
-        let used = self.0.handle.revision().await;
+        let used = self.0.handle.last_number();
         let folder = self.folder();
         Record {
             revision: Revision(used.max(folder.highest()).0 + 1),
@@ -244,8 +278,9 @@ impl Deployer {
         if terms.dry_run {
             return refusal;
         }
-        record.verdict = Verdict::Refused { code: refusal.code.to_string(), reason: refusal.reason.clone() };
-        match self.finish(&record, &refusal.reason) {
+        let reason = shortened(&refusal.reason);
+        record.verdict = Verdict::Refused { code: refusal.code.to_string(), reason: reason.clone() };
+        match self.finish(&record, &reason) {
             Ok(()) => refusal,
             Err(error) => error,
         }
@@ -253,13 +288,13 @@ impl Deployer {
 
     /// Keeps what was sent.
     fn keep(&self, change: &ChangeSet) -> Result<(), Refusal> {
-        let folder = self.folder();
+        let (folder, now) = (self.folder(), self.0.clock.wall());
         for text in &change.manifests {
-            folder.store(text.as_bytes())?;
+            folder.store(text.as_bytes(), now)?;
         }
         for (_, artifact) in change.artifacts.values() {
             if let super::Artifact::Bytes(bytes) = artifact {
-                folder.store(bytes)?;
+                folder.store(bytes, now)?;
             }
         }
         Ok(())
@@ -283,7 +318,7 @@ impl Deployer {
             deployment = deployment.attributes(attributes);
         }
         if let Some(facts) = facts.filter(|_| !terms.dry_run) {
-            self.folder().store(&facts)?;
+            self.folder().store(&facts, self.0.clock.wall())?;
         }
         if may_lose_state {
             deployment = deployment.may_lose_state();
@@ -309,30 +344,35 @@ impl Deployer {
             return Ok(outcome("dry_run", changes));
         }
         self.folder().write(&record)?;
-        let before = self.0.handle.plan(Some(&topology)).await.map(|plan| plan.revision);
+        let before = self.0.handle.running(&topology).map(|plan| plan.revision);
         let applied = match preview.apply_in_turn().await {
             Ok(applied) => applied,
             Err(error) => return Err(self.refuse(terms, record, error.into())),
         };
         record.positions = applied.positions.iter().copied().collect();
-        let is_new = applied.revision == revision;
-        if is_new {
-            record.content.insert(topology.clone(), content);
-            record.verdict = Verdict::Applied { changes: changes.clone() };
+        // Also when nothing changes: what is deployed stays when the host has it otherwise at the next start.
+        let ground = record.content.insert(topology.clone(), content);
+        record.verdict = if Some(applied.revision) == before {
+            Verdict::Unchanged
         } else {
-            record.verdict = Verdict::Unchanged;
-        }
+            Verdict::Applied { changes: changes.clone() }
+        };
         if let Err(error) = self.finish(&record, &changes) {
-            return Err(self.undo(&applied, topology, before, error).await);
+            match ground {
+                Some(content) => _ = record.content.insert(topology, content),
+                None => _ = record.content.remove(&topology),
+            }
+            return Err(self.undo(&applied, before, record, error).await);
         }
         Ok(outcome(record.verdict.name(), changes))
     }
 
-    /// What could not be made durable is taken back, in the same turn.
-    async fn undo(&self, applied: &Applied, topology: Class, before: Option<Revision>, error: Refusal) -> Refusal {
+    /// What could not be made durable is taken back, in the same turn, and so is what may have been written of it.
+    async fn undo(&self, applied: &Applied, before: Option<Revision>, mut record: Record, error: Refusal) -> Refusal {
         let undone = match before.filter(|before| *before != applied.revision) {
             Some(before) => {
-                let back = Deployment { class: Some(topology), back_to: Some(before), ..Deployment::default() };
+                let class = Some(record.topology.clone());
+                let back = Deployment { class, back_to: Some(before), ..Deployment::default() };
                 self.0.handle.in_turn(&back, None).await.map(|_| ())
             }
             None => Ok(()),
@@ -341,25 +381,37 @@ impl Deployer {
             Ok(()) => "it was undone".to_owned(),
             Err(other) => format!("undoing it failed too, so it runs until the process ends: {other}"),
         };
-        Refusal::new("not-durable", format!("it was applied, but could not be recorded ({error}); {end}"))
+        let refusal =
+            Refusal::new("not-durable", format!("it was applied, but could not be recorded ({error}); {end}"));
+        record.verdict = Verdict::Refused { code: refusal.code.to_string(), reason: refusal.reason.clone() };
+        let mut folder = self.folder();
+        let noted = folder.audit(&self.line_of(&record, &refusal.reason));
+        if let Err(error) = folder.withdraw(&record).and(noted) {
+            tracing::error!(%error, revision = record.revision.0 as i64, "that it was undone is not durable yet");
+        }
+        refusal
     }
 
     /// Writes the audit line and then the record: what has an answer has both.
     pub(super) fn finish(&self, record: &Record, note: &str) -> Result<(), Refusal> {
         let mut folder = self.folder();
-        folder.audit(&AuditLine {
-            when: self.0.clock.wall(),
-            who: record.who.clone(),
-            what: record.verdict.name().to_owned(),
-            revision: Some(record.revision),
-            content: record.put.first().map(|set| set.manifest),
-            note: note.to_owned(),
-        })?;
+        folder.audit(&self.line_of(record, note))?;
         folder.write(record)?;
         if let Err(error) = folder.retire(self.0.clock.wall()) {
             // Nothing depends on it: what is left over is removed the next time.
             tracing::warn!(%error, "old revisions could not be removed");
         }
         Ok(())
+    }
+
+    fn line_of(&self, record: &Record, note: &str) -> AuditLine {
+        AuditLine {
+            when: self.0.clock.wall(),
+            who: record.who.clone(),
+            what: record.verdict.name().to_owned(),
+            revision: Some(record.revision),
+            content: record.put.first().map(|set| set.manifest),
+            note: note.to_owned(),
+        }
     }
 }

@@ -22,7 +22,7 @@ impl Deployer {
         who: &str,
     ) -> Result<Outcome, Refusal> {
         let (topology, note, terms) = (topology.cloned(), note.to_owned(), Terms::by(who));
-        self.to_its_end(|deployer| async move { deployer.know_in_turn(topology, known, note, &terms).await }).await
+        self.in_turn(|deployer| async move { deployer.know_in_turn(topology, known, note, &terms).await }).await
     }
 
     async fn know_in_turn(
@@ -32,7 +32,6 @@ impl Deployer {
         note: String,
         terms: &Terms,
     ) -> Result<Outcome, Refusal> {
-        let _turn = self.0.turn.lock().await;
         let asked = hash_of(&[("host-attributes", note.clone(), String::new())]);
         let plan = match self.plan_known(topology.as_ref(), &known, note) {
             Ok(plan) => plan,
@@ -53,13 +52,13 @@ impl Deployer {
         let content = self.content(&topology);
         let deployed = AttributeChange::load(&self.folder(), content.attributes)?;
         Ok(Plan {
-            topology,
+            topology: topology.clone(),
             kind: Kind::Facts,
             put: Vec::new(),
             remove: Vec::new(),
             decided: Decided::default(),
             may_lose_state: false,
-            attributes: Some(deployed.over(known)?),
+            attributes: Some(deployed.over_changed(known, &self.facts_of(&topology), &self.known(&topology))?),
             facts: None,
             note,
             sets: Vec::new(),

@@ -22,8 +22,9 @@ pub struct Replays {
     pub replayed: Vec<(u64, ReplayedRow)>,
     /// Those that were not, with the reason.
     pub refused: Vec<(u64, String)>,
-    /// Whether more letters are meant than one call replays ([`REPLAY_MAX`]).
-    pub more: bool,
+    /// Where more letters are meant than one call replays ([`REPLAY_MAX`]), the last that was tried:
+    /// [`LetterQuery::after`] goes on from there.
+    pub next: Option<u64>,
 }
 
 impl Deployer {
@@ -49,7 +50,8 @@ impl Deployer {
         let (mut found, more) = letters.oldest(query, REPLAY_MAX).map_err(disk)?;
         let place = |kept: &Kept| (Arc::clone(&kept.letter.source), kept.letter.source_partition, kept.letter.cause);
         found.sort_by_key(|kept| (place(kept), kept.id));
-        let mut done = Replays { refused: self.absent(query, &found), more, ..Replays::default() };
+        let next = found.iter().map(|kept| kept.id).max().filter(|_| more);
+        let mut done = Replays { refused: self.absent(query, &found), next, ..Replays::default() };
         let mut marks = Vec::new();
         for kept in found {
             match self.replay_one(&kept).await {

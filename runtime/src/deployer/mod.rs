@@ -75,7 +75,7 @@ struct Inner {
     facts: Mutex<BTreeMap<Class, Attributes>>,
     ground: Digest,
     /// Deployments go one after the other.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Held for reading and writing files only, never while a deployment waits.
     folder: Mutex<RegistryFolder>,
     letters: Arc<LetterFolder>,
@@ -115,7 +115,7 @@ impl Deployer {
     /// When the disk refuses.
     pub fn store(&self, bytes: &[u8], who: &str) -> Result<Digest, RegistryError> {
         let folder = self.folder();
-        let digest = folder.store(bytes)?;
+        let digest = folder.store(bytes, self.0.clock.wall())?;
         let note = format!("{} bytes", bytes.len());
         let (who, what) = (who.to_owned(), "stored".to_owned());
         folder.audit(&AuditLine {
@@ -145,12 +145,13 @@ impl Deployer {
         self.folder().load(digest)
     }
 
-    /// The audit log, the oldest line first.
+    /// The last lines of the audit log, at most so many, the oldest first; and how many are before them.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn audit_lines(&self) -> Result<Vec<AuditLine>, RegistryError> {
-        self.folder().audit_lines()
+    pub fn audit_lines(&self, most: usize) -> Result<(Vec<AuditLine>, usize), RegistryError> {
+        let log = self.folder().audit_log();
+        log.last(most)
     }
 
     fn facts(&self) -> MutexGuard<'_, BTreeMap<Class, Attributes>> {

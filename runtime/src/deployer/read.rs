@@ -46,13 +46,22 @@ pub(super) fn understand(
     operators: &Registry,
     kept: impl Fn(Digest) -> Result<Vec<u8>, RegistryError>,
 ) -> Result<Understood, Refusal> {
+    // Those that a manifest names, each once: many names may stand for one.
+    let named: BTreeSet<&String> = sent.iter().flat_map(|sent| sent.set.artifacts.keys()).collect();
+    let named = || change.artifacts.iter().filter(|(name, _)| named.contains(name));
+    let mut loaded: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
+    for (_, (digest, artifact)) in named() {
+        if matches!(artifact, Artifact::Kept(_)) && !loaded.contains_key(digest) {
+            loaded.insert(*digest, kept(*digest)?);
+        }
+    }
     let mut given = GivenArtifacts::new();
-    for (name, (_, artifact)) in &change.artifacts {
+    for (name, (digest, artifact)) in named() {
         let bytes = match artifact {
-            Artifact::Bytes(bytes) => Cow::Borrowed(&bytes[..]),
-            Artifact::Kept(digest) => Cow::Owned(kept(*digest)?),
+            Artifact::Bytes(bytes) => &bytes[..],
+            Artifact::Kept(_) => &loaded[digest][..],
         };
-        given.insert(name.clone(), bytes);
+        given.insert(name.clone(), Cow::Borrowed(bytes));
     }
     let mut understood = Understood { topology: change.topology.clone(), nodes: Vec::new(), sets: Vec::new() };
     let mut unused: BTreeSet<&String> = change.artifacts.keys().collect();
@@ -105,10 +114,14 @@ pub(super) fn nodes_of(
 ) -> Result<BTreeMap<NodeId, Node>, Refusal> {
     let text = folder.load(set.manifest)?;
     let text = String::from_utf8_lossy(&text);
-    let mut given = GivenArtifacts::new();
-    for (name, digest) in &set.artifacts {
-        given.insert(name.clone(), Cow::Owned(folder.load(*digest)?));
+    let mut loaded: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
+    for digest in set.artifacts.values() {
+        if !loaded.contains_key(digest) {
+            loaded.insert(*digest, folder.load(*digest)?);
+        }
     }
+    let given = |(name, digest): (&String, &Digest)| (name.clone(), Cow::Borrowed(&loaded[digest][..]));
+    let given: GivenArtifacts<'_> = set.artifacts.iter().map(given).collect();
     let nodes = Manifest::from_text(&text)?.nodes_with(operators, &given)?;
     Ok(nodes.into_iter().map(|node| (node.name(), node)).collect())
 }

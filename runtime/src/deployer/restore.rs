@@ -7,7 +7,7 @@ use super::Deployer;
 use super::change::{Outcome, Refusal, Terms, hash_of};
 use super::deploy::{Plan, Said};
 use super::read::nodes_of;
-use crate::registry::{Decided, Kind, SetRef};
+use crate::registry::{ClassContent, Decided, Kind, SetRef};
 use crate::topology::manifest::Run;
 use crate::topology::{Manifest, NodeKind};
 use crate::words::{Class, NodeId};
@@ -20,11 +20,10 @@ impl Deployer {
     /// As [`Deployer::deploy`], and `unknown-node` when no kept revision has it.
     pub async fn restore(&self, node: &NodeId, topology: Option<&Class>, terms: &Terms) -> Result<Outcome, Refusal> {
         let (node, topology, terms) = (node.clone(), topology.cloned(), terms.clone());
-        self.to_its_end(|deployer| async move { deployer.restore_in_turn(&node, topology, &terms).await }).await
+        self.in_turn(|deployer| async move { deployer.restore_in_turn(&node, topology, &terms).await }).await
     }
 
     async fn restore_in_turn(&self, node: &NodeId, named: Option<Class>, terms: &Terms) -> Result<Outcome, Refusal> {
-        let _turn = self.0.turn.lock().await;
         let topology = named.as_ref().map_or_else(String::new, ToString::to_string);
         let asked = hash_of(&[("restore", node.to_string(), topology)]);
         if let Some(answer) = self.said_before(terms, asked) {
@@ -46,7 +45,7 @@ impl Deployer {
         let last = match content.nodes.get(name) {
             Some(set) => Some(Arc::clone(set)),
             None if content.removed.contains(name) || !self.host_has(&topology, name) => {
-                self.last_sets(&topology).remove(name)
+                self.last(&topology, &content).remove(name).flatten()
             }
             None => None,
         };
@@ -81,16 +80,21 @@ impl Deployer {
         self.0.host.get(topology).is_some_and(|nodes| nodes.contains_key(node))
     }
 
-    /// Each node that a kept revision of a topology has had, with its manifest in the newest of them.
-    fn last_sets(&self, topology: &Class) -> BTreeMap<NodeId, Arc<SetRef>> {
-        let folder = self.folder();
-        let mut last: BTreeMap<NodeId, Arc<SetRef>> = BTreeMap::new();
+    /// Each node that was deployed at a kept revision of a topology, and each of the host's that is removed now, as it was
+    /// in force last: by its manifest, or as the host has it.
+    fn last(&self, topology: &Class, now: &ClassContent) -> BTreeMap<NodeId, Option<Arc<SetRef>>> {
+        let of_host = now.removed.iter().filter(|name| self.host_has(topology, name)).collect::<Vec<_>>();
+        let (folder, nothing) = (self.folder(), ClassContent::default());
+        let mut last: BTreeMap<NodeId, Option<Arc<SetRef>>> = BTreeMap::new();
         for record in folder.records().rev().filter(|record| record.verdict.in_force()) {
-            let Some(content) = record.content.get(topology) else { continue };
+            let content = record.content.get(topology).unwrap_or(&nothing);
             for (name, set) in &content.nodes {
                 if !last.contains_key(name) {
-                    last.insert(name.clone(), Arc::clone(set));
+                    last.insert(name.clone(), Some(Arc::clone(set)));
                 }
+            }
+            for name in of_host.iter().filter(|name| !content.removed.contains(**name)) {
+                last.entry((*name).clone()).or_insert(None);
             }
         }
         last
@@ -106,7 +110,8 @@ impl Deployer {
         let taken = host.filter(|(name, node)| node.kind == NodeKind::Model && content.removed.contains(*name));
         let mut removed: BTreeSet<NodeId> = taken.map(|(name, _)| name.clone()).collect();
         let mut models_of: BTreeMap<Arc<SetRef>, BTreeSet<NodeId>> = BTreeMap::new();
-        for (name, set) in self.last_sets(topology) {
+        for (name, set) in self.last(topology, &content) {
+            let Some(set) = set else { continue };
             let runs = content.nodes.contains_key(&name)
                 || (self.host_has(topology, &name) && !content.removed.contains(&name));
             if runs {

@@ -21,7 +21,7 @@ impl Deployer {
     /// As [`Deployer::deploy`], and when the revision is not kept or was never in force.
     pub async fn rollback(&self, to: Revision, topology: Option<&Class>, terms: &Terms) -> Result<Outcome, Refusal> {
         let (topology, terms) = (topology.cloned(), terms.clone());
-        self.to_its_end(|deployer| async move { deployer.rollback_in_turn(to, topology.as_ref(), &terms).await }).await
+        self.in_turn(|deployer| async move { deployer.rollback_in_turn(to, topology.as_ref(), &terms).await }).await
     }
 
     async fn rollback_in_turn(
@@ -30,7 +30,6 @@ impl Deployer {
         topology: Option<&Class>,
         terms: &Terms,
     ) -> Result<Outcome, Refusal> {
-        let _turn = self.0.turn.lock().await;
         let named = topology.map_or_else(String::new, ToString::to_string);
         let asked = hash_of(&[("rollback", to.to_string(), named)]);
         if let Some(answer) = self.said_before(terms, asked) {
@@ -57,16 +56,20 @@ impl Deployer {
         let now = self.content(&topology);
         let (put, remove) = self.difference(&topology, &now, &then)?;
         let sets = then.by_set().into_keys().cloned().collect();
-        let decided = Decided {
-            pause: then.paused.difference(&now.paused).cloned().collect(),
-            resume: now.paused.difference(&then.paused).filter(|node| !remove.contains(node)).cloned().collect(),
-            reset: Vec::new(),
+        // A host that starts with other nodes than before may have none of that name.
+        let runs = |content: &ClassContent, node: &NodeId| {
+            let of_host = self.0.host.get(&topology).is_some_and(|host| host.contains_key(node));
+            content.nodes.contains_key(node) || (of_host && !content.removed.contains(node))
         };
+        let pause = then.paused.difference(&now.paused).filter(|node| runs(&then, node));
+        let resume = now.paused.difference(&then.paused).filter(|node| runs(&now, node) && runs(&then, node));
+        let (pause, resume) = (pause.cloned().collect(), resume.cloned().collect());
+        let decided = Decided { pause, resume, reset: Vec::new() };
         let attributes = if then.attributes == now.attributes {
             None
         } else {
             let facts = AttributeChange::load(&self.folder(), then.attributes)?;
-            Some(self.laid(&topology, &facts)?)
+            Some(facts.over(&self.facts_of(&topology))?)
         };
         let kind = Kind::Rollback { to };
         Ok(Plan {

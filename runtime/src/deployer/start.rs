@@ -1,6 +1,6 @@
 //! A start: what was deployed last is laid on top of the host's topologies, and runs under its number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::attributes::AttributeChange;
@@ -8,11 +8,13 @@ use super::change::{Refusal, hash_of};
 use super::read::nodes_of;
 use super::{Deployer, Inner, LIMIT_DEFAULT};
 use crate::letters::{LetterFolder, LetterLimits};
-use crate::registry::{AuditLine, ClassContent, Decided, Kind, Record, RegistryError, RegistryFolder, Verdict};
+use crate::registry::{
+    AuditLine, ClassContent, Decided, Kind, Numbers, Record, RegistryError, RegistryFolder, Verdict,
+};
 use crate::runtime::{Builder, StartError};
 use crate::topology::{Node, Registry, Topology, Work};
 use crate::traits::Digest;
-use crate::words::{Class, NodeId, Revision};
+use crate::words::{Class, NodeId, Revision, Time};
 
 /// A system could not start with what was deployed on it.
 #[derive(Debug, thiserror::Error)]
@@ -54,54 +56,97 @@ impl Deployer {
             LetterFolder::open(&place, LetterLimits::default(), Arc::clone(&clock), builder.dead_letters_of());
         let letters = Arc::new(letters.map_err(RegistryError::write(&place))?);
         builder = builder.dead_letters(Arc::clone(&letters));
-        let in_force = folder.in_force().cloned();
-        if let Some(record) = &in_force {
-            for topology in builder.topologies_mut() {
-                let Some(content) = record.content.get(topology.class()) else { continue };
-                let laid = lay(topology, content, &folder, &operators);
-                *topology =
-                    laid.map_err(|refusal| DeployerStartError::Content { revision: record.revision, refusal })?;
-            }
-        }
-        let is_new = in_force.as_ref().is_none_or(|record| record.ground != ground);
-        let highest = folder.highest();
-        let runs = match &in_force {
-            Some(record) if !is_new => record.revision,
-            _ => Revision(highest.0 + 1),
+        let begun = begin(&folder, builder.topologies_mut(), ground, clock.wall());
+        let (runs, content) = match (&begun, folder.in_force()) {
+            (Some(record), _) | (None, Some(record)) => (record.revision, record.content.clone()),
+            (None, None) => unreachable!("the first start begins a record"),
         };
-        let topology = host.keys().next().cloned().unwrap_or_else(|| Class::from("?"));
-        let handle = builder.revision(runs, highest).start().await?;
-        if is_new {
-            let record = Record {
-                revision: runs,
-                base: in_force.as_ref().map_or(Revision(0), |record| record.revision),
-                topology,
-                kind: Kind::Start,
-                who: "start".to_owned(),
-                when: clock.wall(),
-                verdict: Verdict::Applied { changes: "the host's topologies".to_owned() },
-                positions: BTreeMap::new(),
-                put: Vec::new(),
-                remove: Vec::new(),
-                decided: Decided::default(),
-                idempotency: None,
-                ground,
-                content: in_force.map_or_else(BTreeMap::new, |record| record.content),
-            };
-            folder.audit(&AuditLine {
-                when: record.when,
-                who: record.who.clone(),
-                what: "started".to_owned(),
-                revision: Some(runs),
-                content: None,
-                note: "with topologies other than before".to_owned(),
-            })?;
-            folder.write(&record)?;
+        for topology in builder.topologies_mut() {
+            let Some(content) = content.get(topology.class()) else { continue };
+            let laid = lay(topology, content, &folder, &operators);
+            let failed = |refusal| DeployerStartError::Content { revision: runs, refusal };
+            *topology = laid.map_err(failed)?;
         }
-        let (limit, turn, folder) = (Mutex::new(LIMIT_DEFAULT), tokio::sync::Mutex::new(()), Mutex::new(folder));
+        let numbers = Arc::clone(folder.numbers());
+        let highest = folder.highest().max(numbers.taken());
+        // Whoever finds it after the process was killed knows that rows may have its number.
+        begun.iter().try_for_each(|record| folder.write(record))?;
+        let handle = match builder.revision(runs, highest, Arc::new(move |number| take(&numbers, number))).start().await
+        {
+            Ok(handle) => handle,
+            Err(error) => {
+                // Nothing has run.
+                begun.iter().try_for_each(|record| folder.remove(record.revision))?;
+                return Err(error.into());
+            }
+        };
+        if let Some(record) = begun
+            && let Err(error) = finish(&mut folder, record)
+        {
+            if let Err(error) = handle.stop().await {
+                tracing::error!(%error, "what had begun to run did not end in order");
+            }
+            return Err(error.into());
+        }
+        let (limit, turn, folder) = (Mutex::new(LIMIT_DEFAULT), Arc::default(), Mutex::new(folder));
         let replays = tokio::sync::Mutex::new(());
         let inner = Inner { handle, operators, clock, limit, host, facts, ground, turn, folder, letters, replays };
         Ok(Self(Arc::new(inner)))
+    }
+}
+
+/// The record of a start with topologies other than before.
+fn begin(folder: &RegistryFolder, topologies: &[Topology], ground: Digest, when: Time) -> Option<Record> {
+    let in_force = folder.in_force();
+    if in_force.is_some_and(|record| record.ground == ground) {
+        return None;
+    }
+    let mut content = in_force.map_or_else(BTreeMap::new, |record| record.content.clone());
+    for topology in topologies.iter().filter(|topology| topology.paused_nodes().next().is_some()) {
+        let of_class: &mut ClassContent = content.entry(topology.class().clone()).or_default();
+        of_class.paused.extend(topology.paused_nodes().cloned());
+    }
+    Some(Record {
+        revision: Revision(folder.highest().max(folder.numbers().taken()).0 + 1),
+        base: in_force.map_or(Revision(0), |record| record.revision),
+        topology: topologies.first().map_or_else(|| Class::from("?"), |topology| topology.class().clone()),
+        kind: Kind::Start,
+        who: "start".to_owned(),
+        when,
+        verdict: Verdict::Begun,
+        positions: BTreeMap::new(),
+        put: Vec::new(),
+        remove: Vec::new(),
+        decided: Decided::default(),
+        idempotency: None,
+        ground,
+        content,
+    })
+}
+
+/// Notes that a start has succeeded.
+fn finish(folder: &mut RegistryFolder, mut record: Record) -> Result<(), RegistryError> {
+    record.verdict = Verdict::Applied { changes: "the host's topologies".to_owned() };
+    folder.audit(&AuditLine {
+        when: record.when,
+        who: record.who.clone(),
+        what: "started".to_owned(),
+        revision: Some(record.revision),
+        content: None,
+        note: "with topologies other than before".to_owned(),
+    })?;
+    folder.write(&record)?;
+    if let Err(error) = folder.retire(record.when) {
+        // As after a deployment: it is done the next time.
+        tracing::warn!(%error, "old revisions could not be removed");
+    }
+    Ok(())
+}
+
+/// Keeps a number that rows get and no record has. Nobody can be told when that fails, and what runs is worth more.
+fn take(numbers: &Numbers, number: Revision) {
+    if let Err(error) = numbers.take(number) {
+        tracing::error!(%error, number = number.0 as i64, "a number that rows have may be given again after a restart");
     }
 }
 
@@ -116,14 +161,15 @@ fn lay(
     folder: &RegistryFolder,
     operators: &Registry,
 ) -> Result<Topology, Refusal> {
-    let (class, mut nodes) = by_name(topology);
-    content.removed.iter().for_each(|name| _ = nodes.remove(name));
+    let is_over = |name: &NodeId| content.removed.contains(name) || content.nodes.contains_key(name);
+    let mut nodes: Vec<Node> = topology.nodes().filter(|node| !is_over(&node.name())).cloned().collect();
     for (set, names) in content.by_set() {
         let mut made = nodes_of(folder, operators, set)?;
-        nodes.extend(names.into_iter().filter_map(|name| Some((name.clone(), made.remove(name)?))));
+        nodes.extend(names.into_iter().filter_map(|name| made.remove(name)));
     }
-    let paused: Vec<NodeId> = content.paused.iter().filter(|node| nodes.contains_key(*node)).cloned().collect();
-    let laid = Topology::new(class).with_all(nodes.into_values()).paused(paused);
+    let names: BTreeSet<NodeId> = nodes.iter().map(Node::name).collect();
+    let paused = content.paused.intersection(&names).cloned();
+    let laid = Topology::new(topology.class().clone()).with_all(nodes).paused(paused);
     let host = topology.known_attributes();
     let known = AttributeChange::load(folder, content.attributes)?.over(host)?;
     Ok(laid.attributes(known))
@@ -134,6 +180,7 @@ fn ground(topologies: &[Topology]) -> Digest {
     let mut parts = Vec::new();
     for topology in topologies {
         parts.push(("topology", topology.class().to_string(), String::new()));
+        parts.extend(topology.paused_nodes().map(|node| ("paused", node.to_string(), String::new())));
         for node in topology.nodes() {
             let mut artifacts: Vec<String> = node.artifact().iter().map(ToString::to_string).collect();
             if let Work::Family(family) = &node.work {

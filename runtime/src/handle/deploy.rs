@@ -14,6 +14,7 @@ use crate::supervisor::{
     try_and_stage,
 };
 use crate::topology::diff::Changes;
+use crate::topology::plan::ClassPlan;
 use crate::words::{Class, Revision};
 
 /// A deployment that was validated, bound to the revision that ran then.
@@ -71,6 +72,16 @@ impl Handle {
         };
         let staged = prepare(ground, &deployment, next)?;
         Ok(Preview { handle: self.clone(), deployment, base, next, changes: staged.changes })
+    }
+
+    /// What runs of a class.
+    pub(crate) fn running(&self, class: &Class) -> Option<Arc<ClassPlan>> {
+        self.0.state().classes.get(class).map(|class| Arc::clone(&class.plan))
+    }
+
+    /// The highest number that a deployment has had or was tried under.
+    pub(crate) fn last_number(&self) -> Revision {
+        self.0.state().last_number()
     }
 
     /// The turn: until it is dropped, nobody else deploys.
@@ -153,6 +164,10 @@ impl Handle {
         if staged.is_nothing() {
             return Ok(Applied { revision: old.revision, changes: staged.changes, positions: Vec::new() });
         }
+        if deployment.number.is_none() {
+            let unrecorded = Arc::clone(&self.0.state().unrecorded);
+            unrecorded(revision);
+        }
         let positions = switch(doors, &old, &staged, span).await;
         let (retire, departed) = (staged.retire(), staged.departed(&old));
         let Staged { declared, plan, changes, .. } = staged;
@@ -196,9 +211,13 @@ pub(crate) async fn ended<T, E: From<DeployError>>(task: JoinHandle<Result<T, E>
 }
 
 impl State {
+    fn last_number(&self) -> Revision {
+        self.revision.max(self.tried)
+    }
+
     /// The number that a deployment would get.
     fn next(&self, deployment: &Deployment) -> Revision {
-        let next = Revision(self.revision.max(self.tried).0 + 1);
+        let next = Revision(self.last_number().0 + 1);
         deployment.number.map_or(next, |number| number.max(next))
     }
 

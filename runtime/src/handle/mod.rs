@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use actix::System;
 use actix::prelude::ArbiterHandle;
@@ -73,7 +73,11 @@ pub(crate) struct State {
     pub(crate) revision: Revision,
     /// The last number under which shards were told to start something, and may not have done so.
     pub(crate) tried: Revision,
+    pub(crate) unrecorded: Unrecorded,
 }
+
+/// Told the number of each plan that takes over and of which nobody keeps a record, before rows have it.
+pub(crate) type Unrecorded = Arc<dyn Fn(Revision) + Send + Sync>;
 
 pub(crate) struct Inner {
     state: Mutex<State>,
@@ -81,6 +85,8 @@ pub(crate) struct Inner {
     turn: tokio::sync::Mutex<()>,
     sinks: Arc<RwLock<HashMap<Binding, Arc<dyn Sink>>>>,
     threads: Mutex<Vec<SourceThread>>,
+    /// How it ended: the same for everybody who waits for it.
+    outcome: OnceLock<Result<(), RunError>>,
     ended: watch::Receiver<usize>,
     sources: usize,
     arbiters: Vec<ArbiterHandle>,
@@ -104,6 +110,7 @@ impl Inner {
             turn: tokio::sync::Mutex::new(()),
             sinks,
             threads: Mutex::new(threads),
+            outcome: OnceLock::new(),
             ended,
             sources,
             arbiters,
@@ -116,6 +123,30 @@ impl Inner {
         // Whoever changes it puts in what is finished.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Takes the threads of sources, which have all ended, and says how: the first failure; others are logged.
+    fn join(&self) -> Result<(), RunError> {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut outcome = Ok(());
+        for thread in threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            let ended = match thread.join() {
+                Ok(Ended::Finished) => Ok(()),
+                Ok(Ended::Failed(error)) => Err(RunError::Source(Arc::new(error))),
+                Ok(Ended::Unsaved(error)) => Err(RunError::State(Arc::new(error))),
+                Ok(Ended::Untold(error)) => Err(RunError::Untold(Arc::new(error))),
+                Err(_) => Err(RunError::Panic),
+            };
+            match ended {
+                Err(error) if outcome.is_err() => {
+                    tracing::error!(thread = %name, %error, "this failed beside another failure, which is the answer");
+                }
+                Err(error) => outcome = Err(error),
+                Ok(()) => {}
+            }
+        }
+        outcome
+    }
 }
 
 impl Drop for Inner {
@@ -125,16 +156,22 @@ impl Drop for Inner {
     }
 }
 
-/// The system stopped for a reason of its own.
-#[derive(Debug, thiserror::Error)]
+/// The system stopped for a reason of its own. Everybody who waits for the end gets it, so that it can be cloned.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// A source cannot go on.
     #[error("a source failed: {0}")]
-    Source(#[from] SourceError),
+    Source(#[source] Arc<SourceError>),
     /// Everything has had its effect, but the states of keys are lost: the next start begins without.
     #[error("the states of keys were not saved, so that the next start begins without: {0}")]
-    State(#[from] StateError),
+    State(#[source] Arc<StateError>),
+    /// Everything has had its effect and the states of keys are saved: the next start goes on with them, and passes over
+    /// what the source brings once more.
+    #[error(
+        "the states of keys are saved and the next start goes on with them, but it was not noted that their source knows how far they go: {0}"
+    )]
+    Untold(#[source] Arc<StateError>),
     /// A source's thread panicked.
     #[error("a source panicked")]
     Panic,
@@ -255,25 +292,14 @@ impl Handle {
     /// Waits until all sources have ended and everything that they brought has had its effect.
     ///
     /// # Errors
-    /// When a source failed.
-    ///
-    /// # Panics
-    /// Never: nobody panics with the lock.
+    /// When a source failed; the same error at each call. Where several failed, the others are logged.
     pub async fn finished(&self) -> Result<(), RunError> {
         let mut ended = self.0.ended.clone();
         let sources = self.0.sources;
         // An error means that all sources have ended.
         let _ = ended.wait_for(|count| *count == sources).await;
-        let threads = std::mem::take(&mut *self.0.threads.lock().expect("nobody panics with this lock"));
-        for thread in threads {
-            match thread.join() {
-                Ok(Ended::Finished) => {}
-                Ok(Ended::Failed(error)) => return Err(error.into()),
-                Ok(Ended::Unsaved(error)) => return Err(error.into()),
-                Err(_) => return Err(RunError::Panic),
-            }
-        }
-        Ok(())
+        // Who comes second waits for the joins of the first, which take no time: the threads have said that they ended.
+        self.0.outcome.get_or_init(|| self.0.join()).clone()
     }
 
     /// Runs until `signal` is ready or a source ends by itself, then stops.

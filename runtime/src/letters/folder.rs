@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::line;
 use super::{Kept, LetterQuery, Replayed};
+use crate::registry::disk::{SystemDisk, put};
 use crate::traits::sink::{DeadLetter, DeadLetters};
 use crate::traits::{Clock, Done};
 
@@ -33,6 +34,8 @@ pub struct LetterFolder {
     limits: LetterLimits,
     clock: Arc<dyn Clock>,
     then: Arc<dyn DeadLetters>,
+    /// Adds lines to the end of a file; tests have a disk that is full half-way.
+    add: fn(&mut File, &[u8]) -> io::Result<()>,
     state: Mutex<State>,
 }
 
@@ -41,8 +44,12 @@ struct State {
     files: BTreeMap<u64, u64>,
     /// The newest of them.
     open: Option<File>,
+    /// Whether the newest ends in half a line that could not be cut off, so that nothing may follow it.
+    torn: bool,
     next: u64,
     replayed: BTreeMap<u64, Replayed>,
+    /// Whether the file of marks ends so.
+    marks_torn: bool,
     /// Whether writing has failed, so that it is said once.
     failed: bool,
 }
@@ -68,23 +75,14 @@ impl LetterFolder {
                 files.insert(first, whole_lines(&path)?);
             }
         }
-        let marks = root.join(MARKS);
-        let first = files.keys().next().copied().unwrap_or(0);
-        let mut replayed = BTreeMap::new();
-        if marks.exists() {
-            whole_lines(&marks)?;
-            for line in BufReader::new(File::open(&marks)?).split(b'\n') {
-                let mark = serde_json::from_slice::<Replayed>(&line?);
-                replayed.extend(mark.ok().filter(|mark| mark.id >= first).map(|mark| (mark.id, mark)));
-            }
-        }
+        let replayed = read_marks(&root.join(MARKS), files.keys().next().copied().unwrap_or(0))?;
         let mut next = replayed.keys().next_back().map_or(1, |last| last + 1);
         if let Some(newest) = files.keys().next_back() {
             next = next.max(*newest);
             each(&file_path(&root, *newest), |kept| next = next.max(kept.id + 1))?;
         }
-        let state = Mutex::new(State { files, open: None, next, replayed, failed: false });
-        Ok(Self { root, limits, clock, then, state })
+        let state = State { files, open: None, torn: false, next, replayed, marks_torn: false, failed: false };
+        Ok(Self { root, limits, clock, then, add: File::write_all, state: Mutex::new(state) })
     }
 
     /// The letters that a query means, the newest first, at most so many; and whether there are more.
@@ -147,17 +145,28 @@ impl LetterFolder {
     /// # Errors
     /// When the disk refuses; they count as not replayed then.
     pub fn note(&self, marks: &[Replayed]) -> io::Result<()> {
-        let mut lines = Vec::new();
-        for mark in marks {
-            serde_json::to_writer(&mut lines, mark)?;
-            lines.push(b'\n');
-        }
+        let mut lines = lines_of(marks)?;
         let mut state = self.state();
+        if state.marks_torn {
+            // What is left of other marks becomes a line of its own.
+            lines.insert(0, b'\n');
+        }
         let mut file = OpenOptions::new().create(true).append(true).open(self.root.join(MARKS))?;
-        file.write_all(&lines)?;
+        let bytes = file.metadata()?.len();
+        self.append(&mut file, bytes, &lines, &mut state.marks_torn)?;
+        state.marks_torn = false;
         file.sync_data()?;
         state.replayed.extend(marks.iter().map(|mark| (mark.id, mark.clone())));
         Ok(())
+    }
+
+    /// Adds lines to a file of so many bytes. When that fails the file is cut back to them; `torn` says if it cannot be.
+    fn append(&self, file: &mut File, bytes: u64, lines: &[u8], torn: &mut bool) -> io::Result<()> {
+        let added = (self.add)(file, lines);
+        if added.is_err() {
+            *torn |= file.set_len(bytes).is_err();
+        }
+        added
     }
 
     fn keep(&self, state: &mut State, letters: &[DeadLetter]) -> io::Result<()> {
@@ -169,12 +178,12 @@ impl LetterFolder {
             state.next += 1;
         }
         let newest = state.files.last_key_value().map(|(first, bytes)| (*first, *bytes));
-        let newest = match newest {
-            Some((newest, bytes)) if bytes < self.limits.file_bytes => newest,
+        let (newest, bytes) = match newest {
+            Some((newest, bytes)) if bytes < self.limits.file_bytes && !state.torn => (newest, bytes),
             _ => {
-                state.open = None;
+                (state.open, state.torn) = (None, false);
                 state.files.insert(first, 0);
-                first
+                (first, 0)
             }
         };
         let file = match &mut state.open {
@@ -184,7 +193,16 @@ impl LetterFolder {
                 state.open.insert(OpenOptions::new().create(true).append(true).open(path)?)
             }
         };
-        file.write_all(&lines)?;
+        if let Err(error) = self.append(file, bytes, &lines, &mut state.torn) {
+            if state.torn {
+                state.open = None;
+                if bytes == 0 {
+                    // Nothing in it counts, and each write may leave one more like it.
+                    state.files.remove(&newest);
+                }
+            }
+            return Err(error);
+        }
         *state.files.entry(newest).or_default() += lines.len() as u64;
         while state.files.len() > 1 && state.files.values().sum::<u64>() > self.limits.bytes {
             let Some((oldest, _)) = state.files.pop_first() else { break };
@@ -241,6 +259,43 @@ fn whole_lines(path: &Path) -> io::Result<u64> {
     Ok(whole as u64)
 }
 
+/// Marks as lines.
+fn lines_of<'m>(marks: impl IntoIterator<Item = &'m Replayed>) -> io::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for mark in marks {
+        serde_json::to_writer(&mut lines, mark)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+/// The marks of letters from `first` on; the file is written anew without those before, whose letters are gone.
+fn read_marks(path: &Path, first: u64) -> io::Result<BTreeMap<u64, Replayed>> {
+    let (mut replayed, mut gone) = (BTreeMap::new(), false);
+    if !path.exists() {
+        return Ok(replayed);
+    }
+    whole_lines(path)?;
+    for line in BufReader::new(File::open(path)?).split(b'\n') {
+        let Ok(mark) = serde_json::from_slice::<Replayed>(&line?) else { continue };
+        if mark.id < first {
+            gone = true;
+        } else {
+            replayed.insert(mark.id, mark);
+        }
+    }
+    if gone {
+        let aside = path.with_extension("aside");
+        let lines = lines_of(replayed.values())?;
+        if let Err(error) = put(&SystemDisk, &aside, path, &lines) {
+            // The old file says the same, and more; a disk that is full shall not stop a start.
+            let _ = fs::remove_file(&aside);
+            tracing::warn!(file = %path.display(), %error, "marks of dead letters that are gone were not removed");
+        }
+    }
+    Ok(replayed)
+}
+
 /// Every letter of a file, in order; lines that are none are left out.
 fn each(path: &Path, mut take: impl FnMut(Kept)) -> io::Result<()> {
     for bytes in BufReader::new(File::open(path)?).split(b'\n') {
@@ -282,14 +337,44 @@ mod tests {
         }
     }
 
+    fn mark(id: u64) -> Replayed {
+        Replayed { id, revision: Revision(2), when: Time(1), who: "me".to_owned() }
+    }
+
+    fn write(folder: &LetterFolder, offsets: impl IntoIterator<Item = i64>) {
+        folder.write(offsets.into_iter().map(|offset| letter(offset, "wear")).collect(), Done::new(|| ()));
+    }
+
+    /// A place where no folder is.
+    fn fresh(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("gristmill-letters-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        root
+    }
+
+    fn opened(root: &Path, limits: LetterLimits) -> LetterFolder {
+        let clock = Arc::new(SystemClock::default());
+        LetterFolder::open(root, limits, clock, Arc::new(Counted::default())).expect("a folder")
+    }
+
+    /// A disk that is full half-way.
+    fn half(file: &mut File, lines: &[u8]) -> io::Result<()> {
+        file.write_all(&lines[..lines.len() / 2])?;
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    /// All letters that are found.
+    fn found(folder: &LetterFolder) -> Vec<u64> {
+        ids(&folder.oldest(&LetterQuery::default(), 100).expect("read")).0
+    }
+
     fn ids(found: &(Vec<Kept>, bool)) -> (Vec<u64>, bool) {
         (found.0.iter().map(|kept| kept.id).collect(), found.1)
     }
 
     #[test]
     fn the_newest_letters_are_kept_and_found_again() {
-        let root = std::env::temp_dir().join(format!("gristmill-letters-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&root);
+        let root = fresh("newest");
         let limits = LetterLimits { bytes: 2_000, file_bytes: 500 };
         let then = Counted::default();
         let open = || {
@@ -309,7 +394,6 @@ mod tests {
         let wear = LetterQuery { node: Some("wear".into()), before: Some(39), ..LetterQuery::default() };
         assert_eq!(ids(&folder.newest(&wear, 2).expect("read")), (vec![37, 35], true));
 
-        let mark = |id| Replayed { id, revision: Revision(2), when: Time(1), who: "me".to_owned() };
         folder.note(&[mark(39), mark(37)]).expect("noted");
         drop(folder);
         let torn = file_path(&root, *open().state().files.keys().next_back().expect("a file"));
@@ -321,6 +405,94 @@ mod tests {
         assert_eq!(folder.replayed(39), Some(mark(39)));
         folder.write(vec![letter(40, "wear")], Done::new(|| ()));
         assert_eq!(ids(&folder.newest(&all, 1).expect("read")), (vec![41], true));
+        fs::remove_dir_all(&root).expect("removed");
+    }
+
+    #[test]
+    fn a_write_that_breaks_off_takes_no_later_letter_with_it() {
+        let root = fresh("half");
+        let mut folder = opened(&root, LetterLimits::default());
+        // At first the file is new, then it has a letter.
+        for offset in [0, 10] {
+            folder.add = half;
+            write(&folder, [offset, offset + 1, offset + 2]);
+            folder.add = File::write_all;
+            write(&folder, [offset + 3]);
+        }
+        assert_eq!(found(&folder), [4, 8], "those that could be written");
+        let bytes = fs::metadata(file_path(&root, 1)).expect("the file").len();
+        assert_eq!(folder.state().files, BTreeMap::from([(1, bytes)]));
+        fs::remove_dir_all(&root).expect("removed");
+    }
+
+    /// A file is on a disk that can neither write nor cut, for as long as `run` takes; that leaves half a line.
+    #[cfg(target_os = "linux")]
+    fn broken(path: &Path, run: impl FnOnce()) {
+        let whole = fs::read(path).expect("a file");
+        fs::remove_file(path).and_then(|()| std::os::unix::fs::symlink("/dev/full", path)).expect("a link");
+        run();
+        fs::remove_file(path).and_then(|()| fs::write(path, [&whole[..], b"{\"id\":"].concat())).expect("torn");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_is_added_to_a_file_whose_torn_end_cannot_be_cut_off() {
+        let (root, limits) = (fresh("torn"), LetterLimits::default());
+        write(&opened(&root, limits), [0]);
+        let folder = opened(&root, limits);
+        broken(&file_path(&root, 1), || write(&folder, [1]));
+        write(&folder, [2]);
+        assert_eq!(found(&folder), [1, 3]);
+        assert!(folder.state().files.keys().eq(&[1_u64, 3]), "the third has a file of its own");
+        drop(folder);
+
+        let folder = opened(&root, LetterLimits { file_bytes: 1, ..limits });
+        fs::write(file_path(&root, 4), b"").expect("an empty file");
+        broken(&file_path(&root, 4), || write(&folder, [3]));
+        write(&folder, [4]);
+        assert_eq!(found(&folder), [1, 3, 5]);
+        assert!(folder.state().files.keys().eq(&[1_u64, 3, 5]), "one that never had a letter does not count");
+        fs::remove_dir_all(&root).expect("removed");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn marks_that_break_off_take_no_later_mark_with_them() {
+        let (root, limits) = (fresh("marks"), LetterLimits::default());
+        let mut folder = opened(&root, limits);
+        folder.add = half;
+        folder.note(&[mark(1)]).expect_err("the disk is full");
+        folder.add = File::write_all;
+        folder.note(&[mark(2)]).expect("noted");
+        broken(&root.join(MARKS), || _ = folder.note(&[mark(3)]).expect_err("the disk is broken"));
+        folder.note(&[mark(4)]).expect("noted");
+        folder.note(&[mark(5)]).expect("noted");
+        drop(folder);
+        let (folder, of) = (opened(&root, limits), |id| Some(mark(id)));
+        assert_eq!([1, 2, 3, 4, 5].map(|id| folder.replayed(id)), [None, of(2), None, of(4), of(5)]);
+        fs::remove_dir_all(&root).expect("removed");
+    }
+
+    #[test]
+    fn marks_of_letters_that_are_gone_are_removed_from_their_file() {
+        let (root, limits) = (fresh("gone"), LetterLimits { bytes: 2_000, file_bytes: 500 });
+        let folder = opened(&root, limits);
+        (0..40).for_each(|offset| write(&folder, [offset]));
+        folder.note(&(1..=40).map(mark).collect::<Vec<_>>()).expect("noted");
+        let lines = || fs::read_to_string(root.join(MARKS)).expect("marks").lines().count();
+        assert_eq!(lines(), 40);
+        let folder = opened(&root, limits);
+        let kept: Vec<u64> = folder.state().replayed.keys().copied().collect();
+        assert!(kept.len() < 20 && kept.last() == Some(&40), "{kept:?}");
+        assert_eq!(lines(), kept.len());
+        assert!(!root.join("replayed.aside").exists());
+        // They are read from the new file, which goes on.
+        write(&folder, [40]);
+        folder.note(&[mark(41)]).expect("noted");
+        drop(folder);
+        let folder = opened(&root, limits);
+        assert_eq!([39, 40, 41].map(|id| folder.replayed(id)), [39, 40, 41].map(|id| Some(mark(id))));
+        assert!(found(&folder).is_empty(), "none is replayed again");
         fs::remove_dir_all(&root).expect("removed");
     }
 }

@@ -51,6 +51,8 @@ pub struct LetterQuery {
     pub key: Option<Key>,
     /// Only those before this one.
     pub before: Option<u64>,
+    /// Only those after this one.
+    pub after: Option<u64>,
     /// Also those that were replayed.
     pub replayed: bool,
 }
@@ -63,5 +65,6 @@ impl LetterQuery {
             && self.node.as_ref().is_none_or(|node| letter.node.as_ref() == Some(node))
             && self.key.as_ref().is_none_or(|key| letter.key.as_ref() == Some(key))
             && self.before.is_none_or(|before| kept.id < before)
+            && self.after.is_none_or(|after| kept.id > after)
     }
 }

@@ -26,11 +26,16 @@ pub(super) fn path_of(root: &Path, digest: Digest) -> PathBuf {
     root.join("artifacts/sha256").join(&name[..2]).join(name)
 }
 
-/// Keeps a content; nothing is written when it is there already and whole.
-pub(super) fn store(disk: &dyn Disk, root: &Path, bytes: &[u8]) -> Result<Digest, RegistryError> {
+/// Keeps a content; when it is there already and whole, only its time is new.
+pub(super) fn store(disk: &dyn Disk, root: &Path, bytes: &[u8], now: Time) -> Result<Digest, RegistryError> {
     let digest = digest_of(bytes);
     let path = path_of(root, digest);
     if matches!(load(root, digest), Ok(found) if found == bytes) {
+        // It may have been sent for the next deployment, like one that is new.
+        let now = UNIX_EPOCH + since_epoch(now);
+        if fs::metadata(&path).and_then(|found| found.modified()).is_ok_and(|written| written < now) {
+            disk.date(&path, now).map_err(RegistryError::write(&path))?;
+        }
         return Ok(digest);
     }
     let folder = path.parent().unwrap_or(root);
@@ -75,6 +80,19 @@ pub(super) fn list(root: &Path) -> Result<Vec<(Digest, u64, Duration)>, Registry
     Ok(found)
 }
 
+fn since_epoch(time: Time) -> Duration {
+    Duration::from_micros(u64::try_from(time.0).unwrap_or(0))
+}
+
+/// Removes a content, if it is there.
+pub(super) fn remove(disk: &dyn Disk, root: &Path, digest: Digest) -> Result<(), RegistryError> {
+    let path = path_of(root, digest);
+    match disk.remove(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(RegistryError::write(&path)),
+    }
+}
+
 /// Removes what nobody refers to any more and nobody has sent of late.
 pub(super) fn collect(
     disk: &dyn Disk,
@@ -82,7 +100,7 @@ pub(super) fn collect(
     referred: &BTreeSet<Digest>,
     now: Time,
 ) -> Result<usize, RegistryError> {
-    let now = Duration::from_micros(u64::try_from(now.0).unwrap_or(0));
+    let now = since_epoch(now);
     let mut removed = 0;
     for (digest, _, written) in list(root)? {
         if !referred.contains(&digest) && now.saturating_sub(written) > UNREFERRED_KEPT {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Changes files. Reading needs no such door: it changes nothing.
 pub trait Disk: Send + Sync + 'static {
@@ -35,6 +36,14 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// Those of the system.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Says when a file was written.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn date(&self, path: &Path, when: SystemTime) -> io::Result<()> {
+        File::options().append(true).open(path)?.set_modified(when)
+    }
 }
 
 /// The disk of the machine.

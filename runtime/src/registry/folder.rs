@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::artifacts;
+use super::audit::{AUDIT_FILE_BYTES, AuditLine, AuditLog};
 use super::disk::{Disk, SystemDisk, put};
 use super::error::RegistryError;
+use super::numbers::Numbers;
 use super::record::{Kind, Record, SetRef, Verdict};
 use crate::traits::Digest;
 use crate::words::{Revision, Time};
@@ -24,23 +24,6 @@ const COLLECT_EVERY_MICROS: i64 = 3_600_000_000;
 /// The version of the layout.
 const FORMAT: &str = "gristmill-registry 1";
 
-/// A line of the audit log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditLine {
-    /// When, in microseconds since 1970.
-    pub when: Time,
-    /// Who.
-    pub who: String,
-    /// What was done: `begun`, `applied`, `refused`, …
-    pub what: String,
-    /// The revision, where it is about one.
-    pub revision: Option<Revision>,
-    /// The artifact or manifest, where it is about one.
-    pub content: Option<Digest>,
-    /// Reasons and circumstances.
-    pub note: String,
-}
-
 /// A folder of revisions that this process has to itself.
 pub struct RegistryFolder {
     root: PathBuf,
@@ -48,6 +31,10 @@ pub struct RegistryFolder {
     /// Holds the lock as long as it is open.
     _lock: File,
     records: BTreeMap<Revision, Record>,
+    /// Those whose files may say something else, since writing them failed.
+    doubtful: BTreeSet<Revision>,
+    audit: AuditLog,
+    numbers: Arc<Numbers>,
     /// The manifests of the records, which share them.
     sets: BTreeSet<Arc<SetRef>>,
     kept: usize,
@@ -87,16 +74,19 @@ impl RegistryFolder {
         clear_aside(disk.as_ref(), &root)?;
         let mut sets = BTreeSet::new();
         let records = read_records(&root, &mut sets)?;
-        let mut folder = Self { root, disk, _lock: lock, records, sets, kept: REVISIONS_KEPT, collected: None };
-        folder.mend_audit()?;
+        let audit = AuditLog::new(Arc::clone(&disk), &root, AUDIT_FILE_BYTES);
+        let numbers = Arc::new(Numbers::open(Arc::clone(&disk), &root)?);
+        let (kept, doubtful) = (REVISIONS_KEPT, BTreeSet::new());
+        let mut folder =
+            Self { root, disk, _lock: lock, records, doubtful, audit, numbers, sets, kept, collected: None };
         folder.mark_interrupted(now)?;
         Ok(folder)
     }
 
-    /// Keeps so many revisions instead of [`REVISIONS_KEPT`].
+    /// Keeps so many revisions instead of [`REVISIONS_KEPT`], at least two: the one that runs, and the newest.
     #[must_use]
     pub fn keeping(mut self, revisions: usize) -> Self {
-        self.kept = revisions.max(1);
+        self.kept = revisions.max(2);
         self
     }
 
@@ -110,9 +100,14 @@ impl RegistryFolder {
         self.records.values().rev().find(|record| record.verdict.in_force())
     }
 
-    /// The highest number that any deployment had; 0 before the first.
+    /// The highest number that a record has; 0 before the first.
     pub fn highest(&self) -> Revision {
         self.records.last_key_value().map_or(Revision(0), |(number, _)| *number)
+    }
+
+    /// The numbers of what has no record.
+    pub(crate) fn numbers(&self) -> &Arc<Numbers> {
+        &self.numbers
     }
 
     /// The revisions that are kept, the oldest first.
@@ -133,17 +128,73 @@ impl RegistryFolder {
     /// Writes a revision; when this comes back it is durable.
     ///
     /// # Errors
-    /// When the disk refuses; then the file is what it was.
+    /// When the disk refuses. The file is then the old one or the new one; the next write puts the old one in its place.
     pub fn write(&mut self, record: &Record) -> Result<(), RegistryError> {
-        let path = self.root.join("revisions").join(file_name(record.revision));
+        self.mend(record.revision)?;
+        self.put(record)?;
+        self.know(record);
+        Ok(())
+    }
+
+    /// Forgets a revision that nothing has run under.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn remove(&mut self, revision: Revision) -> Result<(), RegistryError> {
+        let path = self.path_of(revision);
+        self.disk.remove(&path).map_err(RegistryError::write(&path))?;
+        self.records.remove(&revision);
+        Ok(())
+    }
+
+    /// Takes back what may have been written of a revision: from now on it is `record`, durably as soon as the disk lets it.
+    ///
+    /// # Errors
+    /// When the disk refuses for now.
+    pub(crate) fn withdraw(&mut self, record: &Record) -> Result<(), RegistryError> {
+        self.know(record);
+        self.put(record)
+    }
+
+    /// Writes again what a failed write has left in doubt, but for a revision that is written anew anyway.
+    fn mend(&mut self, but: Revision) -> Result<(), RegistryError> {
+        for number in self.doubtful.clone().into_iter().filter(|number| *number != but) {
+            match self.records.get(&number).cloned() {
+                Some(record) => self.put(&record)?,
+                None => {
+                    let path = self.path_of(number);
+                    if path.exists() {
+                        self.disk.remove(&path).map_err(RegistryError::write(&path))?;
+                    }
+                    self.doubtful.remove(&number);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the file of a revision.
+    fn put(&mut self, record: &Record) -> Result<(), RegistryError> {
+        let path = self.path_of(record.revision);
         let bytes = serde_json::to_vec_pretty(record)
             .map_err(|error| RegistryError::Damaged { path: path.clone(), reason: error.to_string() })?;
         let aside = self.root.join("aside").join(file_name(record.revision));
-        put(self.disk.as_ref(), &aside, &path, &bytes).map_err(RegistryError::write(&path))?;
+        let written = put(self.disk.as_ref(), &aside, &path, &bytes).map_err(RegistryError::write(&path));
+        match &written {
+            Ok(()) => _ = self.doubtful.remove(&record.revision),
+            Err(_) => _ = self.doubtful.insert(record.revision),
+        }
+        written
+    }
+
+    fn know(&mut self, record: &Record) {
         let mut kept = record.clone();
         kept.share(&mut self.sets);
         self.records.insert(record.revision, kept);
-        Ok(())
+    }
+
+    fn path_of(&self, revision: Revision) -> PathBuf {
+        self.root.join("revisions").join(file_name(revision))
     }
 
     /// Adds a line to the audit log; when this comes back it is durable.
@@ -151,40 +202,29 @@ impl RegistryFolder {
     /// # Errors
     /// When the disk refuses.
     pub fn audit(&self, line: &AuditLine) -> Result<(), RegistryError> {
-        let path = self.root.join("audit.jsonl");
-        let mut bytes = serde_json::to_vec(line)
-            .map_err(|error| RegistryError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        bytes.push(b'\n');
-        let is_new = !path.exists();
-        let written = self.disk.append(&path, &bytes).and_then(|()| self.disk.sync(&path));
-        let written = written.and_then(|()| if is_new { self.disk.sync(&self.root) } else { Ok(()) });
-        written.map_err(RegistryError::write(&path))
+        self.audit.add(line)
     }
 
-    /// The lines of the audit log, the oldest first; a line that a dying process did not finish is left out.
+    /// The last lines of the audit log, at most so many, the oldest first; and how many are before them. A line that a
+    /// dying process did not finish is left out.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn audit_lines(&self) -> Result<Vec<AuditLine>, RegistryError> {
-        let path = self.root.join("audit.jsonl");
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            file => file.map_err(RegistryError::read(&path))?,
-        };
-        let mut lines = Vec::new();
-        for line in BufReader::new(file).split(b'\n') {
-            let line = line.map_err(RegistryError::read(&path))?;
-            lines.extend(serde_json::from_slice::<AuditLine>(&line));
-        }
-        Ok(lines)
+    pub fn audit_lines(&self, most: usize) -> Result<(Vec<AuditLine>, usize), RegistryError> {
+        self.audit.last(most)
     }
 
-    /// Keeps a content; nothing is written when it is there already.
+    /// The audit log, to be read by whoever need not hold the folder.
+    pub(crate) fn audit_log(&self) -> AuditLog {
+        self.audit.clone()
+    }
+
+    /// Keeps a content; when it is there already, it counts as sent now.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn store(&self, bytes: &[u8]) -> Result<Digest, RegistryError> {
-        artifacts::store(self.disk.as_ref(), &self.root, bytes)
+    pub fn store(&self, bytes: &[u8], now: Time) -> Result<Digest, RegistryError> {
+        artifacts::store(self.disk.as_ref(), &self.root, bytes, now)
     }
 
     /// A content, checked against its hash.
@@ -216,18 +256,31 @@ impl RegistryFolder {
             numbers.take(records.len().saturating_sub(self.kept)).collect::<Vec<_>>()
         };
         let old = [surplus(facts), surplus(others)].concat();
+        let mut facts = BTreeSet::new();
         for number in old {
-            let path = self.root.join("revisions").join(file_name(number));
-            self.disk.remove(&path).map_err(RegistryError::write(&path))?;
-            self.records.remove(&number);
+            let contents = self.records.get(&number).into_iter().flat_map(|record| record.content.values());
+            facts.extend(contents.filter_map(|class| class.attributes));
+            self.remove(number)?;
         }
         self.sets.retain(|set| Arc::strong_count(set) > 1);
+        self.remove_facts(facts)?;
         if self.collected.is_some_and(|last| now.0.saturating_sub(last.0) < COLLECT_EVERY_MICROS) {
             return Ok(());
         }
         self.collected = Some(now);
         let referred: BTreeSet<Digest> = self.records.values().flat_map(Record::refers_to).collect();
         artifacts::collect(self.disk.as_ref(), &self.root, &referred, now).map(|_| ())
+    }
+
+    /// Removes facts about keys that no revision refers to any more. Nobody has sent them as they are, and they are many: each
+    /// change writes all of them.
+    fn remove_facts(&self, mut facts: BTreeSet<Digest>) -> Result<(), RegistryError> {
+        if facts.is_empty() {
+            return Ok(());
+        }
+        let contents = self.records.values().flat_map(|record| record.content.values());
+        contents.filter_map(|class| class.attributes).for_each(|referred| _ = facts.remove(&referred));
+        facts.into_iter().try_for_each(|digest| artifacts::remove(self.disk.as_ref(), &self.root, digest))
     }
 
     fn mark_interrupted(&mut self, now: Time) -> Result<(), RegistryError> {
@@ -247,23 +300,6 @@ impl RegistryFolder {
             self.write(&record)?;
         }
         Ok(())
-    }
-
-    /// Ends a line that a dying process did not finish, so that the next one is a line of its own.
-    fn mend_audit(&self) -> Result<(), RegistryError> {
-        let path = self.root.join("audit.jsonl");
-        let Ok(mut file) = File::open(&path) else { return Ok(()) };
-        let mut last = [b'\n'];
-        let is_empty = file.metadata().map_err(RegistryError::read(&path))?.len() == 0;
-        if !is_empty {
-            file.seek(SeekFrom::End(-1))
-                .and_then(|_| file.read_exact(&mut last))
-                .map_err(RegistryError::read(&path))?;
-        }
-        if last == [b'\n'] {
-            return Ok(());
-        }
-        self.disk.append(&path, b"\n").and_then(|()| self.disk.sync(&path)).map_err(RegistryError::write(&path))
     }
 }
 

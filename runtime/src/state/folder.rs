@@ -11,10 +11,15 @@ use crate::words::Class;
 
 /// The version of the layout.
 const LAYOUT: &str = "gristmill-state 1";
+/// The file that says it.
+const FORMAT: &str = "format";
 
 const SAVED: &str = "saved";
 const UNTOLD: &str = "untold";
 const PREVIOUS: &str = "previous";
+const ASIDE: &str = "aside";
+/// How names of files of states end.
+const SUFFIX: &str = ".state";
 
 /// Saved states in a folder; a process that opens it has it to itself.
 pub struct StateFolder {
@@ -31,7 +36,8 @@ impl std::fmt::Debug for StateFolder {
 }
 
 impl StateFolder {
-    /// Opens a folder, which is made if need be, and keeps other processes out of it.
+    /// Opens a folder, which is made if need be, and keeps other processes out of it. What an earlier process has not
+    /// finished to write is removed.
     ///
     /// # Errors
     /// [`StateError`]: another process has it, the disk refuses, or it is something else.
@@ -45,18 +51,19 @@ impl StateFolder {
     /// As [`StateFolder::open`].
     pub fn open_on(disk: Arc<dyn Disk>, root: impl Into<PathBuf>) -> Result<Self, StateError> {
         let root = root.into();
-        for folder in [SAVED, UNTOLD, PREVIOUS, "aside"] {
+        for folder in [SAVED, UNTOLD, PREVIOUS, ASIDE] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(StateError::write(&folder))?;
         }
         let lock = lock(&root)?;
-        let path = root.join("format");
+        let path = root.join(FORMAT);
         match read_layout(&path)? {
-            None => put(disk.as_ref(), &root.join("aside/format"), &path, format!("{LAYOUT}\n").as_bytes())
+            None => put(disk.as_ref(), &root.join(ASIDE).join(FORMAT), &path, format!("{LAYOUT}\n").as_bytes())
                 .map_err(StateError::write(&path))?,
             Some(found) if found == LAYOUT => {}
             Some(found) => return Err(StateError::Layout { path, found, expected: LAYOUT }),
         }
+        clear_aside(disk.as_ref(), &root)?;
         Ok(Self { root, disk, _lock: Some(lock) })
     }
 
@@ -66,7 +73,7 @@ impl StateFolder {
     /// When it is no folder of saved states.
     pub fn look(root: impl Into<PathBuf>) -> Result<Self, StateError> {
         let root = root.into();
-        let path = root.join("format");
+        let path = root.join(FORMAT);
         match read_layout(&path)? {
             Some(found) if found == LAYOUT => {}
             Some(found) => return Err(StateError::Layout { path, found, expected: LAYOUT }),
@@ -98,6 +105,21 @@ impl StateFolder {
         self.root.join(folder).join(file_name(class))
     }
 
+    fn write_state(
+        &self,
+        class: &Class,
+        aside: &Path,
+        next: &mut dyn FnMut() -> Result<Option<Vec<u8>>, StateError>,
+    ) -> Result<(), StateError> {
+        self.disk.write(aside, &[]).map_err(StateError::write(aside))?;
+        while let Some(piece) = next()? {
+            self.disk.append(aside, &piece).map_err(StateError::write(aside))?;
+        }
+        self.taken(class)?;
+        let path = self.file(UNTOLD, class);
+        place(self.disk.as_ref(), aside, &path).map_err(StateError::write(&path))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
         self.disk.rename(from, to)?;
         // The new name first: a file with two names is found, one without is lost.
@@ -123,13 +145,16 @@ impl StateStore for StateFolder {
         class: &Class,
         next: &mut dyn FnMut() -> Result<Option<Vec<u8>>, StateError>,
     ) -> Result<(), StateError> {
-        let (aside, path) = (self.file("aside", class), self.file(UNTOLD, class));
-        self.disk.write(&aside, &[]).map_err(StateError::write(&aside))?;
-        while let Some(piece) = next()? {
-            self.disk.append(&aside, &piece).map_err(StateError::write(&aside))?;
+        let aside = self.file(ASIDE, class);
+        let saved = self.write_state(class, &aside, next);
+        if saved.is_err()
+            && let Err(error) = self.disk.remove(&aside)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            // It would keep a full disk full.
+            tracing::warn!(file = %aside.display(), %error, "a state that was not saved whole is not removed");
         }
-        self.taken(class)?;
-        place(self.disk.as_ref(), &aside, &path).map_err(StateError::write(&path))
+        saved
     }
 
     fn told(&self, class: &Class) -> Result<(), StateError> {
@@ -153,7 +178,21 @@ impl StateStore for StateFolder {
 
 /// Names of classes have no `%`, so that no two classes have one file.
 fn file_name(class: &Class) -> String {
-    format!("{}.state", class.replace('/', "%2F").replace(':', "%3A"))
+    format!("{}{SUFFIX}", class.replace('/', "%2F").replace(':', "%3A"))
+}
+
+/// Removes what an earlier process has begun to write; what else is there is somebody's own.
+fn clear_aside(disk: &dyn Disk, root: &Path) -> Result<(), StateError> {
+    let aside = root.join(ASIDE);
+    for file in fs::read_dir(&aside).map_err(StateError::read(&aside))? {
+        let file = file.map_err(StateError::read(&aside))?;
+        let (name, path) = (file.file_name(), file.path());
+        let is_own = name.to_str().is_some_and(|name| name == FORMAT || name.ends_with(SUFFIX));
+        if is_own && file.file_type().map_err(StateError::read(&path))?.is_file() {
+            disk.remove(&path).map_err(StateError::write(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn read_layout(path: &Path) -> Result<Option<String>, StateError> {
@@ -172,5 +211,89 @@ fn lock(root: &Path) -> Result<File, StateError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StateError::Locked { path: root.to_owned() }),
         Err(TryLockError::Error(error)) => Err(StateError::write(&path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Takes half of what is added to a file, then it is full.
+    struct Full;
+
+    impl Disk for Full {
+        fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            SystemDisk.write(path, bytes)
+        }
+
+        fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            SystemDisk.append(path, &bytes[..bytes.len() / 2])?;
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn sync(&self, path: &Path) -> io::Result<()> {
+            SystemDisk.sync(path)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            SystemDisk.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            SystemDisk.remove(path)
+        }
+    }
+
+    /// A place where no folder is.
+    fn fresh(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("gristmill-state-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        root
+    }
+
+    fn aside(root: &Path) -> Vec<String> {
+        let files = fs::read_dir(root.join(ASIDE)).expect("a folder");
+        let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_state_that_is_not_saved_whole_takes_no_room() {
+        let (root, class) = (fresh("full"), Class::new("pump"));
+        let folder = StateFolder::open_on(Arc::new(Full), &root).expect("it is free");
+        let error = folder.save(&class, &mut || Ok(Some(vec![1; 1000]))).expect_err("the disk is full");
+        assert!(error.to_string().contains("pump.state"), "{error}");
+        assert!(aside(&root).is_empty(), "{:?}", aside(&root));
+        drop(folder);
+
+        // The disk is all right here: a shard is gone.
+        let folder = StateFolder::open(&root).expect("it is free");
+        let mut pieces = vec![Err(StateError::Shard), Ok(Some(vec![1; 1000]))];
+        folder.save(&class, &mut || pieces.pop().expect("a piece")).expect_err("no more comes");
+        assert!(aside(&root).is_empty(), "{:?}", aside(&root));
+        let mut pieces = vec![Ok(None), Ok(Some(vec![1; 1000]))];
+        folder.save(&class, &mut || pieces.pop().expect("a piece")).expect("it is saved");
+        assert!(matches!(folder.load(&class), Ok(Kept::State(stored)) if stored.bytes == [1; 1000]));
+        assert!(aside(&root).is_empty(), "{:?}", aside(&root));
+        fs::remove_dir_all(&root).expect("removed");
+    }
+
+    #[test]
+    fn what_a_process_that_was_killed_has_begun_to_write_is_removed_and_nothing_else() {
+        let root = fresh("killed");
+        drop(StateFolder::open(&root).expect("it is free"));
+        for name in ["pump.state", "format", "notes.txt"] {
+            fs::write(root.join(ASIDE).join(name), "half").expect("it is written");
+        }
+        fs::create_dir(root.join(ASIDE).join("old.state")).expect("a folder");
+        StateFolder::look(&root).expect("a folder");
+        assert_eq!(aside(&root).len(), 4, "who only looks removes nothing");
+        drop(StateFolder::open(&root).expect("it is free"));
+        assert_eq!(aside(&root), ["notes.txt", "old.state"]);
+        fs::remove_dir_all(&root).expect("removed");
     }
 }

@@ -99,12 +99,18 @@ pub(super) async fn try_all(trials: Vec<Trial>, limit: Option<Duration>) -> Resu
     };
     let at = Arc::new(std::sync::Mutex::new(None));
     let tell = Arc::clone(&at);
-    let trying = tokio::task::spawn_blocking(move || {
-        run_all(&trials, |node| {
+    let (done, tried) = tokio::sync::oneshot::channel();
+    let trying = move || {
+        let tried = run_all(&trials, |node| {
             *tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(node.name());
-        })
-    });
-    match tokio::time::timeout(limit, trying).await {
+        });
+        // Nobody listens any more when it has taken too long.
+        let _ = done.send(tried);
+    };
+    // Not one of the pool's threads: there are few, and a model that never comes back keeps it.
+    let thread = std::thread::Builder::new().name("trial".to_owned()).spawn(trying);
+    thread.map_err(|error| DeployError::Stage { reason: format!("no thread for the trial row: {error}") })?;
+    match tokio::time::timeout(limit, tried).await {
         Ok(Ok(tried)) => tried,
         Ok(Err(_)) => Err(DeployError::Stopped),
         Err(_) => {

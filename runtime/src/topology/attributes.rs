@@ -1,6 +1,6 @@
 //! Attributes: typed facts about keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use immutable_chunkmap::map::MapM;
@@ -86,6 +86,34 @@ impl Attributes {
         Arc::make_mut(&mut facts).insert(name, cast);
         self.values.insert_cow(key, facts);
         Ok(())
+    }
+
+    /// Takes away an attribute of a key.
+    pub(crate) fn unset(&mut self, key: &Key, name: &StreamName) {
+        if self.values.get(key).is_some_and(|facts| facts.contains_key(name)) {
+            let mut facts = self.values.remove_cow(key).unwrap_or_default();
+            Arc::make_mut(&mut facts).remove(name);
+            self.put(key, facts);
+        }
+    }
+
+    /// Replaces all that is known of a key; the values are of the declared types.
+    pub(crate) fn put(&mut self, key: &Key, facts: Arc<KeyAttributes>) {
+        if facts.is_empty() {
+            self.forget(key);
+        } else {
+            self.values.insert_cow(key.clone(), facts);
+        }
+    }
+
+    /// The keys of which something else is known here than there.
+    pub(crate) fn keys_that_differ(&self, other: &Self) -> BTreeSet<Key> {
+        let differs = |one: &Self, key: &Key, facts: &Arc<KeyAttributes>| {
+            one.values.get(key).is_none_or(|other| !Arc::ptr_eq(facts, other) && facts != other)
+        };
+        let here = (&self.values).into_iter().filter(|(key, facts)| differs(other, key, facts));
+        let there = (&other.values).into_iter().filter(|(key, _)| self.values.get(*key).is_none());
+        here.chain(there).map(|(key, _)| key.clone()).collect()
     }
 
     /// Takes away all that is known of a key.

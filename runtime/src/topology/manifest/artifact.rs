@@ -190,6 +190,17 @@ fn check_size(file: &Path) -> Result<(), String> {
     }
 }
 
+/// The file of an artifact that a manifest in `folder` names, for whoever sends it elsewhere: inside the folder even
+/// after links were followed, and no larger than an artifact may be.
+///
+/// # Errors
+/// A text that names the path, what is wrong with it, and what to do.
+pub fn artifact_file(folder: &Path, path: &str) -> Result<PathBuf, String> {
+    let file = inside(folder, path).map_err(|Refusal { problem, advice }| format!("{problem}; {advice}"))?;
+    check_size(&file).map_err(|reason| format!("the artifact `{}` is refused: {reason}", shorten(path)))?;
+    Ok(file)
+}
+
 /// The place of a relative path inside `folder`, with links followed.
 pub(in crate::topology) fn inside(folder: &Path, path: &str) -> Result<PathBuf, Refusal> {
     let shown = shorten(path);

@@ -75,16 +75,20 @@ impl Refusal {
     }
 }
 
+/// Most errors of one file that are kept; more are counted. A family has up to 10,000 members, and each may be bad.
+const ERRORS_KEPT_MAX: usize = 20_000;
+
 /// The errors of one file as they are found.
 #[derive(Debug)]
 pub(in crate::topology) struct Problems {
     file: String,
     errors: Vec<ManifestError>,
+    more: usize,
 }
 
 impl Problems {
     pub(in crate::topology) fn of(file: impl Into<String>) -> Self {
-        Self { file: file.into(), errors: Vec::new() }
+        Self { file: file.into(), errors: Vec::new(), more: 0 }
     }
 
     pub(in crate::topology) fn of_path(path: &Path) -> Self {
@@ -93,6 +97,10 @@ impl Problems {
 
     /// Adds an error; `line` 0 stands for the whole file.
     pub(in crate::topology) fn add(&mut self, line: usize, place: impl Into<String>, refusal: Refusal) {
+        if self.errors.len() == ERRORS_KEPT_MAX {
+            self.more += 1;
+            return;
+        }
         let line = (line > 0).then_some(line);
         let Refusal { problem, advice } = refusal;
         self.errors.push(ManifestError { line, place: place.into(), problem, advice });
@@ -103,7 +111,7 @@ impl Problems {
     }
 
     pub(in crate::topology) fn count(&self) -> usize {
-        self.errors.len()
+        self.errors.len() + self.more
     }
 
     pub(in crate::topology) fn lines(&self) -> Vec<usize> {
@@ -115,7 +123,9 @@ impl Problems {
     }
 
     pub(in crate::topology) fn extend(&mut self, other: Self) {
-        self.errors.extend(other.errors);
+        let room = ERRORS_KEPT_MAX - self.errors.len();
+        self.more += other.more + other.errors.len().saturating_sub(room);
+        self.errors.extend(other.errors.into_iter().take(room));
     }
 
     /// `value` when nothing was wrong, else all errors in order of lines.
@@ -137,6 +147,11 @@ impl Problems {
     /// The errors in order of lines; there must be one.
     pub(in crate::topology) fn into_errors(mut self) -> ManifestErrors {
         self.errors.sort_by_key(|error| error.line);
+        if self.more > 0 {
+            let problem = format!("{} more errors", self.more);
+            let advice = "mend these first".to_owned();
+            self.errors.push(ManifestError { line: None, place: String::new(), problem, advice });
+        }
         debug_assert!(!self.errors.is_empty(), "an error list has an error");
         ManifestErrors { file: self.file, errors: self.errors }
     }

@@ -24,7 +24,7 @@ use super::node::Node;
 use super::registry::Registry;
 use crate::words::Class;
 
-pub use artifact::{ARTIFACT_BYTES_MAX, GivenArtifacts, MEMBERS_MAX};
+pub use artifact::{ARTIFACT_BYTES_MAX, GivenArtifacts, MEMBERS_MAX, artifact_file};
 use artifact::{Place, is_named};
 pub use error::{ERRORS_SHOWN_MAX, ManifestError, ManifestErrors};
 pub use node::{ModelManifest, NodeManifest, OutputName, Run};
@@ -92,6 +92,8 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::read`].
     pub fn from_text(text: &str) -> Result<Self, ManifestErrors> {
+        // Some editors write a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim_start().starts_with('{') { Self::from_json(text) } else { Self::from_toml(text) }
     }
 
