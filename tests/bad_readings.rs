@@ -89,6 +89,75 @@ fn each_bad_reading_is_counted_once_by_its_cause() {
     assert_eq!(of(&mut bench, "held@P1"), [6, 1, 3]);
 }
 
+/// Bug: a sensor of f32 with the range 0 to 0.3 took a reading of 0.3 for one out of range. Cause: the reading, rounded to
+/// f32, was compared with a limit that was not. Fix: the limits are rounded as the readings are.
+#[test]
+fn a_reading_at_a_limit_is_in_range() {
+    const DOUBLED: Stream<f32> = Stream::new("doubled");
+    // As an f32, 0.3 is more than 0.3, and 0.7 less than 0.7.
+    let cases = [
+        (0.0..=0.3, 0.3, 0.300_01),
+        (0.7..=1.0, 0.7, 0.699_99),
+        (-0.3..=0.0, -0.3, -0.300_01),
+        (-1.0..=-0.7, -0.7, -0.699_99),
+    ];
+    for (range, limit, outside) in cases {
+        let pump = Topology::new("limits")
+            .with(sensor(PLAIN).range(range.clone()))
+            .with(sensor(HELD).range(range.clone()).hold_last())
+            .with(sensor(DOUBLED).range(range.clone()).unit(2.0, 0.0))
+            .with(sensor(UNIT).range(range));
+        let (mut bench, narrow) = (pump.bench(), limit as f32);
+        bench.row("P1", at(1)).set(PLAIN, narrow).set(HELD, narrow).set(DOUBLED, narrow).set(UNIT, limit);
+        assert_eq!(bench.read(PLAIN, "P1"), [(at(1), narrow)]);
+        assert_eq!(bench.read(HELD, "P1"), [(at(1), narrow)]);
+        assert_eq!(bench.read(DOUBLED, "P1"), [(at(1), 2.0 * narrow)]);
+        assert_eq!(bench.read(UNIT, "P1"), [(at(1), limit)]);
+        assert_eq!(bench.report().intake.out_of_range, 0, "{limit}");
+        bench.row("P1", at(2)).set(PLAIN, outside).set(DOUBLED, outside);
+        assert_eq!((bench.read(PLAIN, "P1").len(), bench.read(DOUBLED, "P1").len()), (1, 1), "{outside}");
+        assert_eq!(bench.report().intake.out_of_range, 2, "{outside}");
+    }
+}
+
+/// Bug: 100 times 0.29 was 28 in a sensor of i64, whole numbers beyond 2^53 lost their last digits, and what no i64 holds
+/// became the largest one, or missing without being counted. Cause: a cast of the product as f64. Fix: it is rounded, exact
+/// where scale and offset are whole, and out of range beyond i64.
+#[test]
+fn a_whole_number_is_rounded_is_exact_and_is_out_of_range_beyond_i64() {
+    const SHARE: Stream<i64> = Stream::new("share");
+    const NEXT: Stream<i64> = Stream::new("next");
+    const TWICE: Stream<i64> = Stream::new("twice");
+    const HUGE: Stream<i64> = Stream::new("huge");
+    const LOST: Stream<i64> = Stream::new("lost");
+    let pump = Topology::new("pump")
+        .with(sensor(SHARE).unit(0.29, 0.0))
+        .with(sensor(NEXT).unit(1.0, 1.0))
+        .with(sensor(TWICE).unit(2.0, 0.0))
+        .with(sensor(HUGE).unit(1e10, 0.0))
+        .with(sensor(LOST).unit(1e10, 0.5).out_of_range(BadReading::DeadLetter));
+    let mut bench = pump.bench();
+    for (second, share, next, twice, huge) in [
+        (1, 100, 9_007_199_254_740_993, 1 << 61, 9_000_000_000_000),
+        // Twice the last is i64::MIN, which means missing.
+        (2, -100, i64::MAX, -(1 << 62), -9_000_000_000_000),
+        (3, 0, -1, 3, -900_000_000),
+    ] {
+        let row = bench.row("P1", at(second)).set(SHARE, share).set(NEXT, next).set(TWICE, twice);
+        row.set(HUGE, huge).set(LOST, huge);
+    }
+    assert_eq!(bench.read(SHARE, "P1"), [(at(1), 29), (at(2), -29), (at(3), 0)]);
+    assert_eq!(bench.read(NEXT, "P1"), [(at(1), 9_007_199_254_740_994), (at(3), 0)]);
+    assert_eq!(bench.read(TWICE, "P1"), [(at(1), 1 << 62), (at(3), 6)]);
+    assert_eq!(bench.read(HUGE, "P1"), [(at(3), -9_000_000_000_000_000_000)]);
+    for (node, out_of_range) in [("share", 0), ("next", 1), ("twice", 1), ("huge", 2), ("lost", 2)] {
+        assert_eq!(of(&mut bench, node), [3, 0, out_of_range], "{node}");
+    }
+    let reasons: Vec<&str> = bench.dead_letters().iter().map(|letter| letter.reason.as_str()).collect();
+    assert_eq!(reasons.len(), 2);
+    assert!(reasons[1].ends_with("-9000000000000 times 10000000000 plus 0.5 is beyond i64"), "{reasons:?}");
+}
+
 #[test]
 fn a_reading_that_a_sensor_in_quarantine_does_not_look_at_is_not_counted() {
     let recorded = Recorded::default();

@@ -1,9 +1,11 @@
 //! How a command ends when it does not end well: a sentence for people and a number for scripts.
 
-use std::io::Write;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use gristmill::StartError;
+
+use crate::output::Output;
 
 /// The exit codes besides 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +30,19 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What is done when a file that is written cannot be written any more: nothing after it counts as done.
-pub(crate) fn cannot_go_on(reason: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "grist: {reason}; it stops here, and what it wrote is not whole");
-    std::process::exit(i32::from(Exit::Failed as u8));
+/// Held by whoever ends the process.
+static ENDING: Mutex<()> = Mutex::new(());
+
+/// What is done when a file that is written cannot be written any more: nothing after it counts as done. When `json`, a
+/// machine waits for an answer.
+pub(crate) fn cannot_go_on(json: bool) -> impl Fn(&str) + Send + Sync + 'static {
+    move |reason: &str| {
+        // Of several files that fail at once, one is the answer.
+        let _ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = format!("{reason}; it stops here, and what it wrote is not whole");
+        Output::new(json).failed(&Failure::failed(text));
+        std::process::exit(i32::from(Exit::Failed as u8));
+    }
 }
 
 /// Why a command did not do what it was asked.

@@ -24,8 +24,8 @@ pub(crate) enum Purpose<'a> {
     Look,
     /// The same, and whether its models score what they must.
     Validate,
-    /// To run with its own source and sinks; consoles print to standard error when `aside`.
-    Run { aside: bool },
+    /// To run with its own source and sinks; when `json`, standard output is for the one answer of the command.
+    Run { json: bool },
     /// To run over a file, into a file.
     Score { input: &'a Input, output: Arc<dyn Sink> },
 }
@@ -221,14 +221,14 @@ impl Loading<'_> {
         if let Purpose::Score { output, .. } = self.purpose {
             return (wanted.into_iter().map(|name| (name, Arc::clone(output))).collect(), false);
         }
-        let aside = matches!(self.purpose, Purpose::Run { aside: true });
+        let json = matches!(self.purpose, Purpose::Run { json: true });
         let (mut sinks, mut console) = (Sinks::new(), false);
         for (name, table) in self.read.sinks() {
             if !wanted.contains(name) {
                 let advice = format!("add a node with sink = \"{name}\" and what it asks for, or take the table out");
                 self.wrong(&format!("[sink.{name}]"), "no node writes to it".to_owned(), advice);
             }
-            if let Some(made) = binding::sink(name, table, self.folder, aside, &mut self.problems) {
+            if let Some(made) = binding::sink(name, table, self.folder, json, &mut self.problems) {
                 console |= made.console;
                 sinks.push((name.clone(), made.sink));
             }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use gristmill_operators::console::printable;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -36,8 +37,13 @@ impl Output {
         self.terminal
     }
 
-    /// A line or several, for people. Whoever closed the other end wants no more: that is no failure.
+    /// A line or several, for people.
     pub(crate) fn say(&mut self, text: impl Display) {
+        self.line(&shown(&text.to_string()));
+    }
+
+    /// Whoever closed the other end wants no more: that is no failure.
+    fn line(&mut self, text: &str) {
         self.drawn = 0;
         let _ = writeln!(io::stdout().lock(), "{text}");
     }
@@ -51,7 +57,7 @@ impl Output {
     pub(crate) fn answer(&mut self, answer: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(answer);
         let text = text.map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
-        self.say(text);
+        self.line(&text);
         Ok(())
     }
 
@@ -63,7 +69,7 @@ impl Output {
         }
         for line in picture.lines() {
             // Whatever the line before had beyond this one is cleared.
-            text.push_str(line);
+            text.push_str(&printable(line));
             text.push_str("\x1b[K\n");
         }
         text.push_str("\x1b[J");
@@ -78,7 +84,7 @@ impl Output {
         let more = (more > 0).then(|| format!("{} not shown; --json has all of them", count(more as u64, "more line")));
         for line in failure.text.lines().take(FAILURE_LINES_SHOWN).chain(more.as_deref()).chain(failure.see.as_deref())
         {
-            let _ = writeln!(io::stderr().lock(), "grist: {line}");
+            let _ = writeln!(io::stderr().lock(), "grist: {}", printable(line));
         }
         if self.json && !failure.answered {
             let whole: Vec<&str> = [&*failure.text].into_iter().chain(failure.see.as_deref()).collect();
@@ -89,9 +95,14 @@ impl Output {
     /// A remark that is no part of the answer.
     pub(crate) fn note(&self, text: impl Display) {
         if !self.json {
-            let _ = writeln!(io::stderr().lock(), "{text}");
+            let _ = writeln!(io::stderr().lock(), "{}", shown(&text.to_string()));
         }
     }
+}
+
+/// A text for people: what came from outside gives no orders to their terminal.
+fn shown(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// Standard output for a sink that prints. When its other end is closed, as by `head`, the command is asked to stop and
@@ -132,10 +143,12 @@ impl Printed {
     }
 }
 
-/// A table without frame: a heading, then rows. The first column is left-aligned, and so are those in `left`.
+/// A table without frame: a heading, then rows of one line each. The first column is left-aligned, and so are those in
+/// `left`.
 pub(crate) fn table(head: &[&str], left: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let head = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let on_a_line = |row: Vec<String>| -> Vec<String> { row.iter().map(|cell| printable(cell).into_owned()).collect() };
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).map(on_a_line).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
@@ -199,6 +212,13 @@ mod tests {
         let written = [0, 7, 999, 1_000, 12_345, 1_234_567].map(grouped);
         assert_eq!(written, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
         assert_eq!([12, 1_250, 2_500_000].map(micros), ["12 µs", "1.2 ms", "2.50 s"]);
+    }
+
+    #[test]
+    fn texts_from_outside_give_no_orders_to_a_terminal() {
+        assert_eq!(shown("heiß\x1b[2J\r\nund\u{9b}1m"), "heiß\\u{1b}[2J\\r\nund\\u{9b}1m");
+        let rows = [vec!["note".to_owned(), "a\n\x1b[1mb".to_owned()]];
+        assert_eq!(table(&["node", "is"], &[1], rows), "node  is\nnote  a\\n\\u{1b}[1mb");
     }
 
     #[test]

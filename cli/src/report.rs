@@ -62,7 +62,7 @@ pub(crate) fn node_table(lines: &[NodeLine]) -> String {
     table(&["NODE", "KIND", "NODES", "ROWS", "COMPUTED", "SKIPPED", "FAILED"], &[1], rows)
 }
 
-/// The answer of `grist run --json` and `grist score --json`.
+/// What `grist run --json` and `grist score --json` answer, besides why it was no success.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunReport {
     seconds: f64,

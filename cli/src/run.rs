@@ -12,6 +12,7 @@ use gristmill::traits::Clock;
 use gristmill::{Builder, Handle};
 use gristmill_operators::registry;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::attributes_topic::{self, Known};
 use crate::binding::Traffic;
@@ -78,6 +79,15 @@ pub(crate) struct RunArgs {
     admin: Option<std::net::SocketAddr>,
 }
 
+/// The answer of `grist run --json`.
+#[derive(Debug, Serialize)]
+struct Ran {
+    #[serde(flatten)]
+    report: RunReport,
+    /// Why it ended, where that is no success.
+    error: Option<String>,
+}
+
 /// What happens when a saved state is refused.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum OnRefused {
@@ -96,7 +106,7 @@ impl RunArgs {
 /// Runs it.
 pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failure> {
     let operators = registry::registry();
-    let purpose = Purpose::Run { aside: output.is_json() };
+    let purpose = Purpose::Run { json: output.is_json() };
     let (loaded, known) = load_by(&args.file, &purpose, &operators)?.know().await?;
     let console = loaded.console && !output.is_json();
     let (traffic, columns) = (Arc::new(Traffic::default()), loaded.columns());
@@ -144,13 +154,14 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
     let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
     let report = RunReport::of(&report, &traffic, columns, ran).with(mill.restored());
     if output.is_json() {
-        output.answer(&report)?;
+        let error = ended.as_ref().err().map(|failure| failure.text.clone());
+        output.answer(&Ran { report, error })?;
     } else if console {
         output.note(format!("\n{report}"));
     } else {
         output.say(&report);
     }
-    ended
+    ended.map_err(Failure::answered)
 }
 
 /// What is kept as long as it runs, besides the system itself.

@@ -89,12 +89,12 @@ enum Written {
 }
 
 impl Written {
-    fn to(path: &Path, kind: FileKind) -> Self {
-        let lines = || file::sink(path).truncate().on_failure(cannot_go_on);
+    fn to(path: &Path, kind: FileKind, json: bool) -> Self {
+        let lines = || file::sink(path).truncate().on_failure(cannot_go_on(json));
         match kind {
             FileKind::Csv => Self::Lines(Arc::new(lines().csv())),
             #[cfg(feature = "parquet")]
-            FileKind::Parquet => Self::Parquet(Arc::new(file::parquet_sink(path).on_failure(cannot_go_on))),
+            FileKind::Parquet => Self::Parquet(Arc::new(file::parquet_sink(path).on_failure(cannot_go_on(json)))),
             _ => Self::Lines(Arc::new(lines())),
         }
     }
@@ -121,7 +121,7 @@ impl Written {
 pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Failure> {
     let kind_in = kind("--input", &args.input)?;
     let input = Input { path: args.input.clone(), kind: kind_in, key: args.key.clone(), time: args.time.clone() };
-    let written = Written::to(&args.output, kind("--output", &args.output)?);
+    let written = Written::to(&args.output, kind("--output", &args.output)?, output.is_json());
     if is_same_file(&args.input, &args.output) {
         return Err(Failure::usage(format!("--output {}: it is the input; name another file", args.output.display())));
     }
@@ -149,7 +149,8 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
         builder = builder.shards(shards);
     }
     let clock = SystemClock::default();
-    let mill = builder.start().await.map_err(|error| Failure::failed(format!("{}: {error}", args.file.display())))?;
+    let not_started = |error| Failure::not_started(&error, format!("{}: {error}", args.file.display()));
+    let mill = builder.start().await.map_err(not_started)?;
     let bar = bar(bytes);
     let looked = (bar.clone(), Arc::clone(&traffic));
     let looking = tokio::spawn(async move {

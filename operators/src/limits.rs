@@ -2,7 +2,7 @@
 
 use gristmill::Limit;
 
-use crate::codec::cell::{RECORD_BYTES_MAX, ROWS_PER_RECORD_MAX};
+use crate::codec::cell::{DECODED_BYTES_MAX, RECORD_BYTES_MAX, ROWS_PER_RECORD_MAX};
 use crate::codec::letter::RECORD_BYTES_QUOTED_MAX;
 use crate::rolling::{MAX_ROWS_DEFAULT, MAX_ROWS_LIMIT};
 
@@ -33,6 +33,12 @@ fn of_records() -> Vec<Limit> {
         Limit::new("record_bytes", RECORD_BYTES_MAX, "bytes of a JSON record, or of a line of a file", REFUSED)
             .set_by("Json::record_bytes_max"),
         Limit::new("record_rows", ROWS_PER_RECORD_MAX, "rows that a record brings", REFUSED),
+        Limit::new(
+            "decoded_bytes",
+            DECODED_BYTES_MAX,
+            "bytes of those rows, each with a place for every stream of its axis",
+            REFUSED,
+        ),
         Limit::new(
             "quoted_bytes",
             RECORD_BYTES_QUOTED_MAX,

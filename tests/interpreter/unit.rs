@@ -409,10 +409,27 @@ impl<'c> Unit<'_, 'c> {
             _ => return,
         };
         let cleaning: Cleaning = serde_json::from_str(&clean.parameters()).expect("a sensor of numbers has a cleaning");
-        if cleaning.range.is_some_and(|(low, high)| number < low || number > high) {
+        // The limits are as exact as the readings.
+        let limit = |limit: f64| match reading {
+            Value::F32(_) if (limit as f32).is_finite() => f64::from(limit as f32),
+            _ => limit,
+        };
+        let outside = cleaning.range.is_some_and(|(low, high)| number < limit(low) || number > limit(high));
+        if outside || matches!(reading, Value::I64(number) if !becomes_i64(number, &cleaning)) {
             self.outcome.count(Mechanism::OutOfRange);
         }
     }
+}
+
+/// Whether a reading in the unit of its sensor is an `i64`, and not the one that means missing.
+fn becomes_i64(number: i64, cleaning: &Cleaning) -> bool {
+    let (scale, offset) = (cleaning.scale.unwrap_or(1.0), cleaning.offset.unwrap_or(0.0));
+    let least = i64::MIN + 1;
+    if [scale, offset].iter().all(|number| number.fract() == 0.0 && number.abs() < i64::MAX as f64) {
+        let exact = i128::from(number) * scale as i128 + offset as i128;
+        return (i128::from(least)..=i128::from(i64::MAX)).contains(&exact);
+    }
+    (number as f64 * scale + offset).round().abs() < i64::MAX as f64
 }
 
 fn insert(row: &mut BTreeMap<StreamName, Value>, node: &Node, values: Values) {

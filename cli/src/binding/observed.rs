@@ -74,6 +74,10 @@ impl Source for Observed {
         Ok(polled)
     }
 
+    fn failing(&mut self) -> Option<SourceError> {
+        self.source.failing()
+    }
+
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
         self.source.commit(partition, next)
     }
@@ -150,5 +154,100 @@ impl SinkWriter for CountedWriter {
         frame.for_each(|_| values += 1);
         self.traffic.values.fetch_add(values, Ordering::Relaxed);
         self.writer.write(frame, done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A source that notes what it is asked.
+    struct Asked(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Asked {
+        fn note(&self, what: &'static str) {
+            self.0.lock().expect("nobody panics with it").push(what);
+        }
+    }
+
+    impl Source for Asked {
+        fn axes(&self) -> Axes {
+            self.note("axes");
+            Axes::default()
+        }
+
+        fn decoder(&self) -> Option<Arc<dyn Decode>> {
+            self.note("decoder");
+            None
+        }
+
+        fn poll(&mut self, _limits: PollLimits) -> Result<Polled, SourceError> {
+            self.note("poll");
+            Ok(Polled::End)
+        }
+
+        fn failing(&mut self) -> Option<SourceError> {
+            self.note("failing");
+            Some(SourceError { reason: "no broker answers".to_owned(), retry: true })
+        }
+
+        fn commit(&mut self, _partition: u32, _next: Offset) -> Result<(), SourceError> {
+            self.note("commit");
+            Ok(())
+        }
+
+        fn go_on_at(&mut self, _partition: u32, _next: Offset) -> Result<bool, SourceError> {
+            self.note("go_on_at");
+            Ok(true)
+        }
+
+        fn began_at(&self, _partition: u32) -> Option<Offset> {
+            self.note("began_at");
+            Some(Offset(7))
+        }
+
+        fn holds(&self, _partition: u32) -> bool {
+            self.note("holds");
+            false
+        }
+
+        fn pause(&mut self, _paused: bool) {
+            self.note("pause");
+        }
+
+        fn idle(&mut self) -> Result<(), SourceError> {
+            self.note("idle");
+            Ok(())
+        }
+
+        fn close(&mut self) -> Result<(), SourceError> {
+            self.note("close");
+            Ok(())
+        }
+    }
+
+    /// What is not handed on would be answered by the trait: a source whose brokers are away would seem to be fine.
+    #[test]
+    fn whatever_is_asked_is_asked_of_the_source() {
+        let asked = Arc::default();
+        let mut source = Observed { source: Box::new(Asked(Arc::clone(&asked))), traffic: Arc::default() };
+        let failing = source.failing().map(|error| (error.reason, error.retry));
+        assert_eq!(failing, Some(("no broker answers".to_owned(), true)));
+        assert_eq!(source.axes(), Axes::default());
+        assert!(source.decoder().is_none());
+        let polled = source.poll(PollLimits { records: 1, bytes: 1, wait: Duration::ZERO });
+        assert!(matches!(polled, Ok(Polled::End)));
+        assert!(source.commit(0, Offset(1)).is_ok());
+        assert!(matches!(source.go_on_at(0, Offset(1)), Ok(true)));
+        assert_eq!(source.began_at(0), Some(Offset(7)));
+        assert!(!source.holds(0));
+        source.pause(true);
+        assert!(source.idle().is_ok() && source.close().is_ok());
+        let all =
+            ["failing", "axes", "decoder", "poll", "commit", "go_on_at", "began_at", "holds", "pause", "idle", "close"];
+        assert_eq!(*asked.lock().expect("nobody panics with it"), all);
     }
 }

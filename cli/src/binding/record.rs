@@ -17,12 +17,22 @@ pub(crate) struct Given {
     pub(crate) time: Option<String>,
 }
 
+/// Refuses fields that say one thing, each with whether it is there: one of them would count for nothing.
+fn only_one(fields: &mut Fields<'_>, what: &str, said: &[(&str, bool)]) {
+    let said: Vec<_> = said.iter().filter(|(_, there)| *there).map(|(name, _)| format!("`{name}`")).collect();
+    if said.len() > 1 {
+        fields.wrong(format!("{} each say what {what} is", said.join(" and ")), "keep one of them");
+    }
+}
+
 /// `key` or `key_is`, `time`, `unit`, `separator`.
 pub(super) fn csv(fields: &mut Fields<'_>, given: &Given) -> CsvRecord {
     let mut record = CsvRecord::default();
-    match (given.key.clone().or(fields.text("key")), fields.text("key_is")) {
-        (_, Some(key)) if given.key.is_none() => record = record.key_is(&key),
-        (Some(key), _) => record = record.key(&key),
+    let (column, key_is) = (fields.text("key"), fields.text("key_is"));
+    match (given.key.as_ref().or(column.as_ref()), key_is.filter(|_| given.key.is_none())) {
+        (Some(_), Some(_)) => only_one(fields, "the key", &[("key", true), ("key_is", true)]),
+        (Some(column), None) => record = record.key(column),
+        (None, Some(key)) => record = record.key_is(&key),
         _ if given.by_option => fields.wrong("it is not said which column is the key", "add --key COLUMN"),
         _ => fields.wrong("it does not say which column is the key", "add key = \"machine\", or key_is = \"P101\""),
     }
@@ -45,8 +55,19 @@ pub(super) fn csv(fields: &mut Fields<'_>, given: &Given) -> CsvRecord {
 /// As [`JsonRecord`] has it; `in_log` where records have keys and times beside their bytes.
 pub(super) fn json(fields: &mut Fields<'_>, given: &Given, in_log: bool) -> JsonRecord {
     let mut record = JsonRecord::default();
-    let key = given.key.clone().or(fields.text("key"));
-    let time = given.time.clone().or(fields.text("time"));
+    let (key, time) = (fields.text("key"), fields.text("time"));
+    let key_from_record = in_log && fields.flag("key_from_record") == Some(true);
+    let time_from_log = in_log && fields.flag("time_from_log") == Some(true);
+    let split = fields.text("split_tag");
+    if given.key.is_none() {
+        let said = [("key", key.is_some()), ("key_from_record", key_from_record), ("split_tag", split.is_some())];
+        only_one(fields, "the key", &said);
+    }
+    if given.time.is_none() {
+        only_one(fields, "the event time", &[("time", time.is_some()), ("time_from_log", time_from_log)]);
+    }
+    let (key, time) = (given.key.clone().or(key), given.time.clone().or(time));
+    let split = split.filter(|_| given.key.is_none());
     let (has_key, has_time) = (key.is_some(), time.is_some());
     if let Some(key) = key {
         record = record.key(&key);
@@ -54,10 +75,10 @@ pub(super) fn json(fields: &mut Fields<'_>, given: &Given, in_log: bool) -> Json
     if let Some(time) = time {
         record = record.time(&time);
     }
-    if in_log && fields.flag("key_from_record") == Some(true) {
+    if key_from_record {
         record = record.key_from_record();
     }
-    if in_log && fields.flag("time_from_log") == Some(true) {
+    if time_from_log {
         record = record.time_from_log();
     }
     if let Some(unit) = fields.one_of("unit", &UNITS) {
@@ -68,7 +89,6 @@ pub(super) fn json(fields: &mut Fields<'_>, given: &Given, in_log: bool) -> Json
         (None, None) => {}
         _ => fields.wrong("`tag` and `value` go together", "write both, or neither for rows with a field each stream"),
     }
-    let split = fields.text("split_tag");
     if !has_key && split.is_none() && !in_log {
         let advice = if given.by_option { "add --key FIELD" } else { "add key = \"machine\", or split_tag = \".\"" };
         fields.wrong("it is not said which field is the key", advice);

@@ -24,25 +24,25 @@ pub(crate) struct Made {
     pub(crate) console: bool,
 }
 
-/// Makes a sink; `None` when something is wrong, which is added to `problems`. A console prints to standard error when
-/// `aside`.
-pub(crate) fn sink(name: &str, table: &Value, folder: &Path, aside: bool, problems: &mut Vec<Problem>) -> Option<Made> {
+/// Makes a sink; `None` when something is wrong, which is added to `problems`. When `json`, standard output is for the
+/// one answer of the command: a console prints to standard error.
+pub(crate) fn sink(name: &str, table: &Value, folder: &Path, json: bool, problems: &mut Vec<Problem>) -> Option<Made> {
     let before = problems.len();
     let place = format!("sink.{name}");
     let mut fields = Fields::of(table, &place, folder, problems);
     let kind = fields.kind(&KINDS)?;
     let made: Option<Arc<dyn Sink>> = match kind.as_str() {
-        "console" if aside => Some(Arc::new(console::Console::to(std::io::stderr()))),
+        "console" if json => Some(Arc::new(console::Console::to(std::io::stderr()))),
         "console" => Some(Arc::new(console::Console::to(Printed::default()))),
         "kafka" => kafka(&mut fields),
-        kind => to_file(&mut fields, kind == "csv"),
+        kind => to_file(&mut fields, kind == "csv", json),
     };
     fields.finish();
     let sink = made.filter(|_| problems.len() == before)?;
     Some(Made { sink, console: kind == "console" })
 }
 
-fn to_file(fields: &mut Fields<'_>, csv: bool) -> Option<Arc<dyn Sink>> {
+fn to_file(fields: &mut Fields<'_>, csv: bool, json: bool) -> Option<Arc<dyn Sink>> {
     let path = fields.path("path", if csv { "\"predictions.csv\"" } else { "\"predictions.jsonl\"" });
     let times = fields.one_of("times", &TIMES).unwrap_or_default();
     let truncate = fields.flag("truncate").unwrap_or(false);
@@ -50,7 +50,7 @@ fn to_file(fields: &mut Fields<'_>, csv: bool) -> Option<Arc<dyn Sink>> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         fields.wrong(format!("`path` is in the folder `{}`, which does not exist", folder.display()), "make it first");
     }
-    let mut sink = file::sink(path).times(times).on_failure(cannot_go_on);
+    let mut sink = file::sink(path).times(times).on_failure(cannot_go_on(json));
     if csv {
         sink = sink.csv();
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use gristmill::clock::SystemClock;
 use gristmill::traits::source::{PollLimits, Polled};
-use gristmill::traits::{Axes, Clock, Done, Records, Sink, SinkError, SinkFrame, SinkWriter, Source, SourceError};
+use gristmill::traits::{
+    Axes, Clock, Decode, Done, Records, Sink, SinkError, SinkFrame, SinkWriter, Source, SourceError,
+};
 use gristmill::words::{ColumnRef, Key, Offset, ShardIndex, StreamName};
 use gristmill_operators::simulate::Plant;
 use hdrhistogram::Histogram;
@@ -161,6 +163,10 @@ impl Source for Stamped {
         self.plant.axes()
     }
 
+    fn decoder(&self) -> Option<Arc<dyn Decode>> {
+        self.plant.decoder()
+    }
+
     fn poll(&mut self, limits: PollLimits) -> Result<Polled, SourceError> {
         let polled = self.plant.poll(limits)?;
         if let Polled::Batches(batches) = &polled {
@@ -175,12 +181,37 @@ impl Source for Stamped {
         Ok(polled)
     }
 
+    fn failing(&mut self) -> Option<SourceError> {
+        // Not the plant's own `failing`, which says how many machines fail.
+        Source::failing(&mut self.plant)
+    }
+
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
         self.plant.commit(partition, next)
     }
 
+    fn go_on_at(&mut self, partition: u32, next: Offset) -> Result<bool, SourceError> {
+        self.plant.go_on_at(partition, next)
+    }
+
+    fn began_at(&self, partition: u32) -> Option<Offset> {
+        self.plant.began_at(partition)
+    }
+
+    fn holds(&self, partition: u32) -> bool {
+        self.plant.holds(partition)
+    }
+
     fn pause(&mut self, paused: bool) {
         self.plant.pause(paused);
+    }
+
+    fn idle(&mut self) -> Result<(), SourceError> {
+        self.plant.idle()
+    }
+
+    fn close(&mut self) -> Result<(), SourceError> {
+        self.plant.close()
     }
 }
 
@@ -275,5 +306,18 @@ impl Tally {
     /// How often alarms turned on.
     pub(crate) fn alarms(&self) -> u64 {
         self.machines.values().map(|machine| machine.alarms).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamped_plant_begins_where_the_plant_does() {
+        let mut source = Stamped { plant: gristmill_operators::simulate::plant(2), probe: Probe::new(1) };
+        assert_eq!(source.began_at(0), Some(Offset(0)));
+        assert!(matches!(source.go_on_at(0, Offset(5)), Ok(true)));
+        assert_eq!(source.began_at(0), Some(Offset(5)));
     }
 }

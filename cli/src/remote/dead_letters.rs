@@ -1,6 +1,7 @@
 //! What could not be used, and once more after a fix.
 
 use clap::{Args, Subcommand};
+use gristmill_operators::console::printable;
 use serde_json::{Value, json};
 
 use super::client::{Request, ServerOptions};
@@ -54,6 +55,9 @@ enum What {
         ids: Vec<u64>,
         #[command(flatten)]
         of: Of,
+        /// Goes on after this one, where there are more than one request takes
+        #[arg(long, value_name = "ID")]
+        after: Option<u64>,
         #[command(flatten)]
         server: ServerOptions,
     },
@@ -74,7 +78,7 @@ pub(crate) fn run(args: &DeadLettersArgs, output: &mut Output) -> Result<(), Fai
     match &args.what {
         What::Ls { of, before, replayed, server } => ls(of, *before, *replayed, server, output),
         What::Show { id, server } => show(*id, server, output),
-        What::Replay { ids, of, server } => replay(ids, of, server, output),
+        What::Replay { ids, of, after, server } => replay(ids, of, *after, server, output),
     }
 }
 
@@ -123,7 +127,7 @@ fn show(id: u64, server: &ServerOptions, output: &mut Output) -> Result<(), Fail
     }
     for (name, value) in letter.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         match value {
-            Value::String(text) => output.say(format!("{name}: {text}")),
+            Value::String(text) => output.say(format!("{name}: {}", printable(text))),
             Value::Object(fields) => {
                 output.say(format!("{name}:"));
                 fields.iter().for_each(|(field, value)| output.say(format!("  {field}: {value}")));
@@ -134,8 +138,15 @@ fn show(id: u64, server: &ServerOptions, output: &mut Output) -> Result<(), Fail
     Ok(())
 }
 
-fn replay(ids: &[u64], of: &Of, server: &ServerOptions, output: &mut Output) -> Result<(), Failure> {
+fn replay(
+    ids: &[u64],
+    of: &Of,
+    after: Option<u64>,
+    server: &ServerOptions,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let mut asked = json!({});
+    after.iter().for_each(|after| asked["after"] = json!(after));
     if !ids.is_empty() {
         asked["ids"] = json!(ids);
     }
@@ -146,9 +157,19 @@ fn replay(ids: &[u64], of: &Of, server: &ServerOptions, output: &mut Output) -> 
     let request = Request { body: Some(body.as_bytes()), ..Request::post(path) };
     let done = server.client()?.ask(&request.with("Content-Type", "application/json"))?;
     if output.is_json() {
-        return output.answer(&done);
+        output.answer(&done)?;
+    } else {
+        told(&done, output);
     }
-    let list = |name: &str| done[name].as_array().cloned().unwrap_or_default();
+    match done["refused"].as_array().map_or(0, Vec::len) {
+        0 => Ok(()),
+        count => Err(Failure::failed(format!("{count} were not replayed")).answered()),
+    }
+}
+
+/// What became of each letter.
+fn told(done: &Value, output: &mut Output) {
+    let list = |name: &str| done[name].as_array().into_iter().flatten();
     for letter in list("replayed") {
         output.say(format!(
             "{}: replayed, {} values under revision {}",
@@ -161,18 +182,14 @@ fn replay(ids: &[u64], of: &Of, server: &ServerOptions, output: &mut Output) -> 
         }
         for failed in letter["failed"].as_array().into_iter().flatten() {
             let text = |name: &str| failed[name].as_str().unwrap_or_default().to_owned();
-            output.say(format!("  `{}` failed: {}", text("node"), text("reason")));
+            output.say(format!("  `{}` failed: {}", text("node"), printable(&text("reason"))));
         }
     }
-    let refused = list("refused");
-    for letter in &refused {
-        output.say(format!("{}: not replayed: {}", letter["id"], letter["reason"].as_str().unwrap_or_default()));
+    for letter in list("refused") {
+        let reason = printable(letter["reason"].as_str().unwrap_or_default());
+        output.say(format!("{}: not replayed: {reason}", letter["id"]));
     }
-    if done["more"] == true {
-        output.note("there are more: the same command takes the next");
-    }
-    match refused.len() {
-        0 => Ok(()),
-        count => Err(Failure::failed(format!("{count} were not replayed"))),
+    if let Some(last) = done["next"].as_u64() {
+        output.note(format!("there are more: --after {last}"));
     }
 }

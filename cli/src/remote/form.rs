@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gristmill::topology::Manifest;
-use gristmill::topology::manifest::Run;
+use gristmill::topology::manifest::{Run, artifact_file};
 
 use crate::failure::Failure;
 
@@ -17,16 +17,18 @@ impl Form {
         self.0.push((name.to_owned(), content.into()));
     }
 
-    /// Manifests of files, with the artifacts that lie beside them.
+    /// Manifests of files, with the artifacts that lie beside them. Nothing else is read: a manifest may come from
+    /// somebody who wants to see other files.
     pub(super) fn add_files(&mut self, files: &[PathBuf]) -> Result<(), Failure> {
         let mut artifacts: BTreeMap<String, (PathBuf, Vec<u8>)> = BTreeMap::new();
         for file in files {
             let shown = file.display();
             let text = std::fs::read_to_string(file).map_err(|error| Failure::refused(format!("{shown}: {error}")))?;
             let manifest = Manifest::read(file).map_err(|errors| Failure::refused(errors.to_string()))?;
-            let folder = file.parent().unwrap_or(Path::new("."));
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             for name in named(&manifest, folder) {
-                let path = folder.join(&name);
+                let path = artifact_file(folder, &name);
+                let path = path.map_err(|error| Failure::refused(format!("{shown}: {error}")))?;
                 let bytes = std::fs::read(&path).map_err(|error| {
                     Failure::refused(format!("{shown} names `{name}`, but {}: {error}", path.display()))
                 })?;

@@ -229,13 +229,7 @@ pub(crate) fn keys(args: &KeysArgs, output: &mut Output) -> Result<(), Failure> 
     if output.is_json() {
         return output.answer(&known);
     }
-    let streams = known["streams"].as_object().into_iter().flatten().map(|(name, last)| {
-        let value = &last["value"];
-        let shown = value.as_object().and_then(|typed| typed.values().next()).unwrap_or(value);
-        let shown = if shown.is_null() { text(&last["is"]) } else { text(shown) };
-        vec![name.clone(), shown, last["time"].as_i64().map_or_else(String::new, |time| time.to_string())]
-    });
-    output.say(table(&["stream", "last value", "at (µs since 1970)"], &[], streams));
+    output.say(last_values(&known));
     let quiet = known["nodes"].as_object().into_iter().flatten();
     for (name, node) in quiet.filter(|(_, node)| node["state"]["is"] != "running") {
         output.say(format!("`{name}` is {}", text(&node["state"]["is"])));
@@ -244,6 +238,17 @@ pub(crate) fn keys(args: &KeysArgs, output: &mut Output) -> Result<(), Failure> 
         output.note("the key is watched from now on: ask again after its next rows");
     }
     Ok(())
+}
+
+/// The last values of a key as a table; texts in them are those of its sensors.
+fn last_values(known: &Value) -> String {
+    let streams = known["streams"].as_object().into_iter().flatten().map(|(name, last)| {
+        let value = &last["value"];
+        let shown = value.as_object().and_then(|typed| typed.values().next()).unwrap_or(value);
+        let shown = if shown.is_null() { text(&last["is"]) } else { text(shown) };
+        vec![name.clone(), shown, last["time"].as_i64().map_or_else(String::new, |time| time.to_string())]
+    });
+    table(&["stream", "last value", "at (µs since 1970)"], &[], streams)
 }
 
 /// Lists revisions.
@@ -292,4 +297,19 @@ fn differences(answer: &Value, output: &mut Output) -> Result<(), Failure> {
         output.say("nothing differs");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_text_of_a_sensor_is_one_line_of_the_values() {
+        let note = json!({ "is": "value", "value": { "str": "heiß\u{1b}[2J\nwear  0.1" }, "time": 7 });
+        let said = last_values(&json!({ "streams": { "note": note } }));
+        assert_eq!(said.lines().count(), 2, "{said:?}");
+        assert!(said.contains("heiß\\u{1b}[2J\\nwear  0.1") && !said.contains('\u{1b}'), "{said:?}");
+    }
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &TopArgs, output: &mut Output) -> Result<(), Failure> {
         let lines = lines(&before, &now);
         if output.is_json() {
             let nodes: Vec<Value> = lines.iter().map(Line::json).collect();
-            output.say(json!({ "revision": now.list["revision"], "nodes": nodes }));
+            output.text(&format!("{}\n", json!({ "revision": now.list["revision"], "nodes": nodes })));
         } else if output.is_terminal() && !args.once {
             output.draw(&picture(&now, &lines, args.nodes));
         } else {

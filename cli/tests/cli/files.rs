@@ -185,6 +185,59 @@ fn a_sink_into_a_folder_that_is_not_there_is_refused_before_anything_runs() {
     assert!(ended.stderr.contains("no/such`, which does not exist; make it first"), "{}", ended.stderr);
 }
 
+/// A field that another makes void is not passed over in silence.
+#[test]
+fn a_source_whose_fields_say_one_thing_twice_is_refused() {
+    let folder = folder("twice");
+    file(&folder, "rows.csv", "machine,ts,a\nP1,1000,1\n");
+    file(&folder, "rows.jsonl", "{\"machine\":\"P1\",\"ts\":1000,\"a\":1}\n");
+    let tried = |source: &str| {
+        let text = format!("class = \"pump\"\n[source]\n{source}\n[[node]]\nprovides = [\"a: f32\"]\nsensor = {{}}\n");
+        run(&["validate", &file(&folder, "a.toml", &text)])
+    };
+    let csv = "kind = \"csv\"\npath = \"rows.csv\"\ntime = \"ts\"\nkey = \"machine\"";
+    let json = "kind = \"json\"\npath = \"rows.jsonl\"\ntime = \"ts\"\nkey = \"machine\"";
+    let kafka = "kind = \"kafka\"\nbrokers = \"127.0.0.1:1\"\ntopics = \"a\"";
+    let narrow = "tag = \"t\"\nvalue = \"v\"\nsplit_tag = \".\"";
+    let record = "key_from_record = true";
+    let mut cases = vec![
+        (
+            format!("{csv}\nkey_is = \"P1\""),
+            ":6: [source]: `key` and `key_is` each say what the key is; keep one of them",
+        ),
+        (format!("{json}\n{narrow}"), ":6: [source]: `key` and `split_tag` each say what the key is; keep one of them"),
+    ];
+    let mut fine = vec![csv.to_owned(), json.to_owned()];
+    if cfg!(feature = "kafka") {
+        let time = "time = \"ts\"";
+        cases.extend([
+            (
+                format!("{kafka}\n{time}\nkey = \"machine\"\n{record}"),
+                "`key` and `key_from_record` each say what the key",
+            ),
+            (
+                format!("{kafka}\n{time}\n{record}\n{narrow}"),
+                "`key_from_record` and `split_tag` each say what the key is",
+            ),
+            (
+                format!("{kafka}\n{time}\n{record}\ntime_from_log = true"),
+                "`time` and `time_from_log` each say what the event time is; keep one of them",
+            ),
+        ]);
+        fine.push(format!("{kafka}\n{record}\ntime_from_log = true"));
+        fine.push(format!("{kafka}\n{time}\nkey = \"machine\"\nkey_from_record = false\ntime_from_log = false"));
+    }
+    for (source, said) in cases {
+        let ended = tried(&source);
+        assert_eq!(ended.code, 3, "{source}: {ended:?}");
+        assert!(ended.stderr.contains(said), "{said}\nis not in\n{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+    for source in fine {
+        assert_eq!(tried(&source).code, 0, "{source}: {:?}", tried(&source));
+    }
+}
+
 /// A topology file whose model must give this.
 fn tried(folder: &std::path::Path, anomaly: &str) -> String {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/topologies/models/anomaly.onnx");
@@ -226,7 +279,10 @@ fn a_file_whose_model_fails_its_trial_is_not_run() {
     let validated = run(&["validate", &wrong]);
     let ran = run(&["run", &wrong]);
     let deployed = run(&["run", &wrong, "--registry", registry.to_str().expect("text")]);
-    for ended in [&validated, &ran, &deployed] {
+    let (rows, scores) = (folder.join("rows.csv"), folder.join("scores.csv"));
+    let (rows, scores) = (rows.to_str().expect("text"), scores.to_str().expect("text"));
+    let scored = run(&["score", &wrong, "--input", rows, "--output", scores]);
+    for ended in [&validated, &ran, &deployed, &scored] {
         assert_eq!(ended.code, 3, "{ended:?}");
         assert!(ended.stderr.contains(told) && ended.stderr.contains(", where 1000000000 was expected"), "{ended:?}");
     }

@@ -159,6 +159,41 @@ fn what_goes_wrong_has_a_code_and_says_what_to_do() {
     assert!(nobody.stderr.contains("does not answer"), "{nobody:?}");
 }
 
+/// A manifest may come from somebody else: it does not choose which files of this machine are sent.
+#[test]
+fn files_outside_of_a_manifests_folder_are_neither_read_nor_sent() {
+    let system = System::start("remote-outside");
+    let manifest = std::fs::read_to_string(system.manifest()).expect("as written");
+    let inner = system.folder.join("inner");
+    std::fs::create_dir(&inner).expect("a folder");
+    std::fs::copy(system.folder.join("anomaly.onnx"), system.folder.join("outside.onnx")).expect("a copy");
+    let absolute = system.folder.join("outside.onnx").display().to_string();
+    let mut cases = vec![
+        (
+            "../outside.onnx",
+            "`../outside.onnx` is not inside the manifest's folder; write a relative path without `..`",
+        ),
+        (absolute.as_str(), "is not inside the manifest's folder; write a relative path without `..`"),
+        ("../{key}.onnx", ".onnx` is not inside the manifest's folder"),
+        (".", "the artifact `.` is refused: it is not a file"),
+    ];
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("../outside.onnx", inner.join("link.onnx")).expect("a link");
+        cases.push(("link.onnx", "`link.onnx` leads out of the manifest's folder by a link; put a copy of the file"));
+    }
+    for (name, said) in cases {
+        let path = file(&inner, "outside.toml", &manifest.replace("anomaly.onnx", name));
+        for command in ["preview", "deploy"] {
+            let ended = system.ask(&[command, &path]);
+            assert_eq!(ended.code, 3, "{command} {name}: {ended:?}");
+            assert!(ended.stderr.contains(said) && ended.stderr.contains("outside.toml"), "{name}: {ended:?}");
+        }
+    }
+    std::fs::copy(system.folder.join("anomaly.onnx"), inner.join("anomaly.onnx")).expect("a copy");
+    system.done(&["preview", &file(&inner, "inside.toml", &manifest)]);
+}
+
 #[test]
 fn servers_are_kept_by_name_for_their_owner_alone() {
     let system = System::start("remote-servers");
@@ -258,6 +293,8 @@ fn dead_letters_are_listed_and_replayed_after_a_fix() {
     assert!(shown.contains("node: risk") && shown.contains("  temperature: "), "{shown}");
     let still = system.ask(&["dead-letters", "replay", "1"]);
     assert!(still.code == 1 && still.stdout.contains("1: not replayed"), "{still:?}");
+    let still = system.ask(&["dead-letters", "replay", "1", "--json"]);
+    assert_eq!((still.code, still.json()["refused"][0]["id"].as_u64()), (1, Some(1)), "{still:?}");
 
     let mended = RISKY.replace("EXPR", "temperature * 2");
     system.done(&["deploy", &file(&system.folder, "risky.toml", &mended)]);

@@ -43,6 +43,22 @@ fn a_csv_source_ends_by_itself() {
     assert!(read("dead.jsonl").contains("oops"), "{}", read("dead.jsonl"));
 }
 
+/// What did not work is part of the one answer.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sink_that_cannot_be_written_ends_it_with_one_answer() {
+    let source = "kind = \"csv\"\npath = \"rows.csv\"\nkey = \"machine\"\ntime = \"ts\"";
+    let path = topology("run-full", source, "kind = \"json\"\npath = \"/dev/full\"");
+    let ended = run(&["run", &path, "--json"]);
+    let answer = ended.json();
+    assert_eq!((ended.code, answer["exit_code"].as_i64()), (1, Some(1)), "{ended:?}");
+    let said = "file `/dev/full` cannot be written: No space left on device";
+    assert!(answer["error"].as_str().is_some_and(|error| error.contains(said)), "{answer}");
+    assert!(ended.stderr.contains(said) && ended.stderr.contains("what it wrote is not whole"), "{ended:?}");
+    let ended = run(&["run", &path]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{ended:?}");
+}
+
 #[test]
 fn readings_that_cannot_be_used_are_in_its_report() {
     let source = "kind = \"csv\"\npath = \"bad.csv\"\nkey = \"machine\"\ntime = \"ts\"";
@@ -69,6 +85,32 @@ fn a_console_keeps_standard_output_to_itself_unless_json_is_asked_for() {
     let answer = run(&["run", &path, "--json"]);
     assert_eq!(answer.json()["rows"], 12);
     assert_eq!(answer.stderr.lines().filter(|line| line.contains("pump-")).count(), 12, "{}", answer.stderr);
+}
+
+#[test]
+fn a_text_of_a_sensor_is_one_line_of_the_console() {
+    let folder = folder("run-controls");
+    let row = r#"{"machine":"P1","ts":1000,"note":"heiß\u001b[2J\r\nP2\u009b31m"}"#;
+    file(&folder, "rows.jsonl", &format!("{row}\n"));
+    let text = r#"class = "pump"
+[source]
+kind = "json"
+path = "rows.jsonl"
+key = "machine"
+time = "ts"
+[sink.out]
+kind = "console"
+[[node]]
+provides = ["note: str"]
+sensor = {}
+[[node]]
+sink = "out"
+asks = ["note"]
+"#;
+    let ended = run(&["run", &file(&folder, "topology.toml", text)]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.stdout.lines().count(), 1, "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("  heiß\\u{1b}[2J\\r\\nP2\\u{9b}31m\n"), "{:?}", ended.stdout);
 }
 
 #[test]

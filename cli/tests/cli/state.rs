@@ -204,8 +204,14 @@ fn a_file_that_grows_is_gone_on_with_and_states_can_be_looked_at() {
     assert!(second.code == 0 && second.stderr.contains("3 keys of 1 partitions, saved at revision 1"), "{second:?}");
     assert_eq!(written(&folder.join("parts.csv")), written(&folder.join("whole.csv")));
     file(&folder, "in.csv", &format!("{header}{}", rows(0, 10)));
-    let other = run(&["run", &parts, "--state", states]);
+    let other = run(&["run", &parts, "--state", states, "--json"]);
     assert!(other.code == 1 && other.stderr.contains("it is another file"), "{other:?}");
+    let answer = other.json();
+    let error = answer["error"].as_str().expect("it says why");
+    assert!(
+        error.contains("it is another file") && answer["records"] == 0,
+        "one report, with the error in it: {answer}"
+    );
 }
 
 /// `grist state` over what was saved.

@@ -11,6 +11,20 @@ use super::time::Nanos;
 pub(crate) const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most rows in one record: bounds the memory that a record of small rows can claim.
 pub(crate) const ROWS_PER_RECORD_MAX: usize = 65_536;
+/// Most bytes that the rows of one record take: a row has a place for every stream of its axis, also for those that the
+/// record does not name.
+pub(crate) const DECODED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a column takes beside its values: itself, and what the allocator adds.
+const COLUMN_BYTES: usize = size_of::<Column>() + 16;
+
+/// Why a record is refused whose rows take more than [`DECODED_BYTES_MAX`].
+#[cold]
+pub(crate) fn too_large() -> String {
+    const MIB: usize = DECODED_BYTES_MAX >> 20;
+    format!(
+        "the rows of the record take more than {MIB} MiB, as each has a place for every stream of its axis; send fewer rows in a record"
+    )
+}
 
 /// One value, or the values of many rows.
 #[derive(Clone, Debug)]
@@ -97,12 +111,15 @@ pub(crate) struct RowsOut<'a> {
     out: &'a mut Vec<RowsRecord>,
     begin: usize,
     rows: usize,
+    /// Bytes of all rows so far, and of a row of the axis of the last ones.
+    bytes: usize,
+    row_bytes: usize,
 }
 
 impl<'a> RowsOut<'a> {
     pub(crate) fn new(axes: &'a [AxisStreams], record: &'a RawRecord, out: &'a mut Vec<RowsRecord>) -> Self {
         let begin = out.len();
-        Self { axes, record, out, begin, rows: 0 }
+        Self { axes, record, out, begin, rows: 0, bytes: 0, row_bytes: 0 }
     }
 
     pub(crate) fn take_back(self) {
@@ -117,10 +134,7 @@ impl<'a> RowsOut<'a> {
                 cells.clear();
                 break;
             }
-            self.rows += rows;
-            if self.rows > ROWS_PER_RECORD_MAX {
-                return Err(format!("the record has more than {ROWS_PER_RECORD_MAX} rows"));
-            }
+            self.claim(axis, rows)?;
             let axes = self.axes;
             let target = self.target(key, axis, rows);
             let before = target.times.len();
@@ -164,10 +178,30 @@ impl<'a> RowsOut<'a> {
         Ok(())
     }
 
+    /// Counts rows that are about to be appended, before there is anything for them.
+    fn claim(&mut self, axis: u16, rows: usize) -> Result<(), String> {
+        self.rows += rows;
+        if self.rows > ROWS_PER_RECORD_MAX {
+            return Err(format!("the record has more than {ROWS_PER_RECORD_MAX} rows"));
+        }
+        if !self.goes_on(axis) {
+            let streams = &self.axes[usize::from(axis)].streams;
+            let values: usize = streams.iter().map(|(_, element)| element.row_bytes()).sum();
+            self.row_bytes = size_of::<Time>() + values;
+            self.bytes += size_of::<RowsRecord>() + streams.len() * COLUMN_BYTES;
+        }
+        self.bytes += rows * self.row_bytes;
+        if self.bytes > DECODED_BYTES_MAX { Err(too_large()) } else { Ok(()) }
+    }
+
+    /// Whether the last rows are of this axis.
+    fn goes_on(&self, axis: u16) -> bool {
+        self.out.len() > self.begin && self.out.last().is_some_and(|last| last.axis == axis)
+    }
+
     /// The rows that go on: those of the last axis, if it is this one; so rows keep the order they had in the record.
     fn target(&mut self, key: &Key, axis: u16, rows: usize) -> &mut RowsRecord {
-        let goes_on = self.out.len() > self.begin && self.out.last().is_some_and(|last| last.axis == axis);
-        if !goes_on {
+        if !self.goes_on(axis) {
             let streams = &self.axes[usize::from(axis)].streams;
             self.out.push(RowsRecord {
                 offset: self.record.offset,

@@ -94,7 +94,6 @@ impl Csv {
     /// The decoder for rows below `header`.
     pub(super) fn new(header: &[u8], record: &CsvRecord) -> Result<Self, String> {
         let header = std::str::from_utf8(header).map_err(|_| "the header is not UTF-8".to_owned())?;
-        let header = header.strip_prefix('\u{feff}').unwrap_or(header);
         let separator = record.separator_byte()?;
         let key = record.key_is.as_deref().map(key_of).transpose()?;
         let mut columns: Vec<(Box<str>, Column)> = Vec::new();

@@ -46,6 +46,15 @@ impl<R: BufRead> Lines<R> {
         Self { reader, ends }
     }
 
+    /// Passes over the byte order mark with which some programs begin a file: it is no part of the first record.
+    pub(super) fn skip_mark(&mut self) -> io::Result<()> {
+        const MARK: &[u8] = "\u{feff}".as_bytes();
+        if self.reader.fill_buf()?.starts_with(MARK) {
+            self.reader.consume(MARK.len());
+        }
+        Ok(())
+    }
+
     /// The next record without its line break; `None` at the end of the file.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut record = Vec::new();

@@ -1,7 +1,7 @@
 //! A file that all shards write to, whole frames at a time.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -21,8 +21,20 @@ struct State {
     failed: bool,
 }
 
+/// Whether a file that is not empty ends within a line: its disk was full, or who wrote it was killed. One that may not be
+/// read is taken for such: an empty line harms nobody.
+fn is_torn(path: &Path) -> bool {
+    let mut last = [0_u8];
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)
+    });
+    read.is_err() || last != *b"\n"
+}
+
 impl Output {
-    /// Opens the file; a new or empty one begins with `header`.
+    /// Opens the file; a new or empty one begins with `header`. A line that was torn when it was last written is ended, so
+    /// that the next one is a line of its own.
     pub(super) fn open(path: &Path, truncate: bool, header: &[u8], on_failure: OnFailure) -> Result<Self, SinkError> {
         let error = |error: std::io::Error| SinkError { reason: format!("file `{}`: {error}", path.display()) };
         let mut options = OpenOptions::new();
@@ -33,8 +45,11 @@ impl Output {
             options.append(true)
         };
         let mut file = options.open(path).map_err(error)?;
-        if file.metadata().map_err(error)?.len() == 0 {
+        let about = file.metadata().map_err(error)?;
+        if about.len() == 0 {
             file.write_all(header).map_err(error)?;
+        } else if about.is_file() && is_torn(path) {
+            file.write_all(b"\n").map_err(error)?;
         }
         Ok(Self { path: path.to_owned(), file: Mutex::new(State { file, failed: false }), on_failure })
     }

@@ -89,7 +89,9 @@ fn open(path: &Path, ends: Ends) -> Result<Lines<BufReader<File>>, SourceError> 
     let mut file = File::open(path).map_err(|error| stop(path, &error))?;
     // A folder opens well and only then cannot be read.
     file.seek(SeekFrom::Start(0)).map_err(|error| stop(path, &error))?;
-    Ok(Lines::new(BufReader::with_capacity(BUFFER_BYTES, file), ends))
+    let mut lines = Lines::new(BufReader::with_capacity(BUFFER_BYTES, file), ends);
+    lines.skip_mark().map_err(|error| stop(path, &error))?;
+    Ok(lines)
 }
 
 fn stop(path: &Path, reason: &dyn std::fmt::Display) -> SourceError {

@@ -132,6 +132,23 @@ fn json_lines_are_read_in_bounded_memory() {
     assert!(rows[0].1.is_ok() && rows[2].1.is_ok());
 }
 
+/// Bug: the first row of a file that begins with a byte order mark was a dead letter. Fix: the mark is no part of it.
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_record() {
+    let text = "\u{feff}{\"device\":\"P1\",\"ts\":1,\"temp\":2}\n{\"device\":\"P1\",\"ts\":2,\"temp\":3}\n";
+    let file = Temporary::new(text.as_bytes());
+    let lines = || json_lines(&file.0, |r| r.key("device").time("ts")).expect("a file");
+    let rows = all(lines());
+    assert!(rows.len() == 2 && rows.iter().all(|(_, row)| row.is_ok()), "{rows:?}");
+    let rest = all(lines().from_offset(1));
+    assert!(matches!(&rest[..], [(1, Ok(row))] if row.times[0] == Time(2_000)), "{rest:?}");
+    assert!(all(json_lines(&Temporary::new(b"\xef\xbb\xbf").0, |r| r.key("k").time("t")).expect("a file")).is_empty());
+    // Also where the first column is quoted and has a line break in it.
+    let file = Temporary::new("\u{feff}\"ts\nin ms\",machine,temp\n1000,P1,1.5\n".as_bytes());
+    let rows = all(csv(&file.0, |r| r.key("machine").time("ts\nin ms")).expect("a file"));
+    assert!(matches!(&rows[..], [(0, Ok(_))]), "{rows:?}");
+}
+
 fn write(sink: &dyn Sink, key: &str, done: &Arc<AtomicUsize>) {
     let (key, stream, node) = (Key::from(key), StreamName::from("wear"), NodeId::from("wear"));
     let values = Column::F32(vec![0.5, f32::NAN, 1.5]);
@@ -183,6 +200,31 @@ fn what_a_sink_writes_is_appended_and_read_back() {
     assert!(text.lines().count() == 2 && text.starts_with("{\"key\":\"P1\""), "{text}");
 }
 
+/// Bug: after a torn write the first new line was glued to what was left, and lost although its frame was done. Fix: what
+/// was torn is ended by a line break first.
+#[test]
+fn a_line_that_was_torn_does_not_take_the_next_one_with_it() {
+    let done = Arc::default();
+    let file = Temporary::new(b"{\"torn");
+    for _ in 0..2 {
+        write(&sink(&file.0), "P1", &done);
+    }
+    let text = std::fs::read_to_string(&file.0).expect("text");
+    assert!(text.starts_with("{\"torn\n") && text.lines().count() == 5, "{text}");
+    for line in text.lines().skip(1) {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+    }
+
+    let file = Temporary::new(b"key,time,stream,value\nP0,1970");
+    for _ in 0..2 {
+        write(&sink(&file.0).csv(), "P1", &done);
+    }
+    let text = std::fs::read_to_string(&file.0).expect("text");
+    assert_eq!((text.lines().count(), text.lines().nth(1)), (6, Some("P0,1970")), "{text}");
+    assert!(text.lines().skip(2).all(|line| line.starts_with("P1,1970-01-01T")), "{text}");
+    assert_eq!(done.load(Ordering::Acquire), 4);
+}
+
 #[test]
 fn a_full_disk_is_told_once_and_nothing_is_done() {
     let told = Arc::new(AtomicUsize::new(0));
@@ -213,10 +255,14 @@ fn dead_letters_are_lines() {
         record: None,
         values: Vec::new(),
     };
-    letters.write(vec![letter.clone(), letter], Done::new(|| ()));
+    letters.write(vec![letter.clone(), letter.clone()], Done::new(|| ()));
     letters.flush().expect("a disk");
     let line = "{\"source\":\"plant\",\"partition\":0,\"offset\":0,\"row\":0,\"reason\":\"no time\"}\n";
     assert_eq!(std::fs::read_to_string(&file.0).expect("text"), line.repeat(2));
+    // After a torn one.
+    let file = Temporary::new(b"{\"source\":\"pl");
+    dead_letters(&file.0).expect("a file").write(vec![letter], Done::new(|| ()));
+    assert_eq!(std::fs::read_to_string(&file.0).expect("text"), format!("{{\"source\":\"pl\n{line}"));
 }
 
 proptest! {

@@ -35,7 +35,7 @@ pub struct Cleaning {
     pub nan: BadReading,
     /// Whether the key's last good value stands in for a missing one.
     pub hold_last: bool,
-    /// The value is multiplied by this after the range was checked.
+    /// The value is multiplied by this after the range was checked. What an `i64` then cannot hold is out of range.
     pub scale: Option<f64>,
     /// This is added after that.
     pub offset: Option<f64>,
@@ -86,7 +86,8 @@ impl<T: Reading> Sensor<T> {
         self
     }
 
-    /// Converts the unit: the value times `scale` plus `offset`, after the range was checked.
+    /// Converts the unit: the value times `scale` plus `offset`, after the range was checked. An `i64` is rounded to the
+    /// nearest whole number, is exact where both are whole, and is out of range where it is beyond what an `i64` holds.
     pub fn unit(mut self, scale: f64, offset: f64) -> Self {
         (self.cleaning.scale, self.cleaning.offset) = (Some(scale), Some(offset));
         self
@@ -110,7 +111,8 @@ pub fn sensor_node(name: StreamName, element: ElementType, raw: StreamName, clea
 
 fn cleaner(element: ElementType, cleaning: Cleaning) -> Arc<dyn crate::traits::AnyOperator> {
     fn of<T: Reading>(cleaning: Cleaning) -> Arc<dyn crate::traits::AnyOperator> {
-        Arc::new(Clean::<T> { cleaning, reading: std::marker::PhantomData })
+        let range = cleaning.range.map(|(low, high)| (T::limit(low), T::limit(high)));
+        Arc::new(Clean::<T> { cleaning, range, reading: std::marker::PhantomData })
     }
     match element {
         ElementType::F32 => of::<f32>(cleaning),
@@ -126,28 +128,35 @@ fn cleaner(element: ElementType, cleaning: Cleaning) -> Arc<dyn crate::traits::A
 pub trait Reading: Element + Debug + Serialize + DeserializeOwned {
     /// As a number, for the range and the unit; `None` for what has neither.
     fn number(&self) -> Option<f64>;
-    /// From a number that came of this type.
-    fn of_number(number: f64, was: Self) -> Self;
+    /// The limit of a range as readings of this type have it: rounded as they are, so that a reading of exactly the limit
+    /// is in the range.
+    fn limit(limit: f64) -> f64;
+    /// Times `scale` plus `offset`; `None` where this type cannot hold that.
+    fn converted(&self, scale: f64, offset: f64) -> Option<Self>;
     /// Whether the reading that is missing in `row` was there but was not a number.
     fn was_nan(rows: &Rows<'_>, row: usize) -> bool;
     /// Whether it stands for a reading that was not there.
     fn is_absent(&self) -> bool;
-    /// The rows of both columns, of floats; `None` for other types.
-    fn floats<'a>(_from: ColumnRef<'a>, _to: ColumnMut<'a>) -> Option<(&'a [Self], &'a mut [Self])> {
+    /// The rows of both columns, of floats, and what is missing in them; `None` for other types.
+    fn floats<'a>(_from: ColumnRef<'a>, _to: ColumnMut<'a>) -> Option<(&'a [Self], &'a mut [Self], Self)> {
         None
     }
 }
 
 macro_rules! reading {
-    ($type:ty, $number:expr, $of:expr, $was_nan:expr, $is_absent:expr $(, $floats:ident)?) => {
+    ($type:ty, $number:expr, $limit:expr, $converted:expr, $was_nan:expr, $is_absent:expr $(, $floats:ident)?) => {
         impl Reading for $type {
             #[inline]
             fn number(&self) -> Option<f64> {
                 $number(self)
             }
             #[inline]
-            fn of_number(number: f64, was: Self) -> Self {
-                $of(number, was)
+            fn limit(limit: f64) -> f64 {
+                $limit(limit)
+            }
+            #[inline]
+            fn converted(&self, scale: f64, offset: f64) -> Option<Self> {
+                $converted(self, scale, offset)
             }
             #[inline]
             fn was_nan(rows: &Rows<'_>, row: usize) -> bool {
@@ -159,9 +168,9 @@ macro_rules! reading {
             }
             $(
                 #[inline]
-                fn floats<'a>(from: ColumnRef<'a>, to: ColumnMut<'a>) -> Option<(&'a [Self], &'a mut [Self])> {
+                fn floats<'a>(from: ColumnRef<'a>, to: ColumnMut<'a>) -> Option<(&'a [Self], &'a mut [Self], Self)> {
                     match (from, to) {
-                        (ColumnRef::$floats(from), ColumnMut::$floats(to)) => Some((from, to)),
+                        (ColumnRef::$floats(from), ColumnMut::$floats(to)) => Some((from, to, <$type>::NAN)),
                         _ => None,
                     }
                 }
@@ -173,7 +182,8 @@ macro_rules! reading {
 reading!(
     f32,
     |v: &f32| Some(f64::from(*v)),
-    |n, _| n as f32,
+    limit_of_f32,
+    |v: &f32, scale: f64, offset: f64| Some((f64::from(*v) * scale + offset) as f32),
     |rows: &Rows<'_>, row: usize| !rows.f32(0)[row].is_absent(),
     |v: &f32| v.to_bits() == ABSENT_F32.to_bits(),
     F32
@@ -181,14 +191,53 @@ reading!(
 reading!(
     f64,
     |v: &f64| Some(*v),
-    |n, _| n,
+    std::convert::identity,
+    |v: &f64, scale: f64, offset: f64| Some(*v * scale + offset),
     |rows: &Rows<'_>, row: usize| !rows.f64(0)[row].is_absent(),
     |v: &f64| v.to_bits() == ABSENT_F64.to_bits(),
     F64
 );
-reading!(i64, |v: &i64| Some(*v as f64), |n: f64, _| n as i64, |_: &Rows<'_>, _| false, |_| false);
-reading!(bool, |_: &bool| None, |_, was| was, |_: &Rows<'_>, _| false, |_| false);
-reading!(smol_str::SmolStr, |_: &smol_str::SmolStr| None, |_, was| was, |_: &Rows<'_>, _| false, |_| false);
+reading!(
+    i64,
+    |v: &i64| Some(*v as f64),
+    std::convert::identity,
+    |v: &i64, scale, offset| converted_i64(*v, scale, offset),
+    |_: &Rows<'_>, _| false,
+    |_| false
+);
+reading!(bool, |_: &bool| None, std::convert::identity, |v: &bool, _, _| Some(*v), |_: &Rows<'_>, _| false, |_| false);
+reading!(
+    smol_str::SmolStr,
+    |_: &smol_str::SmolStr| None,
+    std::convert::identity,
+    |v: &smol_str::SmolStr, _, _| Some(v.clone()),
+    |_: &Rows<'_>, _| false,
+    |_| false
+);
+
+/// Rounded to `f32`, unless that is beyond it.
+fn limit_of_f32(limit: f64) -> f64 {
+    let narrow = limit as f32;
+    if narrow.is_infinite() { limit } else { f64::from(narrow) }
+}
+
+/// Exact where scale and offset are whole, else the nearest whole number; `None` where no `i64` is, or the one that means
+/// missing.
+fn converted_i64(value: i64, scale: f64, offset: f64) -> Option<i64> {
+    /// The first whole number after those of `i64`.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    let is_i64 = |number: f64| (-BEYOND..BEYOND).contains(&number);
+    let whole = |number: f64| (number.fract() == 0.0 && is_i64(number)).then_some(i128::from(number as i64));
+    let converted = match (whole(scale), whole(offset)) {
+        // A product of two of 64 bits, and one of 64 bits more, are less than 128 bits.
+        (Some(scale), Some(offset)) => i64::try_from(i128::from(value) * scale + offset).ok(),
+        _ => {
+            let number = (value as f64 * scale + offset).round();
+            is_i64(number).then_some(number as i64)
+        }
+    };
+    converted.filter(|number| *number != i64::MIN)
+}
 
 impl<const N: usize> From<Stream<[f32; N]>> for Node {
     /// A sensor of vectors has nothing to clean.
@@ -202,6 +251,8 @@ impl<const N: usize> From<Stream<[f32; N]>> for Node {
 #[derive(Debug)]
 struct Clean<T> {
     cleaning: Cleaning,
+    /// The range, its limits as readings have them.
+    range: Option<(f64, f64)>,
     reading: std::marker::PhantomData<fn() -> T>,
 }
 
@@ -221,26 +272,34 @@ impl<T: Reading> Clean<T> {
             };
         };
         let Some(number) = value.number() else { return Ok(Some(value)) };
-        if let Some((low, high)) = cleaning.range
+        if let (Some((low, high)), Some((said_low, said_high))) = (self.range, cleaning.range)
             && !(low..=high).contains(&number)
         {
-            bad.out_of_range += 1;
-            return match cleaning.out_of_range {
-                BadReading::Missing => Ok(None),
-                BadReading::DeadLetter => Err(RowError::new(format!("{number} is outside {low} to {high}"))),
-            };
+            return self.out_of_range(bad, || format!("{number} is outside {said_low} to {said_high}"));
         }
-        Ok(Some(match (cleaning.scale, cleaning.offset) {
-            (None, None) => value,
-            (scale, offset) => T::of_number(number * scale.unwrap_or(1.0) + offset.unwrap_or(0.0), value),
-        }))
+        if (cleaning.scale, cleaning.offset) == (None, None) {
+            return Ok(Some(value));
+        }
+        let (scale, offset) = (cleaning.scale.unwrap_or(1.0), cleaning.offset.unwrap_or(0.0));
+        match value.converted(scale, offset) {
+            Some(converted) => Ok(Some(converted)),
+            None => self.out_of_range(bad, || format!("{number} times {scale} plus {offset} is beyond {}", T::TYPE)),
+        }
+    }
+
+    fn out_of_range(&self, bad: &mut BadReadings, why: impl FnOnce() -> String) -> Result<Option<T>, RowError> {
+        bad.out_of_range += 1;
+        match self.cleaning.out_of_range {
+            BadReading::Missing => Ok(None),
+            BadReading::DeadLetter => Err(RowError::new(why())),
+        }
     }
 }
 
 impl<T: Reading> Clean<T> {
     /// Readings that need no more than their range, and cannot fail.
-    fn floats(&self, held: &mut Held<T>, readings: &[T], to: &mut [T]) -> BadReadings {
-        let (low, high) = self.cleaning.range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    fn floats(&self, held: &mut Held<T>, readings: &[T], to: &mut [T], missing: &T) -> BadReadings {
+        let (low, high) = self.range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
         let mut unused = 0_usize;
         for (from, to) in readings.iter().zip(to) {
             // NaN is in no range.
@@ -253,7 +312,7 @@ impl<T: Reading> Clean<T> {
                 unused += 1;
                 *to = match held {
                     Some(held) if self.cleaning.hold_last => held.clone(),
-                    _ => T::of_number(f64::NAN, from.clone()),
+                    _ => missing.clone(),
                 };
             }
         }
@@ -325,9 +384,9 @@ impl<T: Reading> Operator for Clean<T> {
         let cleaning = &self.cleaning;
         if !self.can_fail()
             && (cleaning.scale, cleaning.offset) == (None, None)
-            && let Some((from, to)) = T::floats(rows.column(0), out.column(0))
+            && let Some((from, to, missing)) = T::floats(rows.column(0), out.column(0))
         {
-            let bad = self.floats(held, from, to);
+            let bad = self.floats(held, from, to, &missing);
             out.count_bad(&bad);
             return Ok(());
         }

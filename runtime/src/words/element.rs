@@ -136,12 +136,18 @@ impl Value {
         }
     }
 
-    /// This value as `element`, if it can be said in that type without changing its meaning:
-    /// numbers go between the numeric types, all else only to its own type.
+    /// This value as `element`, if it can be said in that type without changing its meaning: numbers go between the
+    /// numeric types, all else only to its own type. A finite number that would be infinite as an `f32` is none of it, and
+    /// `i64::MIN`, which means missing, is no value of an `i64`.
     pub fn cast(&self, element: ElementType) -> Option<Self> {
         match (self, element) {
+            (Self::I64(i64::MIN), ElementType::I64) => None,
             (value, element) if value.element_type() == element => Some(value.clone()),
-            (Self::F32(_) | Self::F64(_) | Self::I64(_), ElementType::F32) => Some(Self::F32(self.as_f64()? as f32)),
+            (Self::F64(_) | Self::I64(_), ElementType::F32) => {
+                let number = self.as_f64()?;
+                let narrow = number as f32;
+                (narrow.is_finite() || !number.is_finite()).then_some(Self::F32(narrow))
+            }
             (Self::F32(_) | Self::I64(_), ElementType::F64) => Some(Self::F64(self.as_f64()?)),
             (Self::F32(_) | Self::F64(_), ElementType::I64) => {
                 let number = self.as_f64()?;
@@ -286,5 +292,20 @@ mod tests {
         assert_eq!(Value::F64(3.5).cast(ElementType::I64), None);
         assert_eq!(Value::Bool(true).cast(ElementType::F32), None);
         assert_eq!(Value::Str("3".into()).cast(ElementType::F32), None);
+    }
+
+    /// Bug: attributes, defaults and selectors of 1e39 were infinite as f32. Fix: such a number is no value of f32.
+    #[test]
+    fn a_number_stays_finite_and_is_not_what_means_missing() {
+        for beyond in [1e39, -1e39, f64::MAX] {
+            assert_eq!(Value::F64(beyond).cast(ElementType::F32), None);
+        }
+        assert_eq!(Value::F64(f64::from(f32::MAX)).cast(ElementType::F32), Some(Value::F32(f32::MAX)));
+        assert_eq!(Value::F64(f64::INFINITY).cast(ElementType::F32), Some(Value::F32(f32::INFINITY)));
+        assert_eq!(Value::F64(1e-300).cast(ElementType::F32), Some(Value::F32(0.0)));
+        assert_eq!(Value::I64(i64::MAX).cast(ElementType::F32), Some(Value::F32(i64::MAX as f32)));
+        assert_eq!(Value::I64(i64::MIN).cast(ElementType::I64), None);
+        assert_eq!(Value::F64(i64::MIN as f64).cast(ElementType::I64), None);
+        assert_eq!(Value::I64(i64::MIN + 1).cast(ElementType::I64), Some(Value::I64(i64::MIN + 1)));
     }
 }

@@ -12,7 +12,7 @@ use super::decode::Json;
 use super::fields::{Field, Fields, Role};
 use super::shape::{KeyFrom, TimeFrom};
 use super::value::{CellSeed, StepSeed, TextSeed, TimeSeed};
-use crate::codec::cell::{Cell, Place, RowsOut, When};
+use crate::codec::cell::{Cell, DECODED_BYTES_MAX, Place, RowsOut, When};
 use crate::codec::names::key_of;
 use crate::codec::time::Nanos;
 
@@ -59,6 +59,8 @@ pub(super) struct Object<'a> {
     /// How many of its fields have been read.
     fields_read: usize,
     cells: &'a mut Vec<(Place, Cell)>,
+    /// What the arrays of rows in `cells` take.
+    array_bytes: usize,
 }
 
 impl<'a> Object<'a> {
@@ -84,6 +86,7 @@ impl<'a> Object<'a> {
             tag: None,
             fields_read: 0,
             cells,
+            array_bytes: 0,
         }
     }
 
@@ -92,6 +95,20 @@ impl<'a> Object<'a> {
         let at = self.fields_read;
         self.fields_read += 1;
         self.fields.field(at, name, self.json, self.axes)
+    }
+
+    /// Reads a value of the stream, or as many as there is room for.
+    #[inline]
+    fn seed(&self, place: Place) -> CellSeed {
+        CellSeed { element: place.element, room: Some(DECODED_BYTES_MAX.saturating_sub(self.array_bytes)) }
+    }
+
+    #[inline]
+    fn keep(&mut self, place: Place, cell: Cell) {
+        if let Cell::Many(column) = &cell {
+            self.array_bytes += column.len() * place.element.row_bytes();
+        }
+        self.cells.push((place, cell));
     }
 
     fn set_key(&mut self, text: &str) -> Result<(), String> {
@@ -134,10 +151,11 @@ impl<'a> Object<'a> {
                 Some(Tagged::Unknown) => {}
                 Some(Tagged::Stream(place)) => {
                     let mut json = serde_json::Deserializer::from_str(value.get());
-                    let cell = CellSeed { element: place.element }
+                    let cell = self
+                        .seed(place)
                         .deserialize(&mut json)
                         .map_err(|error| format!("field `{}`: {error} of the value", self.role_name(Role::Value)))?;
-                    self.cells.push((place, cell));
+                    self.keep(place, cell);
                 }
             }
         }
@@ -150,7 +168,7 @@ impl<'a> Object<'a> {
         };
         let when = self.when()?;
         self.out.append(&key, when, self.cells)?;
-        self.fields_read = 0;
+        (self.fields_read, self.array_bytes) = (0, 0);
         (self.own_key, self.time, self.start, self.step, self.tag) = (false, None, None, None, None);
         Ok(())
     }
@@ -213,8 +231,8 @@ impl<'a> Object<'a> {
                 }
                 Some(Tagged::Unknown) => map.next_value::<IgnoredAny>().map(drop),
                 Some(Tagged::Stream(place)) => {
-                    let cell = map.next_value_seed(CellSeed { element: place.element })?;
-                    self.cells.push((place, cell));
+                    let cell = map.next_value_seed(self.seed(place))?;
+                    self.keep(place, cell);
                     Ok(())
                 }
             },
@@ -262,8 +280,8 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_> {
         while let Some(field) = map.next_key_seed(FieldSeed { object })? {
             match field {
                 Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
-                Field::Stream(place) => match map.next_value_seed(CellSeed { element: place.element }) {
-                    Ok(cell) => object.cells.push((place, cell)),
+                Field::Stream(place) => match map.next_value_seed(object.seed(place)) {
+                    Ok(cell) => object.keep(place, cell),
                     Err(error) => return Err(in_field(object.stream_name(place), &error)),
                 },
                 Field::Role(role) => {

@@ -252,6 +252,57 @@ fn every_bad_record_says_what_and_where() {
     );
 }
 
+/// One stream of numbers and ten of the widest vectors share their rows.
+fn a_wide_axis() -> Vec<AxisStreams> {
+    let vectors = (0..10).map(|number| (StreamName::from(format!("v{number}")), ElementType::Vector(4_096)));
+    vec![AxisStreams { streams: std::iter::once((StreamName::from("x"), ElementType::F32)).chain(vectors).collect() }]
+}
+
+const TOO_LARGE: &str = "take more than 64 MiB, as each has a place for every stream of its axis; send fewer rows";
+
+/// Bug: a record of 129 KB took 283 MB, and gigabytes with more streams. Cause: rows were counted, but not how wide they
+/// are, and streams that a record does not name have their places too. Fix: the bytes of all rows are bounded.
+#[test]
+fn rows_are_refused_before_they_take_more_than_their_bytes() {
+    let rows = |count: usize| {
+        let rows: Vec<String> = (0..count).map(|ts| format!(r#"{{"device":"P","ts":{ts},"x":1}}"#)).collect();
+        decode_on(&a_wide_axis(), &wide(), &format!("[{}]", rows.join(",")))
+    };
+    assert_eq!(rows(100).expect("16 MiB")[0].times.len(), 100);
+    let reason = rows(5_000).expect_err("800 MiB");
+    assert!(reason.contains(TOO_LARGE), "{reason}");
+    // An axis each, in turn: every row is a part of its own, whose columns take more than their values.
+    let streams = |name: &str| -> Vec<(StreamName, ElementType)> {
+        (0..1_000).map(|number| (StreamName::from(format!("{name}{number}")), ElementType::Bool)).collect()
+    };
+    let axes = ["a", "b"].map(|name| AxisStreams { streams: streams(name) });
+    let turns: Vec<String> = (0..4_000)
+        .map(|ts| format!(r#"{{"device":"P","ts":{ts},"{}0":true}}"#, if ts % 2 == 0 { "a" } else { "b" }))
+        .collect();
+    let reason = decode_on(&axes, &wide(), &format!("[{}]", turns.join(","))).expect_err("180 MiB");
+    assert!(reason.contains(TOO_LARGE), "{reason}");
+}
+
+/// The same for values of a series that are not there.
+#[test]
+fn arrays_are_refused_before_they_take_more_than_their_bytes() {
+    let vector = format!("[{}0]", "0,".repeat(4_095));
+    let array = |nulls: usize| format!("[{vector}{}]", ",null".repeat(nulls));
+    let decoded = |fields: &str| {
+        decode_on(&a_wide_axis(), &every_shape(), &format!(r#"{{"device":"P","start":1,"step":1,{fields}}}"#))
+    };
+    assert_eq!(decoded(&format!(r#""v0":{}"#, array(99))).expect("16 MiB")[0].times.len(), 100);
+    let reason = decoded(&format!(r#""v0":{}"#, array(4_999))).expect_err("80 MiB");
+    assert!(reason.contains("field `v0`: ") && reason.contains(TOO_LARGE), "{reason}");
+    // Each has room alone; the ninth has none beside the others.
+    let fields: Vec<String> = (0..10).map(|number| format!(r#""v{number}":{}"#, array(499))).collect();
+    let reason = decoded(&fields.join(",")).expect_err("80 MiB");
+    assert!(reason.contains("field `v8`: ") && reason.contains(TOO_LARGE), "{reason}");
+    // Nor is there room for arrays within arrays.
+    let reason = decoded(&format!(r#""v0":[{vector},{}]"#, array(1))).expect_err("nested");
+    assert!(reason.contains("an array within the array of values"), "{reason}");
+}
+
 #[test]
 fn a_deep_extra_field_is_ignored_without_a_deep_stack() {
     let text = format!(r#"{{"device":"P1","ts":1,"extra":{}{},"temp":1}}"#, "[".repeat(200_000), "]".repeat(200_000));

@@ -8,7 +8,7 @@ use gristmill::words::{Column, ElementType};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use smol_str::SmolStr;
 
-use crate::codec::cell::{Cell, ROWS_PER_RECORD_MAX, checked_i64, push, to_f32, to_i64};
+use crate::codec::cell::{Cell, ROWS_PER_RECORD_MAX, checked_i64, push, to_f32, to_i64, too_large};
 use crate::codec::time::{Nanos, TimeUnit, step_of_float, time_of_float, time_of_integer, time_of_text};
 
 macro_rules! any {
@@ -122,10 +122,15 @@ impl Visitor<'_> for StepSeed {
     }
 }
 
+/// Bytes of values for which an array of rows has room at first.
+const FIRST_ROWS_BYTES: usize = 4_096;
+
 /// A value of a stream, or an array of them.
 #[derive(Clone, Copy)]
 pub(super) struct CellSeed {
     pub(super) element: ElementType,
+    /// Bytes that an array of rows may take; nothing within one.
+    pub(super) room: Option<usize>,
 }
 
 any!(CellSeed, Cell);
@@ -149,13 +154,19 @@ impl CellSeed {
         }
     }
 
-    /// The rest of an array whose first value was read.
-    fn rows<'de, A: SeqAccess<'de>>(self, first: Cell, mut array: A) -> Result<Cell, A::Error> {
-        let mut column = Column::with_capacity(self.element, array.size_hint().unwrap_or(16).min(1_024));
+    /// The rest of an array whose first value was read. A value that is not there takes as much as one that is.
+    fn rows<'de, A: SeqAccess<'de>>(self, first: Cell, room: usize, mut array: A) -> Result<Cell, A::Error> {
+        let row_bytes = self.element.row_bytes().max(1);
+        let rows_max = ROWS_PER_RECORD_MAX.min(room / row_bytes);
+        let rows = array.size_hint().unwrap_or(16).min(1 + FIRST_ROWS_BYTES / row_bytes);
+        let mut column = Column::with_capacity(self.element, rows);
         push(&mut column, first);
         while let Some(cell) = array.next_element_seed(RowSeed { element: self.element })? {
-            if column.len() == ROWS_PER_RECORD_MAX {
-                return Err(A::Error::custom(format_args!("more than {ROWS_PER_RECORD_MAX} values")));
+            if column.len() >= rows_max {
+                return Err(match rows_max {
+                    ROWS_PER_RECORD_MAX => A::Error::custom(format_args!("more than {ROWS_PER_RECORD_MAX} values")),
+                    _ => A::Error::custom(too_large()),
+                });
             }
             push(&mut column, cell);
         }
@@ -246,19 +257,23 @@ impl<'de> Visitor<'de> for CellSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Cell, A::Error> {
+        let within = || A::Error::custom(WITHIN_ROWS);
         let ElementType::Vector(width) = self.element else {
+            let room = self.room.ok_or_else(within)?;
             return match array.next_element_seed(RowSeed { element: self.element })? {
                 None => Ok(Cell::Many(Column::with_capacity(self.element, 0))),
-                Some(first) => self.rows(first, array),
+                Some(first) => self.rows(first, room, array),
             };
         };
         match array.next_element_seed(VectorOrFloatSeed { width })? {
             None => Ok(Cell::Many(Column::with_capacity(self.element, 0))),
             Some(VectorOrFloat::Float(first)) => self.vector(first, usize::from(width), array),
-            Some(VectorOrFloat::Vector(first)) => self.rows(first, array),
+            Some(VectorOrFloat::Vector(first)) => self.rows(first, self.room.ok_or_else(within)?, array),
         }
     }
 }
+
+const WITHIN_ROWS: &str = "an array within the array of values";
 
 /// A value within an array of rows: no array again, unless the stream is one of vectors.
 struct RowSeed {
@@ -270,9 +285,9 @@ impl<'de> DeserializeSeed<'de> for RowSeed {
 
     #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cell, D::Error> {
-        let cell = CellSeed { element: self.element }.deserialize(deserializer)?;
+        let cell = CellSeed { element: self.element, room: None }.deserialize(deserializer)?;
         if matches!(cell, Cell::Many(_)) {
-            return Err(D::Error::custom("an array within the array of values"));
+            return Err(D::Error::custom(WITHIN_ROWS));
         }
         Ok(cell)
     }
@@ -286,7 +301,7 @@ impl<'de> DeserializeSeed<'de> for FloatSeed {
 
     #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<f32, D::Error> {
-        match (CellSeed { element: ElementType::F32 }).deserialize(deserializer)? {
+        match (CellSeed { element: ElementType::F32, room: None }).deserialize(deserializer)? {
             Cell::F32(value) => Ok(value),
             Cell::Absent => Ok(ABSENT_F32),
             _ => Err(D::Error::custom("an array within a vector")),
@@ -330,7 +345,7 @@ impl<'de> Visitor<'de> for VectorOrFloatSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<VectorOrFloat, A::Error> {
-        let seed = CellSeed { element: ElementType::Vector(self.width) };
+        let seed = CellSeed { element: ElementType::Vector(self.width), room: None };
         let Some(first) = array.next_element_seed(FloatSeed)? else {
             return Err(A::Error::custom(format_args!("0 values; the stream is f32[{}]", self.width)));
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gristmill::traits::LoadError;
 
 use super::lower::{Kind, Lowering, Rows, Value};
-use super::node::Node;
+use super::node::{Node, few};
 use super::proto::element;
 use super::tensor::{Data, Tensor};
 use crate::model::dense::{Activation, Dense};
@@ -84,11 +84,11 @@ fn cast(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
 /// A matrix as output by output, from `[inputs, outputs]`, or the other way round when `transposed`.
 fn weights(node: Node<'_>, tensor: &Tensor, inputs: usize, transposed: bool) -> Result<Vec<f32>, LoadError> {
     let (Data::Floats(values), &[first, second]) = (&tensor.data, &tensor.dims[..]) else {
-        return Err(node.refused(format!("its matrix is {:?}, or not of floats", tensor.dims)));
+        return Err(node.refused(format!("its matrix is {}, or not of floats", few(&tensor.dims))));
     };
     let (rows, outputs) = if transposed { (second, first) } else { (first, second) };
     if rows != inputs || outputs == 0 {
-        return Err(node.refused(format!("a matrix {:?} does not fit {inputs} columns", tensor.dims)));
+        return Err(node.refused(format!("a matrix {} does not fit {inputs} columns", few(&tensor.dims))));
     }
     if transposed {
         return Ok(values.clone());
@@ -139,8 +139,8 @@ fn columns(node: Node<'_>, tensor: &Tensor) -> Result<Vec<f32>, LoadError> {
     match tensor.floats() {
         Some(values) if tensor.dims.len() <= 2 && leading.iter().all(|dim| *dim == 1) => Ok(values.into_owned()),
         _ => {
-            Err(node
-                .refused(format!("a constant of {:?} is not the same for all rows, or not of numbers", tensor.dims)))
+            let dims = few(&tensor.dims);
+            Err(node.refused(format!("a constant of {dims} is not the same for all rows, or not of numbers")))
         }
     }
 }
@@ -272,7 +272,8 @@ fn arg_max(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
 fn shaped(lowering: &mut Lowering, node: Node<'_>, x: Rows, before: usize, after: Vec<usize>) -> Result<(), LoadError> {
     let width = after.iter().try_fold(1_usize, |width, dim| width.checked_mul(*dim));
     if width != Some(x.span.width) {
-        return Err(node.refused(format!("{} columns cannot become {after:?}: rows must stay rows", x.span.width)));
+        let (columns, after) = (x.span.width, few(&after));
+        return Err(node.refused(format!("{columns} columns cannot become {after}: rows must stay rows")));
     }
     lowering.define(node, 0, Value::Rows(Rows { before, after, ..x }))
 }
@@ -284,7 +285,7 @@ fn reshape(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
     // The dimension of the rows is the open one, or the copied first one.
     let is_rows = |(index, dim): (usize, &i64)| *dim == -1 || (*dim == 0 && index == x.before);
     let Some(place) = dims.iter().enumerate().position(is_rows) else {
-        return Err(node.refused(format!("to {dims:?}: the number of rows would be fixed")));
+        return Err(node.refused(format!("to {}: the number of rows would be fixed", few(dims))));
     };
     let after: Option<Vec<usize>> = dims[place + 1..]
         .iter()
@@ -298,7 +299,7 @@ fn reshape(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
         .collect();
     match after {
         Some(after) if dims[..place].iter().all(|dim| *dim == 1) => shaped(lowering, node, x, place, after),
-        _ => Err(node.refused(format!("to {dims:?} is not supported"))),
+        _ => Err(node.refused(format!("to {} is not supported", few(dims)))),
     }
 }
 
@@ -330,7 +331,10 @@ fn squeeze(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
     match axes[..] {
         [axis] if (axis == -1 || axis == last) && adds => after.push(1),
         [axis] if (axis == -1 || axis == last) && after.last() == Some(&1) => drop(after.pop()),
-        _ => return Err(node.refused(format!("axes {axes:?} of {rank} dimensions; only the last one is supported"))),
+        _ => {
+            let axes = few(&axes);
+            return Err(node.refused(format!("axes {axes} of {rank} dimensions; only the last one is supported")));
+        }
     }
     let before = x.before;
     shaped(lowering, node, x, before, after)

@@ -7,7 +7,7 @@ use gristmill::traits::{Digest, LoadError, Port};
 use gristmill::words::ElementType;
 use gristmill::words::element::VECTOR_WIDTH_MAX;
 
-use super::node::{Node, domain};
+use super::node::{Node, domain, few};
 use super::proto::{ModelProto, ValueInfoProto, element};
 use super::scan::PORTS_MAX;
 use super::tensor::Tensor;
@@ -60,7 +60,8 @@ pub(crate) struct Lowering {
     values: HashMap<String, Value>,
     uses: HashMap<String, usize>,
     pub(crate) steps: Vec<Step>,
-    /// The name under which the last step, a dense layer, gave its output: the nodes that follow may complete it.
+    /// The name under which the last step, a dense layer, gave its output: the nodes that follow may complete it. Empty
+    /// when the last step is none.
     pub(crate) open_layer: String,
     registers: usize,
 }
@@ -162,7 +163,8 @@ impl Lowering {
         Ok(Span { start, width })
     }
 
-    /// Adds a step that makes `width` columns of floats of `input`.
+    /// Adds a step that makes `width` columns of floats of `input`. The layer before it is complete: only who adds a
+    /// layer knows under which name it gives its output.
     pub(crate) fn step(
         &mut self,
         node: Node<'_>,
@@ -171,6 +173,7 @@ impl Lowering {
         width: usize,
     ) -> Result<Span, LoadError> {
         let output = self.allocate(Some(node), width)?;
+        self.open_layer.clear();
         self.steps.push(Step { action, input, output });
         Ok(output)
     }
@@ -225,8 +228,9 @@ impl Lowering {
                 [_] => vec![],
                 [_, Some(columns)] if columns >= 1 && columns <= PORTS_MAX as i64 => vec![columns as usize],
                 _ => {
+                    let dims = few(&dims);
                     return refused(format!(
-                        "input `{name}` is {dims:?}; [rows, columns] with 1 to {PORTS_MAX} columns is supported"
+                        "input `{name}` is {dims}; [rows, columns] with 1 to {PORTS_MAX} columns is supported"
                     ));
                 }
             };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gristmill::traits::LoadError;
 
 use super::lower::{Kind, Lowering, Rows, Value};
-use super::node::Node;
+use super::node::{Node, few};
 use super::tensor::{Data, text};
 use super::trees;
 use crate::model::dense::{Activation, Dense};
@@ -222,7 +222,7 @@ fn extract(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
                 column.map(|column| Span { start: x.span.start + column, width: 1 })
             };
             let Some(spans) = columns.iter().map(span).collect::<Option<Vec<_>>>() else {
-                return Err(node.refused(format!("columns {columns:?} of {}", x.span.width)));
+                return Err(node.refused(format!("columns {} of {}", few(columns), x.span.width)));
             };
             let width = spans.len();
             let span = lowering.step(node, Action::Concat(spans.into()), x.span, width)?;

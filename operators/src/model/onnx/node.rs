@@ -6,6 +6,18 @@ use smol_str::SmolStr;
 use super::proto::{AttributeProto, NodeProto};
 use super::tensor::{Data, Tensor, text};
 
+/// The most values of a list that a refusal names.
+const NAMED_MAX: usize = 8;
+
+/// The first of some values, for a refusal: a file of a hostile hand can have millions.
+pub(crate) fn few<T: std::fmt::Debug>(values: &[T]) -> String {
+    if values.len() <= NAMED_MAX {
+        return format!("{values:?}");
+    }
+    let first = format!("{:?}", &values[..NAMED_MAX]);
+    format!("{}, …] ({} in all)", first.trim_end_matches(']'), values.len())
+}
+
 /// A node with the version of its operator set: what errors name.
 #[derive(Clone, Copy)]
 pub(crate) struct Node<'a> {

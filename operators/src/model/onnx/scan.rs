@@ -10,6 +10,8 @@ pub const NODES_MAX: usize = 4_096;
 pub const TENSORS_MAX: usize = 8_192;
 /// The most inputs and outputs of a graph, each.
 pub const PORTS_MAX: usize = 8_192;
+/// The most dimensions of the shapes of all inputs and outputs together.
+pub const DIMENSIONS_MAX: usize = 65_536;
 /// The most names and attributes of all nodes together.
 pub const ATTRIBUTES_MAX: usize = 65_536;
 /// The most strings of all attributes and constants together: a tree has one for each of its nodes.
@@ -28,6 +30,11 @@ enum Message {
     Node,
     Attribute,
     Tensor,
+    /// An input or output of the graph, and what leads from it to its dimensions.
+    Port,
+    PortType,
+    TensorType,
+    Shape,
     Other,
 }
 
@@ -36,6 +43,7 @@ struct Counts {
     nodes: usize,
     tensors: usize,
     ports: usize,
+    dimensions: usize,
     attributes: usize,
     strings: usize,
     integer_bytes: usize,
@@ -103,8 +111,15 @@ fn nested(content: &[u8], kind: Message, field: u64, depth: usize, counts: &mut 
             count(&mut counts.tensors, 1, TENSORS_MAX, "tensors")
         }
         (Message::Graph, 11 | 12) => {
-            into(Message::Other)?;
+            into(Message::Port)?;
             count(&mut counts.ports, 1, 2 * PORTS_MAX, "inputs and outputs")
+        }
+        (Message::Port, 2) => into(Message::PortType),
+        (Message::PortType, 1) => into(Message::TensorType),
+        (Message::TensorType, 2) => into(Message::Shape),
+        (Message::Shape, 1) => {
+            into(Message::Other)?;
+            count(&mut counts.dimensions, 1, DIMENSIONS_MAX, "dimensions of inputs and outputs")
         }
         (Message::Graph, 15) => refused("sparse constants are not supported".to_owned()),
         (Message::Node, 5) => {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use gristmill::traits::LoadError;
 use smol_str::SmolStr;
 
+use super::node::few;
 use super::proto::{TensorProto, element};
 
 /// A constant of the graph.
@@ -47,7 +48,7 @@ impl Tensor {
                 .map_err(|_| refused(format!("tensor `{name}` has a negative dimension {dim}")))?;
             count = count
                 .checked_mul(dim)
-                .ok_or_else(|| refused(format!("tensor `{name}` declares too many elements: {:?}", proto.dims)))?;
+                .ok_or_else(|| refused(format!("tensor `{name}` declares too many elements: {}", few(&proto.dims))))?;
             dims.push(dim);
         }
         let raw: &[u8] = external.unwrap_or(&proto.raw_data);
@@ -70,11 +71,8 @@ impl Tensor {
             }
         };
         if data.len() != count {
-            let dims = &proto.dims;
-            return Err(refused(format!(
-                "tensor `{name}` declares {count} elements ({dims:?}) and has {}",
-                data.len()
-            )));
+            let (dims, has) = (few(&proto.dims), data.len());
+            return Err(refused(format!("tensor `{name}` declares {count} elements ({dims}) and has {has}")));
         }
         Ok(Self { dims, data })
     }

@@ -121,6 +121,33 @@ fn the_models_of_these_tests_score() {
     assert_eq!(score(&tree(1, 2, "BRANCH_LT"), [0.0, 0.5]), 4.0);
 }
 
+/// A node that gives `output`.
+fn named(output: &str, node: NodeProto) -> NodeProto {
+    NodeProto { output: vec![output.to_owned()], ..node }
+}
+
+/// Bug: what came after a LinearRegressor completed it instead of the layer that it reads, so that both scores were
+/// wrong. Cause: the name of the open layer stayed when another step was added. Fix: every step closes it.
+#[test]
+fn a_node_completes_the_layer_that_it_reads_and_no_other() {
+    let relu = node("Relu", "", &["h"], vec![]);
+    let add = node("Add", "", &["h", "b"], vec![]);
+    for (last, expected) in [(relu, [0.0, -2.0]), (add, [9.0, -2.0])] {
+        let bytes = with(|graph| {
+            let regressor = node("LinearRegressor", "ai.onnx.ml", &["x"], vec![floats("coefficients", &[0.0, 2.0])]);
+            let layer = node("MatMul", "", &["x", "w"], vec![]);
+            graph.node = vec![named("h", layer), named("r", regressor), last];
+            graph.initializer.push(weights("b", &[1], &[10.0]));
+            graph.output.push(port("r", &[None, Some(1)]));
+        });
+        let model = Onnx.load(&bytes).expect("the model loads");
+        let (mut y, mut r) = ([f32::NAN], [f32::NAN]);
+        let inputs = [ColumnRef::F32(&[1.0]), ColumnRef::F32(&[-1.0])];
+        model.score(&inputs, &mut [ColumnMut::F32(&mut y), ColumnMut::F32(&mut r)]).expect("it scores");
+        assert_eq!([y[0], r[0]], expected);
+    }
+}
+
 #[test]
 fn unknown_operators_domains_and_versions_are_named() {
     let operator = |op: &str, domain: &str| with(|graph| graph.node = vec![node(op, domain, &["x"], vec![])]);
@@ -239,6 +266,27 @@ fn declared_sizes_are_checked_before_they_are_allocated() {
     // A million empty nodes: two bytes each in the file, hundreds in memory.
     let graph = [0x0a, 0x00].repeat(1_000_000);
     assert_refused(&field(7, &graph), &["more than 4096 nodes"]);
+}
+
+/// Bug: a body of 64 MiB of empty dimensions took gigabytes, and was refused with a text of 190 MB. Cause: the scan did
+/// not look into the shapes of inputs and outputs. Fix: it counts their dimensions, and refusals name a few.
+#[test]
+fn dimensions_are_counted_and_a_refusal_names_a_few() {
+    // A million empty dimensions: graph.input.type.tensor_type.shape.dim, and those of an output.
+    let shape = [0x0a, 0x00].repeat(1_000_000);
+    for port in [11, 12] {
+        let bytes = field(7, &field(port, &field(2, &field(1, &field(2, &shape)))));
+        let reason = scan::scan(&bytes).expect_err("too many").reason;
+        assert!(reason.contains("more than 65536 dimensions") && reason.len() < 1_024, "{}", reason.len());
+    }
+    for bytes in [
+        with(|graph| graph.input = vec![port("x", &vec![None; 60_000])]),
+        with(|graph| graph.initializer[0].dims = vec![1; 60_000]),
+        with(|graph| graph.initializer[0].dims = vec![1 << 31; 60_000]),
+    ] {
+        let reason = refusal(&bytes);
+        assert!(reason.contains(", …] (60000 in all)") && reason.len() < 1_024, "{}", reason.len());
+    }
 }
 
 /// A length-delimited field.
