@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gristmill::clock::SystemClock;
+use gristmill::traits::Clock;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
@@ -23,6 +24,9 @@ use super::positions::Known;
 use super::words::{Words, changed_id};
 
 pub(super) type TopicPartition = (String, i32);
+
+/// So often all positions are sent again.
+const REPEATED_EVERY: Duration = Duration::from_secs(30);
 
 /// A partition that this consumer owns.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +76,8 @@ pub(super) struct Context {
     /// The consumer is about to go: nothing is waited for any more.
     closing: AtomicBool,
     clock: SystemClock,
+    /// When all positions were sent again last.
+    repeated: Mutex<Duration>,
     commit_error: Mutex<Option<KafkaError>>,
     assign_error: Mutex<Option<AssignError>>,
 }
@@ -90,6 +96,7 @@ impl Context {
             leaving: Mutex::default(),
             closing: AtomicBool::new(false),
             clock: SystemClock::default(),
+            repeated: Mutex::default(),
             commit_error: Mutex::default(),
             assign_error: Mutex::default(),
         }
@@ -160,6 +167,21 @@ impl Context {
             if stands < owned.done {
                 owned.sent = None;
             }
+        }
+    }
+
+    /// Now and then all positions count as not sent, also those that were answered. A client that is cut off from its
+    /// coordinator tries commits again, and an older one may be the last that the broker takes, though not the last that it
+    /// answers: while no other row is done the group would lag for ever.
+    pub(super) fn repeat(&self) {
+        self.repeat_at(self.clock.monotonic());
+    }
+
+    fn repeat_at(&self, now: Duration) {
+        let mut repeated = self.repeated.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_sub(*repeated) >= REPEATED_EVERY {
+            *repeated = now;
+            self.owned().values_mut().for_each(|owned| owned.sent = None);
         }
     }
 
@@ -319,6 +341,20 @@ mod tests {
         context.commit_callback(Ok(()), &answered);
         context.send_again();
         assert_eq!(taken(&context), []);
+    }
+
+    #[test]
+    fn positions_are_sent_again_now_and_then_whatever_was_answered() {
+        let (context, partition) = owning(Some(0));
+        context.known().insert(partition.0.clone(), Known::new(1, []));
+        context.done(&partition, 7);
+        let sent = context.take_done(None);
+        context.commit_callback(Ok(()), &sent);
+        context.take_done(None);
+        for (seconds, again) in [(29, 0), (30, 1), (45, 0), (60, 1)] {
+            context.repeat_at(Duration::from_secs(seconds));
+            assert_eq!(context.take_done(None).count(), again, "after {seconds} s");
+        }
     }
 
     /// Requests that failed are tried again by the client, behind those that were sent after them: positions went back,

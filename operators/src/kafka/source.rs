@@ -308,6 +308,7 @@ impl KafkaSource {
     /// What is to be said to the group with every call: partitions that may go, positions that are done.
     fn settle(&self, consumer: &BaseConsumer<Context>) -> Result<(), SourceError> {
         consumer.context().hand_over(consumer);
+        consumer.context().repeat();
         self.send_done(consumer, CommitMode::Async)?;
         if let Some(error) = consumer.context().take_commit_error() {
             let said = self.error(consumer, &error);
