@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::declared::Declared;
-use super::need::NeedKind;
+use super::need::{Need, NeedKind};
 use super::node::{Node, Work};
 use immutable_chunkmap::map::MapM;
 
@@ -113,9 +113,8 @@ impl Labels {
         for node in running(declared, pending) {
             let other_is = self.of_node(node);
             // Where nodes need each other directly, that is told of as a cycle.
-            let has_direct = node.needs.iter().any(|need| need.is_direct());
-            let is_lost = !self.gaps && !has_direct && self.input_of(node) == NOWHERE;
-            if is_lost && !matches!(node.work, Work::Sink(_) | Work::Sensor { .. }) {
+            let is_lost = |name: &StreamName| !self.gaps && *self.of_name(name) == NOWHERE;
+            if first_need(node).is_some_and(|need| is_previous(need) && is_lost(&need.name)) {
                 let what = "nothing gives it rows: it needs only what comes from itself; add a need that a sensor's rows lead to";
                 problems.push(Problem::Setting { node: node.name(), what: what.to_owned() });
             }
@@ -161,7 +160,7 @@ impl Labels {
                 break self.raw.get(raw).map_or(NOWHERE, |axis| AxisLabel::Source(*axis));
             }
             match first_need(node) {
-                Some(first) => at = first,
+                Some(first) => at = &first.name,
                 None => break NOWHERE,
             }
         };
@@ -178,7 +177,7 @@ impl Labels {
         if let Work::Sensor { .. } = &node.work {
             return self.of_node(node);
         }
-        first_need(node).map_or(NOWHERE, |first| self.of_name(first).clone())
+        first_need(node).map_or(NOWHERE, |first| self.of_name(&first.name).clone())
     }
 
     /// Whose rows a node provides.
@@ -199,8 +198,11 @@ fn own_label(node: &Node) -> AxisLabel {
 }
 
 /// The need whose rows a node has by default: its first stream that is read in the row.
-fn first_need(node: &Node) -> Option<&StreamName> {
+fn first_need(node: &Node) -> Option<&Need> {
     let direct = node.needs.iter().find(|need| need.is_direct());
-    let previous = || node.needs.iter().find(|need| matches!(need.kind, NeedKind::Previous { .. }));
-    direct.or_else(previous).map(|need| &need.name)
+    direct.or_else(|| node.needs.iter().find(|need| is_previous(need)))
+}
+
+fn is_previous(need: &Need) -> bool {
+    matches!(need.kind, NeedKind::Previous { .. })
 }
