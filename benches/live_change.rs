@@ -61,6 +61,8 @@ struct Cost {
     first_score_ms: [f64; 2],
     /// Processor time of the shard's thread, above what rows alone take in the same time.
     shard_ms: [f64; 2],
+    /// The same where nothing is changed: what the machine adds by itself.
+    idle_ms: [f64; 2],
 }
 
 #[derive(Debug, Serialize)]
@@ -220,12 +222,17 @@ impl Bench {
     /// How long a window is measured, with a change and without one.
     const WINDOW: Duration = Duration::from_millis(150);
 
-    async fn one(&self, device: usize, stream: &'static str) -> Result<[f64; 2], Box<dyn std::error::Error>> {
+    /// The time to the first score, and the shard's time above that of rows alone with the change and without.
+    async fn one(&self, device: usize, stream: &'static str) -> Result<[f64; 3], Box<dyn std::error::Error>> {
         *self.speaking.lock().expect("nobody panics with this lock") = vec![device];
         tokio::time::sleep(4 * PERIOD).await;
-        let before = shard_time();
-        tokio::time::sleep(Self::WINDOW).await;
-        let rows_alone = shard_time() - before;
+        let mut rows_alone = [0.0; 2];
+        for window in &mut rows_alone {
+            let before = shard_time();
+            tokio::time::sleep(Self::WINDOW).await;
+            *window = shard_time() - before;
+        }
+        let [rows_alone, again] = rows_alone;
         let key = &self.keys[device];
         let deployment = if stream == NODE {
             Deployment::new().put(node_for(key, &self.models[device]))
@@ -237,17 +244,20 @@ impl Bench {
         let wanted = (StreamName::from(stream), key.clone());
         let first = self.scores.wait(|seen| seen.first.get(&wanted).copied()).await?;
         tokio::time::sleep(Self::WINDOW.saturating_sub(began.elapsed())).await;
-        Ok([(first - began).as_secs_f64() * 1e3, (shard_time() - before - rows_alone).max(0.0)])
+        let above = |time: f64| (time - rows_alone).max(0.0);
+        Ok([(first - began).as_secs_f64() * 1e3, above(shard_time() - before), above(again)])
     }
 
     async fn many(&self, stream: &'static str, from: usize, count: usize) -> Result<Cost, Box<dyn std::error::Error>> {
-        let (mut scored, mut shard) = (Vec::new(), Vec::new());
+        let (mut scored, mut shard, mut idle) = (Vec::new(), Vec::new(), Vec::new());
         for device in from..from + count {
-            let [first_score, shard_time] = self.one(device, stream).await?;
+            let [first_score, with_change, without] = self.one(device, stream).await?;
             scored.push(first_score);
-            shard.push(shard_time);
+            shard.push(with_change);
+            idle.push(without);
         }
-        Ok(Cost { first_score_ms: median_and_worst(scored), shard_ms: median_and_worst(shard) })
+        let [first_score_ms, shard_ms, idle_ms] = [scored, shard, idle].map(median_and_worst);
+        Ok(Cost { first_score_ms, shard_ms, idle_ms })
     }
 
     async fn set(&self, from: usize, count: usize) -> Result<[f64; 2], Box<dyn std::error::Error>> {
@@ -315,7 +325,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} models run; milliseconds, median and worst of {} changes", report.models_before, report.changes);
     for (what, cost) in [("a node of its own", &report.node), ("a member of a family", &report.member)] {
         let ([score, worst_score], [shard, worst_shard]) = (cost.first_score_ms, cost.shard_ms);
-        println!("{what:22} first score {score:8.1} {worst_score:8.1}   shard {shard:8.2} {worst_shard:8.2}");
+        let [idle, worst_idle] = cost.idle_ms;
+        println!(
+            "{what:22} first score {score:8.1} {worst_score:8.1}   shard {shard:8.2} {worst_shard:8.2}   without a change {idle:8.2} {worst_idle:8.2}"
+        );
     }
     println!(
         "{} nodes in one set: applied {:.1}, all scored {:.1}",
