@@ -3,7 +3,7 @@
 
 use gristmill_admin::Limits;
 use gristmill_tests::support::constants::resident_bytes;
-use gristmill_tests::support::site::{ANOMALY, Site, folder};
+use gristmill_tests::support::site::{Site, folder};
 use serde_json::json;
 
 const MANIFEST: &str = r#"{
@@ -147,14 +147,19 @@ async fn a_kept_artifact_is_loaded_once_however_often_it_is_named() {
     let large = vec![7; 16 * 1024 * 1024];
     let stored = site.send("PUT", "/v1/artifacts", Some(&site.tokens[1]), &[], &large).done();
     let digest = stored["sha256"].as_str().expect("a hash").to_owned();
-    let names: Vec<String> = (0..200).map(|number| format!("artifact:x{number}")).collect();
-    let mut parts: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), digest.as_bytes())).collect();
-    parts.push(("manifest", ANOMALY.as_bytes()));
+    let names: Vec<String> = (0..200).map(|number| format!("artifact:x{number}.onnx")).collect();
+    let one = MANIFEST.replace("../anomaly.onnx", "other.onnx");
+    let family = MANIFEST.replace("../anomaly.onnx", "{key}.onnx");
     let before = resident_bytes();
-    let refused = site.put_nodes("?dry_run=true", &[], &parts);
-    let grown = resident_bytes().saturating_sub(before);
-    assert_eq!(refused.code(), "bad-manifest", "the one that it names was not sent");
-    assert!(grown < 256 * 1024 * 1024, "it holds {grown} bytes more");
+    for manifest in [one, family] {
+        let mut parts: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), digest.as_bytes())).collect();
+        parts.push(("manifest", manifest.as_bytes()));
+        // It is no model.
+        let refused = site.put_nodes("?dry_run=true", &[], &parts);
+        assert_eq!(refused.code(), "bad-manifest");
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 256 * 1024 * 1024, "it holds {grown} bytes more");
+    }
     site.end().await;
 }
 

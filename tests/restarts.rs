@@ -129,9 +129,14 @@ async fn numbers_that_rows_had_are_not_given_again() {
     let mut subscription = mill.deployer.handle().subscribe(&RMS).await.expect("it is there");
     let reads = tokio::spawn(async move { while subscription.next().await.is_some() {} });
     mill.row(0, 1.0).await;
+    mill.deploy(ChangeSet::new().remove("nobody")).await.expect_err("there is none");
+    let refused = mill.deployer.records().last().expect("it is recorded").revision;
     let used = mill.deployer.handle().revision().await;
     assert!(mill.values.take().iter().any(|value| value.revision == used));
     reads.abort();
+    let other = mill.deployer.handle().subscribe(&RMS).await.expect("it is there").applied().revision;
+    assert!(other > refused, "{other} after {refused}, which was refused");
+    let used = used.max(other);
     mill.end().await;
     let mill = start(&folder, pump().with(doubled(2.0))).await;
     let next = mill.deploy(asks("again")).await.expect("it is right").revision;
@@ -190,6 +195,22 @@ async fn what_the_host_pauses_stays_paused_when_something_was_deployed() {
     mill.end().await;
     let mill = start(&folder, topology()).await;
     assert_eq!(mill.state("doubled").await, "running", "it was resumed since");
+    let resumed = mill.deployer.in_force();
+    mill.deploy(ChangeSet::new().remove("again")).await.expect("it runs");
+    mill.deploy(ChangeSet::new().pause("doubled")).await.expect("it runs");
+    mill.deployer.rollback(resumed, None, &Terms::by("me")).await.expect("it is kept");
+    assert_eq!(mill.state("doubled").await, "running");
+    mill.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_pauses_no_more_runs() {
+    let folder = folder("restarts-not-paused");
+    let mill = start(&folder, pump().with(doubled(2.0)).paused(["doubled".into(), "later".into()])).await;
+    assert_eq!(mill.state("doubled").await, "paused");
+    mill.end().await;
+    let mill = start(&folder, pump().with(doubled(2.0)).with(doubled(3.0).named("later").for_key("P9"))).await;
+    assert_eq!(mill.state("doubled").await, "running");
     mill.end().await;
 }
 
@@ -291,7 +312,8 @@ async fn what_was_undone_as_it_is_not_durable_does_not_run_after_a_restart() {
             let disk = Refusing::new(what, 3, times);
             let mill = start_on(RegistryFolder::open_on(disk, &folder, NOW).expect("it opens"), pump()).await;
             let before = mill.deployer.in_force();
-            let refusal = mill.deploy(asks("again")).await.expect_err("its record is refused");
+            let terms = Terms { idempotency: Some("once".to_owned()), ..Terms::by("me") };
+            let refusal = mill.deployer.deploy(asks("again"), &terms).await.expect_err("its record is refused");
             assert_eq!(refusal.code, "not-durable", "{refusal}");
             assert!(!mill.runs("again").await);
             assert_eq!(mill.deployer.in_force(), before);
@@ -302,6 +324,7 @@ async fn what_was_undone_as_it_is_not_durable_does_not_run_after_a_restart() {
             mill.end().await;
             let mill = start(&folder, pump()).await;
             assert!(!mill.runs("again").await, "{name}, {times} times");
+            mill.deployer.deploy(asks("again"), &terms).await.expect("it may be tried again with its key");
             let records = mill.deployer.records();
             let of = records.iter().find(|record| record.revision.0 == before.0 + 1).expect("it is kept");
             assert!(matches!(&of.verdict, Verdict::Refused { code, .. } if code == "not-durable"), "{:?}", of.verdict);

@@ -267,6 +267,20 @@ impl Mill {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_read_again_take_no_position_back() {
+    let folder = folder("again");
+    let mill = Mill::start(&folder, nodes(), RefusedState::Stop).await.expect("it starts");
+    mill.rows(0, "a", 0..10).await;
+    mill.rows(0, "a", 3..5).await;
+    mill.handle.stop().await.expect("it ends in order");
+    drop(mill);
+    let mill = Mill::start(&folder, nodes(), RefusedState::Stop).await.expect("it starts");
+    mill.rows(0, "a", 10..11).await;
+    assert_eq!(mill.values("a"), (vec![66.0], vec![10.0]));
+    mill.handle.stop().await.expect("nothing is missing between them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_state_of_another_node_is_dropped_and_listed_and_the_others_stay() {
     let folder = folder("changed");
     saved(&folder).await;

@@ -49,7 +49,7 @@ pub struct Builder {
     defect: Option<Defect>,
     revision: Revision,
     highest: Revision,
-    unrecorded: Unrecorded,
+    unrecorded: Option<Unrecorded>,
     state: Option<Arc<dyn StateStore>>,
     refused_state: RefusedState,
 }
@@ -104,7 +104,7 @@ impl Runtime {
             defect: None,
             revision: Revision(1),
             highest: Revision(1),
-            unrecorded: Arc::new(|_| ()),
+            unrecorded: None,
             state: None,
             refused_state: RefusedState::default(),
         }
@@ -158,7 +158,7 @@ impl Builder {
     /// The number of the plan that it starts with, and the highest that was ever in use: deployments count on from there.
     /// `unrecorded` hears of numbers that are used and that nobody else keeps.
     pub(crate) fn revision(mut self, revision: Revision, highest: Revision, unrecorded: Unrecorded) -> Self {
-        (self.revision, self.highest, self.unrecorded) = (revision, highest.max(revision), unrecorded);
+        (self.revision, self.highest, self.unrecorded) = (revision, highest.max(revision), Some(unrecorded));
         self
     }
 

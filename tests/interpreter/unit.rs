@@ -411,7 +411,7 @@ impl<'c> Unit<'_, 'c> {
         let cleaning: Cleaning = serde_json::from_str(&clean.parameters()).expect("a sensor of numbers has a cleaning");
         // The limits are as exact as the readings.
         let limit = |limit: f64| match reading {
-            Value::F32(_) if (limit as f32).is_finite() => f64::from(limit as f32),
+            Value::F32(_) if (limit as f32).is_finite() && limit as f32 != 0.0 => f64::from(limit as f32),
             _ => limit,
         };
         let outside = cleaning.range.is_some_and(|(low, high)| number < limit(low) || number > limit(high));

@@ -1,7 +1,7 @@
 //! A file that all shards write to, whole frames at a time.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -21,15 +21,36 @@ struct State {
     failed: bool,
 }
 
-/// Whether a file that is not empty ends within a line: its disk was full, or who wrote it was killed. One that may not be
-/// read is taken for such: an empty line harms nobody.
-fn is_torn(path: &Path) -> bool {
+/// What ends a file that is not empty and ends within a line: its disk was full, or who wrote it was killed. One that may
+/// not be read is taken for such: an empty line harms nobody.
+fn end_of_torn(path: &Path, is_csv: bool) -> &'static [u8] {
     let mut last = [0_u8];
-    let read = File::open(path).and_then(|mut file| {
+    let file = File::open(path).and_then(|mut file| {
         file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)
+        file.read_exact(&mut last)?;
+        file.rewind()?;
+        Ok(file)
     });
-    read.is_err() || last != *b"\n"
+    match file {
+        Ok(_) if last == *b"\n" => b"",
+        // All that follows would be part of the text that was begun.
+        Ok(file) if is_csv && is_quoted_at_end(&file) => b"\"\n",
+        _ => b"\n",
+    }
+}
+
+/// Whether a CSV file ends within quotes, as far as it can be read.
+fn is_quoted_at_end(file: &File) -> bool {
+    let mut file = BufReader::new(file);
+    let mut quotes = 0;
+    while let Ok(bytes) = file.fill_buf()
+        && !bytes.is_empty()
+    {
+        quotes += bytes.iter().filter(|byte| **byte == b'"').count();
+        let read = bytes.len();
+        file.consume(read);
+    }
+    quotes % 2 == 1
 }
 
 impl Output {
@@ -48,8 +69,9 @@ impl Output {
         let about = file.metadata().map_err(error)?;
         if about.len() == 0 {
             file.write_all(header).map_err(error)?;
-        } else if about.is_file() && is_torn(path) {
-            file.write_all(b"\n").map_err(error)?;
+        } else if about.is_file() {
+            // Of the files of lines only CSV has a header.
+            file.write_all(end_of_torn(path, !header.is_empty())).map_err(error)?;
         }
         Ok(Self { path: path.to_owned(), file: Mutex::new(State { file, failed: false }), on_failure })
     }

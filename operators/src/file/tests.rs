@@ -222,7 +222,14 @@ fn a_line_that_was_torn_does_not_take_the_next_one_with_it() {
     let text = std::fs::read_to_string(&file.0).expect("text");
     assert_eq!((text.lines().count(), text.lines().nth(1)), (6, Some("P0,1970")), "{text}");
     assert!(text.lines().skip(2).all(|line| line.starts_with("P1,1970-01-01T")), "{text}");
-    assert_eq!(done.load(Ordering::Acquire), 4);
+
+    // Within quotes a line break is part of the text.
+    let file = Temporary::new(b"key,time,stream,value\nP0,1970,note,\"a, \"\"b");
+    write(&sink(&file.0).csv(), "P1", &done);
+    let text = std::fs::read_to_string(&file.0).expect("text");
+    assert_eq!(text.lines().nth(1), Some("P0,1970,note,\"a, \"\"b\""), "{text}");
+    assert!(text.lines().skip(2).all(|line| line.starts_with("P1,1970-01-01T")), "{text}");
+    assert_eq!(done.load(Ordering::Acquire), 5);
 }
 
 #[test]

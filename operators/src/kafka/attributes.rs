@@ -25,8 +25,9 @@ pub const ATTRIBUTE_RECORD_BYTES_MAX: usize = 64 * 1024;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Names that are not the operator's to set, and why.
-const OWNED: [(&str, &str); 8] = [
+const OWNED: [(&str, &str); 9] = [
     ("bootstrap.servers", "say `brokers`"),
+    ("metadata.broker.list", "say `brokers`"),
     ("group.id", "the topic is read without a group"),
     ("group.instance.id", "the topic is read without a group"),
     ("enable.auto.commit", "nothing is committed"),

@@ -34,8 +34,9 @@ const METADATA_STEP: Duration = Duration::from_secs(1);
 const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 const FLUSH_STEP: Duration = Duration::from_millis(50);
 
-const OWNED: [(&str, &str); 7] = [
+const OWNED: [(&str, &str); 8] = [
     ("bootstrap.servers", "say `brokers`"),
+    ("metadata.broker.list", "say `brokers`"),
     ("enable.idempotence", "a retry must neither double nor reorder"),
     ("acks", "what counts as written is what all replicas have"),
     ("request.required.acks", "what counts as written is what all replicas have"),

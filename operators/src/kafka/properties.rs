@@ -23,6 +23,17 @@ const COMING_BACK: [(&str, &str); 2] = [
     ("reconnect.backoff.max.ms", "3000"),
 ];
 
+/// Names of one and the same property.
+const ALIASES: [(&str, &str); 7] = [
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+    ("compression.type", "compression.codec"),
+    ("retries", "message.send.max.retries"),
+    ("max.in.flight.requests.per.connection", "max.in.flight"),
+    ("acks", "request.required.acks"),
+    ("bootstrap.servers", "metadata.broker.list"),
+];
+
 /// The properties of a client, as its operator set them.
 #[derive(Clone, Default)]
 pub(super) struct Properties {
@@ -62,6 +73,11 @@ impl Properties {
                 problems.push(format!("property `{name}` is not to be set: {why}"));
             }
         }
+        for (one, other) in ALIASES {
+            if self.get(one).is_some() && self.get(other).is_some() {
+                problems.push(format!("properties `{one}` and `{other}` are one and the same; set one of them"));
+            }
+        }
         problems
     }
 
@@ -72,6 +88,9 @@ impl Properties {
             config.set(*name, *value);
         }
         for (name, value) in &self.set {
+            // The client takes them in no order.
+            let others = ALIASES.iter().flat_map(|(one, other)| [(one, other), (other, one)]);
+            others.filter(|(of, _)| *of == name).for_each(|(_, other)| _ = config.remove(other));
             config.set(name, value);
         }
         for (name, value) in owned {
@@ -145,5 +164,17 @@ mod tests {
         let problems = properties.problems(&[("enable.auto.commit", "positions are committed when rows are done")]);
         assert_eq!(problems.len(), 2);
         assert!(problems[1].contains("enable.auto.commit") && problems[1].contains("when rows are done"));
+    }
+
+    #[test]
+    fn a_property_that_is_set_under_its_other_name_has_no_default_beside_it() {
+        let mut properties = Properties::default();
+        properties.set("queue.buffering.max.ms", "50");
+        let config = properties.config(&[("linger.ms", "5"), ("acks", "all")], &[]);
+        let of = |name| config.get(name);
+        assert_eq!([of("linger.ms"), of("queue.buffering.max.ms"), of("acks")], [None, Some("50"), Some("all")]);
+        properties.set("linger.ms", "7");
+        let problems = properties.problems(&[]).join("; ");
+        assert!(problems.contains("`linger.ms` and `queue.buffering.max.ms` are one and the same"), "{problems}");
     }
 }

@@ -29,8 +29,9 @@ use super::properties::Properties;
 use super::trace;
 use crate::codec::json::{Json, JsonRecord, json};
 
-const OWNED: [(&str, &str); 9] = [
+const OWNED: [(&str, &str); 10] = [
     ("bootstrap.servers", "say `brokers`"),
+    ("metadata.broker.list", "say `brokers`"),
     ("group.id", "say `group`"),
     ("enable.auto.commit", "positions are committed when everything before them is done"),
     ("enable.auto.offset.store", "positions are committed when everything before them is done"),
@@ -82,6 +83,8 @@ pub struct KafkaSource {
     pause: Pause,
     /// What came nevertheless, for the next poll.
     held: Vec<Batch>,
+    /// What ends the source, and came behind records that went on first.
+    unsaid: Option<SourceError>,
     /// Where saved states end.
     expected: HashMap<TopicPartition, i64>,
     /// The brokers have been spoken to.
@@ -142,6 +145,7 @@ pub fn source(topics: impl Topics) -> KafkaSource {
         away: None,
         pause: Pause::No,
         held: Vec::new(),
+        unsaid: None,
         expected: HashMap::new(),
         met: false,
         clock: SystemClock::default(),
@@ -234,6 +238,9 @@ impl KafkaSource {
 
     /// Waits for records on a connected consumer, and gathers what is there already.
     fn gather(&mut self, consumer: &BaseConsumer<Context>, limits: PollLimits) -> Result<Vec<Batch>, SourceError> {
+        if let Some(error) = self.unsaid.take() {
+            return Err(error);
+        }
         let context = consumer.context();
         let rebalances = context.rebalances();
         let was_held = !self.held.is_empty();
@@ -246,8 +253,11 @@ impl KafkaSource {
                     bytes += message.payload_len() + message.key_len();
                     self.put(&message, &mut batches);
                 }
-                // What was gathered goes on; an error that lasts comes again.
-                Some(Err(_)) if !batches.is_empty() => break,
+                // What was gathered goes on. An error that passes comes again; one that ends the source may be told once.
+                Some(Err(error)) if !batches.is_empty() => {
+                    self.unsaid = Some(self.diagnosed(consumer, &error)).filter(|error| !error.retry);
+                    break;
+                }
                 Some(Err(error)) => return Err(self.diagnosed(consumer, &error)),
                 None => break,
             }

@@ -7,9 +7,11 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::cell::{Cell, Shared};
 use super::shard::Shard;
+use crate::state::KeyHealth;
+use crate::topology::node::Work;
 use crate::topology::plan::PlanNode;
 use crate::topology::selector::Selector;
-use crate::words::NodeId;
+use crate::words::{KeyIndex, NodeId};
 
 /// Where shards name nodes that went into quarantine for another key. A full one is tried again after the next frame.
 pub(crate) type AilingSender = mpsc::Sender<NodeId>;
@@ -55,8 +57,19 @@ impl Handler<CountQuarantined> for Shard {
 
     fn handle(&mut self, CountQuarantined(node): CountQuarantined, _context: &mut Self::Context) -> Self::Result {
         let Some(place) = self.installer.place(&node) else { return MessageResult(Quarantined::default()) };
-        let keys = self.shared.cell(place).borrow().health.quarantines().count();
         let names = self.shared.keys.borrow();
+        // Those that it was resumed for since, or has another artifact for, may be well.
+        let stands = |key: KeyIndex, health: &KeyHealth| {
+            let resumed = health.resumed.is_some_and(|before| before < node.resumed());
+            let artifact = match &node.node.work {
+                Work::Family(family) if node.node.only_key().is_none() => {
+                    family.model(&names[key.0 as usize]).map(|model| model.digest())
+                }
+                _ => node.artifact,
+            };
+            !resumed && (health.artifact.is_none() || health.artifact == artifact)
+        };
+        let keys = self.shared.cell(place).borrow().health.quarantines(stands).count();
         let takes = |key: &usize| node.node.selector.takes(&names[*key], &self.keys[*key].attributes.1);
         let of = match node.node.selector {
             Selector::Class => names.len(),

@@ -214,7 +214,7 @@ impl Handler<Inspect> for Shard {
                 counts: cell.counts,
                 bad: cell.bad,
                 forgotten: cell.forgotten,
-                quarantined: cell.health.quarantines().count(),
+                quarantined: cell.health.quarantines(|_, _| true).count(),
                 busy: cell.busy,
                 waiting_rows: cell.align.values().map(|align| align.waiting.len() as u64).sum(),
                 waiting: given.saturating_sub(cell.frames),

@@ -148,6 +148,8 @@ struct Partition {
     committed: Option<Offset>,
     /// Whether its keys live on its own shard, as their records do not tell them.
     home: bool,
+    /// Whether records have told their keys, so that those live on shards of their own.
+    told: bool,
 }
 
 /// A micro-batch that is done: its partition, and its number there.
@@ -380,6 +382,7 @@ impl Running {
             next: None,
             committed: None,
             home: false,
+            told: false,
         });
         let place = self.partitions.len() - 1;
         self.by_local.insert(local, place);
@@ -445,12 +448,13 @@ impl Running {
 }
 
 impl Partition {
+    /// Records may be read again, after a partition was lost and came back: how far it is does not go back.
     fn reached(&mut self, last: Offset) {
-        self.last = Some(last);
-        self.next = Some(Offset(last.0 + 1));
+        self.last = self.last.max(Some(last));
+        self.next = self.next.max(Some(Offset(last.0 + 1)));
     }
 
     fn next_committed(&mut self, next: Option<Offset>) {
-        self.committed = next.or(self.committed);
+        self.committed = self.committed.max(next);
     }
 }

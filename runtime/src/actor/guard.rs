@@ -185,9 +185,10 @@ impl Health {
         self.keys.insert(key, KeyHealth { resumed, quarantined, ..health });
     }
 
-    /// Keys that the node is quarantined for.
-    pub(crate) fn quarantines(&self) -> impl Iterator<Item = KeyIndex> + '_ {
-        self.keys.iter().filter(|(_, health)| health.quarantined).map(|(key, _)| *key)
+    /// Keys that the node is quarantined for, and for which that `stands`: a quarantine that is over is forgotten at the next
+    /// row of its key.
+    pub(crate) fn quarantines(&self, stands: impl Fn(KeyIndex, &KeyHealth) -> bool) -> impl Iterator<Item = KeyIndex> {
+        self.keys.iter().filter(move |(key, health)| health.quarantined && stands(**key, health)).map(|(key, _)| *key)
     }
 
     #[inline]

@@ -137,7 +137,8 @@ impl AxisClock {
         refused: &mut Vec<(usize, Refused)>,
     ) {
         let limit = record.log_time.map(|time| time.plus(policy.max_ahead));
-        if policy.reorder == Span::ZERO {
+        // Rows may wait from a time when they were to be sorted.
+        if policy.reorder == Span::ZERO && self.waiting.is_none() {
             self.take_in_order(record, limit, pieces, refused);
             return;
         }
@@ -261,5 +262,35 @@ fn empty_like(record: &RowsRecord) -> RowsRecord {
         axis: record.axis,
         times: Vec::new(),
         columns: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::Column;
+
+    #[test]
+    fn rows_that_wait_come_in_also_when_nothing_is_sorted_any_more() {
+        let record = |seconds: &[i64]| RowsRecord {
+            offset: crate::words::Offset(seconds[0]),
+            log_time: None,
+            key: "P1".into(),
+            axis: 0,
+            times: seconds.iter().map(|second| Time::from_secs(*second)).collect(),
+            columns: vec![Column::F32(vec![1.0; seconds.len()])],
+        };
+        let mut clock = AxisClock::after(Time::MIN);
+        let (mut pieces, mut refused) = (SmallVec::new(), Vec::new());
+        let sorted = IntakePolicy { reorder: Span::from_secs(10), ..IntakePolicy::default() };
+        clock.take(&record(&[1, 3, 2]), 0, &sorted, &mut pieces, &mut refused);
+        assert_eq!((pieces.len(), clock.waiting()), (0, 3));
+        clock.take(&record(&[20, 21]), 0, &IntakePolicy::default(), &mut pieces, &mut refused);
+        let times = pieces.iter().flat_map(|piece| match piece {
+            Piece::Released { rows, .. } => rows.times.clone(),
+            Piece::InPlace { .. } => Vec::new(),
+        });
+        let seconds: Vec<i64> = times.map(|time| time.0 / 1_000_000).collect();
+        assert_eq!((seconds, refused.len(), clock.waiting()), (vec![1, 2, 3, 20, 21], 0, 0));
     }
 }

@@ -71,7 +71,7 @@ impl AttributeChange {
 
     /// The host's attributes with this on top.
     pub(super) fn over(&self, host: &Attributes) -> Result<Attributes, Refusal> {
-        self.again(self.keys.keys(), host, host)
+        self.over_keys(self.keys.keys(), host, host)
     }
 
     /// The same for a host that knew something else before: what is `known` so far, but for the keys that differ.
@@ -84,12 +84,12 @@ impl AttributeChange {
         if *self == Self::default() || host.types() != before.types() {
             return self.over(host);
         }
-        self.again(host.keys_that_differ(before).iter(), host, known)
+        self.over_keys(host.keys_that_differ(before).iter(), host, known)
     }
 
     /// The host's attributes with this on top: what is `known` so far, but for these keys. All else is shared with it, as a
     /// hundred revisions of many keys are kept.
-    pub(super) fn again<'k>(
+    pub(super) fn over_keys<'k>(
         &self,
         keys: impl Iterator<Item = &'k Key>,
         host: &Attributes,

@@ -67,24 +67,24 @@ impl Deployer {
     /// [`Refusal`] with everything that is wrong; what ran before runs on.
     pub async fn deploy(&self, change: ChangeSet, terms: &Terms) -> Result<Outcome, Refusal> {
         let terms = terms.clone();
-        self.in_turn(|deployer| async move { deployer.deploy_in_turn(change, &terms).await }).await
+        self.at_its_turn(|deployer| async move { deployer.deploy_in_turn(change, &terms).await }).await
     }
 
     /// As [`Self::to_its_end`], when its turn comes. Those that wait keep no thread.
-    pub(super) async fn in_turn<F, T>(&self, what: impl FnOnce(Self) -> F) -> Result<T, Refusal>
+    pub(super) async fn at_its_turn<F, T>(&self, what: impl FnOnce(Self) -> F) -> Result<T, Refusal>
     where
         F: Future<Output = Result<T, Refusal>> + Send + 'static,
         T: Send + 'static,
     {
         let turn = Arc::clone(&self.0.turn).lock_owned().await;
-        let in_turn = |deployer| {
+        let with_turn = |deployer| {
             let what = what(deployer);
             async move {
                 let _turn = turn;
                 what.await
             }
         };
-        self.to_its_end(in_turn).await
+        self.to_its_end(with_turn).await
     }
 
     /// Does it on a thread of its own, as it loads models and waits for the disk; and to its end, so that a caller who goes
@@ -110,7 +110,7 @@ impl Deployer {
                 let topology = change.topology.clone().unwrap_or_else(|| Class::from("?"));
                 let put = sent.into_iter().map(|sent| sent.set).collect();
                 let said = Said { put, remove: change.remove, decided: change.decided };
-                let record = self.record_of(terms, asked, topology, Kind::Deploy, said).await;
+                let record = self.record_of(terms, asked, topology, Kind::Deploy, said);
                 return Err(self.refuse(terms, record, refusal));
             }
         };
@@ -139,12 +139,14 @@ impl Deployer {
             sets.push(set);
         }
         content.decide(&change.decided);
+        let begins_paused = |node: &NodeId| self.0.paused.get(&topology).is_some_and(|paused| paused.contains(node));
+        content.resumed.retain(begins_paused);
         let (mut attributes, mut facts) = (None, None);
         if let Some(later) = &change.attributes {
             let mut laid = AttributeChange::load(&self.folder(), content.attributes)?;
             let of_host = self.facts_of(&topology);
             laid.merge(later, &of_host)?;
-            attributes = Some(laid.again(later.keys.keys(), &of_host, &self.known(&topology))?);
+            attributes = Some(laid.over_keys(later.keys.keys(), &of_host, &self.known(&topology))?);
             let bytes = laid.to_bytes()?;
             content.attributes = Some(digest_of(&bytes));
             facts = Some(bytes);
@@ -245,14 +247,7 @@ impl Deployer {
     }
 
     /// A record as it stands when a deployment begins.
-    pub(super) async fn record_of(
-        &self,
-        terms: &Terms,
-        asked: Digest,
-        topology: Class,
-        kind: Kind,
-        said: Said,
-    ) -> Record {
+    pub(super) fn record_of(&self, terms: &Terms, asked: Digest, topology: Class, kind: Kind, said: Said) -> Record {
         let used = self.0.handle.last_number();
         let folder = self.folder();
         Record {
@@ -307,7 +302,7 @@ impl Deployer {
         let said = Said { put: sets, remove, decided };
         // A host who deploys or subscribes meanwhile would take the number and the ground away.
         let _turn = self.0.handle.turn().await;
-        let mut record = self.record_of(terms, asked, topology.clone(), kind, said).await;
+        let mut record = self.record_of(terms, asked, topology.clone(), kind, said);
         let limit = *self.0.limit.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let deployment = Deployment::of(topology.clone()).put_all(put).numbered(record.revision).within(limit);
         let deployment = record.remove.iter().cloned().fold(deployment, Deployment::remove);
@@ -384,6 +379,8 @@ impl Deployer {
         let refusal =
             Refusal::new("not-durable", format!("it was applied, but could not be recorded ({error}); {end}"));
         record.verdict = Verdict::Refused { code: refusal.code.to_string(), reason: refusal.reason.clone() };
+        // It may be sent again with its key when the disk is well.
+        record.idempotency = None;
         let mut folder = self.folder();
         let noted = folder.audit(&self.line_of(&record, &refusal.reason));
         if let Err(error) = folder.withdraw(&record).and(noted) {
@@ -397,6 +394,8 @@ impl Deployer {
         let mut folder = self.folder();
         folder.audit(&self.line_of(record, note))?;
         folder.write(record)?;
+        // Plans without a record are not to have its number.
+        self.0.handle.used(record.revision);
         if let Err(error) = folder.retire(self.0.clock.wall()) {
             // Nothing depends on it: what is left over is removed the next time.
             tracing::warn!(%error, "old revisions could not be removed");

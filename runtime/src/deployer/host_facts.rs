@@ -22,7 +22,7 @@ impl Deployer {
         who: &str,
     ) -> Result<Outcome, Refusal> {
         let (topology, note, terms) = (topology.cloned(), note.to_owned(), Terms::by(who));
-        self.in_turn(|deployer| async move { deployer.know_in_turn(topology, known, note, &terms).await }).await
+        self.at_its_turn(|deployer| async move { deployer.know_in_turn(topology, known, note, &terms).await }).await
     }
 
     async fn know_in_turn(
@@ -37,7 +37,7 @@ impl Deployer {
             Ok(plan) => plan,
             Err(refusal) => {
                 let topology = topology.unwrap_or_else(|| Class::from("?"));
-                let record = self.record_of(terms, asked, topology, Kind::Facts, Said::default()).await;
+                let record = self.record_of(terms, asked, topology, Kind::Facts, Said::default());
                 return Err(self.refuse(terms, record, refusal));
             }
         };

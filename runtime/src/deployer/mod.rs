@@ -12,7 +12,7 @@ mod restore;
 mod rollback;
 mod start;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ struct Inner {
     limit: Mutex<Duration>,
     /// What the host starts with, by topology and name.
     host: BTreeMap<Class, BTreeMap<NodeId, Node>>,
+    /// The nodes that it begins paused, by topology.
+    paused: BTreeMap<Class, BTreeSet<NodeId>>,
     /// What the host knows of keys, by topology.
     facts: Mutex<BTreeMap<Class, Attributes>>,
     ground: Digest,

@@ -20,7 +20,7 @@ impl Deployer {
     /// As [`Deployer::deploy`], and `unknown-node` when no kept revision has it.
     pub async fn restore(&self, node: &NodeId, topology: Option<&Class>, terms: &Terms) -> Result<Outcome, Refusal> {
         let (node, topology, terms) = (node.clone(), topology.cloned(), terms.clone());
-        self.in_turn(|deployer| async move { deployer.restore_in_turn(&node, topology, &terms).await }).await
+        self.at_its_turn(|deployer| async move { deployer.restore_in_turn(&node, topology, &terms).await }).await
     }
 
     async fn restore_in_turn(&self, node: &NodeId, named: Option<Class>, terms: &Terms) -> Result<Outcome, Refusal> {
@@ -33,7 +33,7 @@ impl Deployer {
             Ok(plan) => self.carry_out(plan, terms, asked).await,
             Err(refusal) => {
                 let topology = named.unwrap_or_else(|| Class::from("?"));
-                let record = self.record_of(terms, asked, topology, Kind::Deploy, Said::default()).await;
+                let record = self.record_of(terms, asked, topology, Kind::Deploy, Said::default());
                 Err(self.refuse(terms, record, refusal))
             }
         }

@@ -21,7 +21,7 @@ impl Deployer {
     /// As [`Deployer::deploy`], and when the revision is not kept or was never in force.
     pub async fn rollback(&self, to: Revision, topology: Option<&Class>, terms: &Terms) -> Result<Outcome, Refusal> {
         let (topology, terms) = (topology.cloned(), terms.clone());
-        self.in_turn(|deployer| async move { deployer.rollback_in_turn(to, topology.as_ref(), &terms).await }).await
+        self.at_its_turn(|deployer| async move { deployer.rollback_in_turn(to, topology.as_ref(), &terms).await }).await
     }
 
     async fn rollback_in_turn(
@@ -40,7 +40,7 @@ impl Deployer {
             Ok(plan) => self.carry_out(plan, terms, asked).await,
             Err(refusal) => {
                 let topology = topology.cloned().unwrap_or_else(|| Class::from("?"));
-                let record = self.record_of(terms, asked, topology, Kind::Rollback { to }, Said::default()).await;
+                let record = self.record_of(terms, asked, topology, Kind::Rollback { to }, Said::default());
                 Err(self.refuse(terms, record, refusal))
             }
         }
@@ -56,14 +56,9 @@ impl Deployer {
         let now = self.content(&topology);
         let (put, remove) = self.difference(&topology, &now, &then)?;
         let sets = then.by_set().into_keys().cloned().collect();
-        // A host that starts with other nodes than before may have none of that name.
-        let runs = |content: &ClassContent, node: &NodeId| {
-            let of_host = self.0.host.get(&topology).is_some_and(|host| host.contains_key(node));
-            content.nodes.contains_key(node) || (of_host && !content.removed.contains(node))
-        };
-        let pause = then.paused.difference(&now.paused).filter(|node| runs(&then, node));
-        let resume = now.paused.difference(&then.paused).filter(|node| runs(&now, node) && runs(&then, node));
-        let (pause, resume) = (pause.cloned().collect(), resume.cloned().collect());
+        let (paused, paused_then) = (self.paused(&topology, &now), self.paused(&topology, &then));
+        let pause = paused_then.difference(&paused).cloned().collect();
+        let resume = paused.difference(&paused_then).filter(|node| !remove.contains(node)).cloned().collect();
         let decided = Decided { pause, resume, reset: Vec::new() };
         let attributes = if then.attributes == now.attributes {
             None
@@ -85,6 +80,18 @@ impl Deployer {
             sets,
             content: then,
         })
+    }
+
+    /// The nodes that stand still with a content: those that were paused, and those that the host begins paused. A host that
+    /// starts with other nodes than before may have none of that name.
+    fn paused(&self, topology: &Class, content: &ClassContent) -> BTreeSet<NodeId> {
+        let of_host = self.0.host.get(topology);
+        let runs = |node: &&NodeId| {
+            let of_host = of_host.is_some_and(|host| host.contains_key(*node));
+            content.nodes.contains_key(*node) || (of_host && !content.removed.contains(*node))
+        };
+        let begin = self.0.paused.get(topology).into_iter().flatten().filter(|node| !content.resumed.contains(*node));
+        content.paused.iter().chain(begin).filter(runs).cloned().collect()
     }
 
     /// A revision that was in force.

@@ -56,17 +56,20 @@ impl Deployer {
             LetterFolder::open(&place, LetterLimits::default(), Arc::clone(&clock), builder.dead_letters_of());
         let letters = Arc::new(letters.map_err(RegistryError::write(&place))?);
         builder = builder.dead_letters(Arc::clone(&letters));
+        let by_class = |topology: &Topology| (topology.class().clone(), topology.paused_nodes().cloned().collect());
+        let paused = builder.topologies_mut().iter().map(by_class).collect();
+        forget_interrupted(&mut folder)?;
         let begun = begin(&folder, builder.topologies_mut(), ground, clock.wall());
-        let (runs, content) = match (&begun, folder.in_force()) {
-            (Some(record), _) | (None, Some(record)) => (record.revision, record.content.clone()),
-            (None, None) => unreachable!("the first start begins a record"),
-        };
-        for topology in builder.topologies_mut() {
-            let Some(content) = content.get(topology.class()) else { continue };
-            let laid = lay(topology, content, &folder, &operators);
-            let failed = |refusal| DeployerStartError::Content { revision: runs, refusal };
-            *topology = laid.map_err(failed)?;
+        if let Some(record) = folder.in_force() {
+            for topology in builder.topologies_mut() {
+                let Some(content) = record.content.get(topology.class()) else { continue };
+                let laid = lay(topology, content, &folder, &operators);
+                let failed = |refusal| DeployerStartError::Content { revision: record.revision, refusal };
+                *topology = laid.map_err(failed)?;
+            }
         }
+        let record = begun.as_ref().or(folder.in_force());
+        let runs = record.expect("the first start begins a record").revision;
         let numbers = Arc::clone(folder.numbers());
         let highest = folder.highest().max(numbers.taken());
         // Whoever finds it after the process was killed knows that rows may have its number.
@@ -75,8 +78,11 @@ impl Deployer {
         {
             Ok(handle) => handle,
             Err(error) => {
-                // Nothing has run.
-                begun.iter().try_for_each(|record| folder.remove(record.revision))?;
+                // Nothing has run, unless a shard ended while sources were let go.
+                let record = begun.filter(|_| !matches!(error, StartError::Shard));
+                if let Some(Err(error)) = record.map(|record| folder.remove(record.revision)) {
+                    tracing::warn!(%error, "the record of a start that failed is left");
+                }
                 return Err(error.into());
             }
         };
@@ -90,9 +96,22 @@ impl Deployer {
         }
         let (limit, turn, folder) = (Mutex::new(LIMIT_DEFAULT), Arc::default(), Mutex::new(folder));
         let replays = tokio::sync::Mutex::new(());
-        let inner = Inner { handle, operators, clock, limit, host, facts, ground, turn, folder, letters, replays };
+        let inner =
+            Inner { handle, operators, clock, limit, host, paused, facts, ground, turn, folder, letters, replays };
         Ok(Self(Arc::new(inner)))
     }
+}
+
+/// Removes what starts that were killed have left, but for their numbers: there may be many, and they are nothing to go
+/// back to.
+fn forget_interrupted(folder: &mut RegistryFolder) -> Result<(), RegistryError> {
+    let is_left = |record: &&Record| record.kind == Kind::Start && record.verdict == Verdict::Interrupted;
+    let left: Vec<Revision> = folder.records().filter(is_left).map(|record| record.revision).collect();
+    for number in left {
+        folder.numbers().take(number)?;
+        folder.remove(number)?;
+    }
+    Ok(())
 }
 
 /// The record of a start with topologies other than before.
@@ -100,11 +119,6 @@ fn begin(folder: &RegistryFolder, topologies: &[Topology], ground: Digest, when:
     let in_force = folder.in_force();
     if in_force.is_some_and(|record| record.ground == ground) {
         return None;
-    }
-    let mut content = in_force.map_or_else(BTreeMap::new, |record| record.content.clone());
-    for topology in topologies.iter().filter(|topology| topology.paused_nodes().next().is_some()) {
-        let of_class: &mut ClassContent = content.entry(topology.class().clone()).or_default();
-        of_class.paused.extend(topology.paused_nodes().cloned());
     }
     Some(Record {
         revision: Revision(folder.highest().max(folder.numbers().taken()).0 + 1),
@@ -120,7 +134,7 @@ fn begin(folder: &RegistryFolder, topologies: &[Topology], ground: Digest, when:
         decided: Decided::default(),
         idempotency: None,
         ground,
-        content,
+        content: in_force.map_or_else(BTreeMap::new, |record| record.content.clone()),
     })
 }
 
@@ -168,7 +182,9 @@ fn lay(
         nodes.extend(names.into_iter().filter_map(|name| made.remove(name)));
     }
     let names: BTreeSet<NodeId> = nodes.iter().map(Node::name).collect();
-    let paused = content.paused.intersection(&names).cloned();
+    let begin = topology.paused_nodes().filter(|node| !content.resumed.contains(*node));
+    let paused: Vec<NodeId> =
+        content.paused.iter().chain(begin).filter(|node| names.contains(*node)).cloned().collect();
     let laid = Topology::new(topology.class().clone()).with_all(nodes).paused(paused);
     let host = topology.known_attributes();
     let known = AttributeChange::load(folder, content.attributes)?.over(host)?;
@@ -180,7 +196,6 @@ fn ground(topologies: &[Topology]) -> Digest {
     let mut parts = Vec::new();
     for topology in topologies {
         parts.push(("topology", topology.class().to_string(), String::new()));
-        parts.extend(topology.paused_nodes().map(|node| ("paused", node.to_string(), String::new())));
         for node in topology.nodes() {
             let mut artifacts: Vec<String> = node.artifact().iter().map(ToString::to_string).collect();
             if let Work::Family(family) = &node.work {

@@ -84,6 +84,12 @@ impl Handle {
         self.0.state().last_number()
     }
 
+    /// A number is used: no plan gets it any more.
+    pub(crate) fn used(&self, number: Revision) {
+        let mut state = self.0.state();
+        state.tried = state.tried.max(number);
+    }
+
     /// The turn: until it is dropped, nobody else deploys.
     pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
         self.0.turn.lock().await
@@ -164,9 +170,10 @@ impl Handle {
         if staged.is_nothing() {
             return Ok(Applied { revision: old.revision, changes: staged.changes, positions: Vec::new() });
         }
-        if deployment.number.is_none() {
-            let unrecorded = Arc::clone(&self.0.state().unrecorded);
-            unrecorded(revision);
+        let unrecorded = self.0.state().unrecorded.clone().filter(|_| deployment.number.is_none());
+        if let Some(unrecorded) = unrecorded {
+            // It may wait for the disk. Its panic is nobody's here.
+            let _ = tokio::task::spawn_blocking(move || unrecorded(revision)).await;
         }
         let positions = switch(doors, &old, &staged, span).await;
         let (retire, departed) = (staged.retire(), staged.departed(&old));

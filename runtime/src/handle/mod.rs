@@ -73,7 +73,7 @@ pub(crate) struct State {
     pub(crate) revision: Revision,
     /// The last number under which shards were told to start something, and may not have done so.
     pub(crate) tried: Revision,
-    pub(crate) unrecorded: Unrecorded,
+    pub(crate) unrecorded: Option<Unrecorded>,
 }
 
 /// Told the number of each plan that takes over and of which nobody keeps a record, before rows have it.

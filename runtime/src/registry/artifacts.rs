@@ -33,8 +33,10 @@ pub(super) fn store(disk: &dyn Disk, root: &Path, bytes: &[u8], now: Time) -> Re
     if matches!(load(root, digest), Ok(found) if found == bytes) {
         // It may have been sent for the next deployment, like one that is new.
         let now = UNIX_EPOCH + since_epoch(now);
-        if fs::metadata(&path).and_then(|found| found.modified()).is_ok_and(|written| written < now) {
-            disk.date(&path, now).map_err(RegistryError::write(&path))?;
+        let is_older = fs::metadata(&path).and_then(|found| found.modified()).is_ok_and(|written| written < now);
+        if is_older && let Err(error) = disk.date(&path, now) {
+            // It is there, and somebody else's file perhaps.
+            tracing::warn!(%error, %digest, "an artifact that was sent again does not count as new");
         }
         return Ok(digest);
     }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,12 +40,14 @@ pub(crate) struct AuditLog {
     root: PathBuf,
     disk: Arc<dyn Disk>,
     file_bytes: u64,
+    /// Held while files get other names, and while they are opened to be read.
+    names: Arc<Mutex<()>>,
 }
 
 impl AuditLog {
     /// The log of a folder.
     pub(super) fn new(disk: Arc<dyn Disk>, root: &Path, file_bytes: u64) -> Self {
-        Self { root: root.to_owned(), disk, file_bytes }
+        Self { root: root.to_owned(), disk, file_bytes, names: Arc::default() }
     }
 
     fn newest(&self) -> PathBuf {
@@ -80,12 +82,15 @@ impl AuditLog {
 
     /// Puts the newest file to the older ones, and removes the oldest beyond those that are kept.
     fn begin_next(&self) -> Result<(), RegistryError> {
+        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let older = self.older()?;
         let next = older.last().map_or(1, |(number, _)| number + 1);
         let path = self.root.join(format!("audit-{next:08}.jsonl"));
         self.disk.rename(&self.newest(), &path).map_err(RegistryError::write(&path))?;
         for (_, path) in older.iter().take((older.len() + 2).saturating_sub(AUDIT_FILES)) {
-            self.disk.remove(path).map_err(RegistryError::write(path))?;
+            if let Err(error) = self.disk.remove(path) {
+                tracing::warn!(file = %path.display(), %error, "an old file of the audit log could not be removed");
+            }
         }
         Ok(())
     }
@@ -96,25 +101,35 @@ impl AuditLog {
         for file in fs::read_dir(&self.root).map_err(RegistryError::read(&self.root))? {
             let path = file.map_err(RegistryError::read(&self.root))?.path();
             let name = path.file_name().and_then(|name| name.to_str());
-            let number = name.and_then(|name| name.strip_prefix("audit-")?.strip_suffix(".jsonl")?.parse().ok());
+            let digits = name.and_then(|name| name.strip_prefix("audit-")?.strip_suffix(".jsonl"));
+            // Somebody may have put files of their own beside them.
+            let number = digits.filter(|digits| digits.len() == 8).and_then(|digits| digits.parse().ok());
             older.extend(number.map(|number| (number, path)));
         }
         older.sort_unstable();
         Ok(older)
     }
 
+    /// All files, open, the oldest first.
+    fn files(&self) -> Result<Vec<(PathBuf, File)>, RegistryError> {
+        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = Vec::new();
+        for path in self.older()?.into_iter().map(|(_, path)| path).chain([self.newest()]) {
+            match File::open(&path) {
+                // Nothing was done yet.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                file => files.push((path.clone(), file.map_err(RegistryError::read(&path))?)),
+            }
+        }
+        Ok(files)
+    }
+
     /// The last lines, at most so many, the oldest first; and how many are before them. A line that a dying process did not
     /// finish is left out.
     pub(crate) fn last(&self, most: usize) -> Result<(Vec<AuditLine>, usize), RegistryError> {
-        let mut files: Vec<PathBuf> = self.older()?.into_iter().map(|(_, path)| path).collect();
-        files.push(self.newest());
         let (mut lines, mut before) = (Vec::new(), 0);
-        for path in files.iter().rev() {
-            let file = match File::open(path) {
-                // There is none yet, or it became one of the older or was the oldest meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                file => BufReader::new(file.map_err(RegistryError::read(path))?),
-            };
+        for (path, file) in self.files()?.iter().rev() {
+            let file = BufReader::new(file);
             if lines.len() >= most {
                 before += count(file).map_err(RegistryError::read(path))?;
                 continue;

@@ -136,7 +136,7 @@ impl RegistryFolder {
         Ok(())
     }
 
-    /// Forgets a revision that nothing has run under.
+    /// Forgets a revision.
     ///
     /// # Errors
     /// When the disk refuses.

@@ -147,6 +147,8 @@ pub struct ClassContent {
     pub removed: BTreeSet<NodeId>,
     /// Nodes that compute nothing until they are resumed.
     pub paused: BTreeSet<NodeId>,
+    /// Nodes that the host begins paused, and that were resumed or removed since.
+    pub resumed: BTreeSet<NodeId>,
     /// The facts about keys that lie over the host's, if any do.
     pub attributes: Option<Digest>,
 }
@@ -178,6 +180,7 @@ impl ClassContent {
         self.paused.remove(node);
         if of_host {
             self.removed.insert(node.clone());
+            self.resumed.insert(node.clone());
         }
     }
 
@@ -189,6 +192,7 @@ impl ClassContent {
     /// Pauses and resumes.
     pub fn decide(&mut self, decided: &Decided) {
         self.paused.retain(|node| !decided.resume.contains(node));
+        self.resumed.extend(decided.resume.iter().cloned());
         self.paused.extend(decided.pause.iter().cloned());
     }
 }
@@ -202,6 +206,8 @@ struct ContentFile {
     removed: BTreeSet<NodeId>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     paused: BTreeSet<NodeId>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    resumed: BTreeSet<NodeId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attributes: Option<Digest>,
 }
@@ -213,7 +219,8 @@ impl From<ClassContent> for ContentFile {
             sets.push(Arc::clone(set));
             nodes.extend(names.into_iter().map(|name| (name.clone(), number)));
         }
-        Self { sets, nodes, removed: content.removed, paused: content.paused, attributes: content.attributes }
+        let ClassContent { removed, paused, resumed, attributes, .. } = content;
+        Self { sets, nodes, removed, paused, resumed, attributes }
     }
 }
 
@@ -229,6 +236,7 @@ impl TryFrom<ContentFile> for ClassContent {
             nodes: file.nodes.into_iter().map(set).collect::<Result<_, _>>()?,
             removed: file.removed,
             paused: file.paused,
+            resumed: file.resumed,
             attributes: file.attributes,
         })
     }

@@ -100,7 +100,7 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
             wrong(format!("the initial value of `previous({})` is missing or not {}", need.name, need.element));
         }
         if let Missing::Default(number) = node.missing
-            && matches!(need.kind, NeedKind::Required | NeedKind::Attribute)
+            && (need.kind == NeedKind::Required || need.kind == NeedKind::Attribute && need.element != ElementType::Str)
             && stand_in(number, need.element).is_none()
         {
             wrong(format!("{number} cannot stand in for `{}`, which is {}", need.name, need.element));

@@ -251,7 +251,7 @@ impl PlanNode {
     /// Whether another node in its place would lose what it knows of earlier rows: a state, or values that stand in for
     /// rows to come.
     pub fn remembers(&self) -> bool {
-        let in_row = |need: &PlanNeed| need.in_row || matches!(need.from, From::Attribute(_));
+        let in_row = |need: &PlanNeed| need.in_row;
         self.has_state() || self.missing == Missing::Last || !self.needs.iter().chain(&self.when).all(in_row)
     }
 

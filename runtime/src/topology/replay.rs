@@ -200,7 +200,8 @@ impl<'p> Row<'p> {
         let mut writes: BTreeMap<Binding, Vec<Computed>> = BTreeMap::new();
         let own = self.plan.keys.get(self.key);
         for (place, (_, node)) in self.plan.base.sinks().enumerate() {
-            let Work::Sink(sink) = &node.node.work else { continue };
+            // A subscriber has the rows from its position on, and may not be reading.
+            let (Work::Sink(sink), None) = (&node.node.work, node.node.subscription) else { continue };
             let mut taken: BTreeSet<&StreamName> = node.takes.iter().map(|(stream, _)| stream).collect();
             for (node, wires) in own.into_iter().flat_map(|own| own.nodes.iter().zip(&own.wiring.wires)) {
                 for (_, local) in wires.sinks.iter().filter(|(of, _)| usize::from(*of) == place) {

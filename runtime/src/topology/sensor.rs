@@ -131,7 +131,7 @@ pub trait Reading: Element + Debug + Serialize + DeserializeOwned {
     /// The limit of a range as readings of this type have it: rounded as they are, so that a reading of exactly the limit
     /// is in the range.
     fn limit(limit: f64) -> f64;
-    /// Times `scale` plus `offset`; `None` where this type cannot hold that.
+    /// Times `scale` plus `offset`; `None` where that is no `i64` and has to be one.
     fn converted(&self, scale: f64, offset: f64) -> Option<Self>;
     /// Whether the reading that is missing in `row` was there but was not a number.
     fn was_nan(rows: &Rows<'_>, row: usize) -> bool;
@@ -215,14 +215,14 @@ reading!(
     |_| false
 );
 
-/// Rounded to `f32`, unless that is beyond it.
+/// Rounded to `f32`, unless that is beyond it, or only just not 0.
 fn limit_of_f32(limit: f64) -> f64 {
     let narrow = limit as f32;
-    if narrow.is_infinite() { limit } else { f64::from(narrow) }
+    if narrow.is_infinite() || narrow == 0.0 { limit } else { f64::from(narrow) }
 }
 
-/// Exact where scale and offset are whole, else the nearest whole number; `None` where no `i64` is, or the one that means
-/// missing.
+/// Exact where scale and offset are whole, else as exact as an `f64` and rounded; `None` where that is no `i64`, or the one
+/// that means missing.
 fn converted_i64(value: i64, scale: f64, offset: f64) -> Option<i64> {
     /// The first whole number after those of `i64`.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
@@ -283,7 +283,7 @@ impl<T: Reading> Clean<T> {
         let (scale, offset) = (cleaning.scale.unwrap_or(1.0), cleaning.offset.unwrap_or(0.0));
         match value.converted(scale, offset) {
             Some(converted) => Ok(Some(converted)),
-            None => self.out_of_range(bad, || format!("{number} times {scale} plus {offset} is beyond {}", T::TYPE)),
+            None => self.out_of_range(bad, || format!("{value:?} times {scale} plus {offset} is beyond {}", T::TYPE)),
         }
     }
 

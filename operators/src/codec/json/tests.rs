@@ -232,7 +232,7 @@ fn every_bad_record_says_what_and_where() {
         (r#"{"device":"P1","ts":1,"value":2}"#, "a value without a tag"),
         (r#"{"device":"P1","ts":1,"value":"x","tag":"temp"}"#, "field `value`: invalid type"),
         (&many, "more than 65536 values"),
-        (&deep, "an array within the array of values"),
+        (&deep, "an array within an array of values"),
         (&deep_top, "expected an object"),
     ] {
         let reason =
@@ -300,7 +300,7 @@ fn arrays_are_refused_before_they_take_more_than_their_bytes() {
     assert!(reason.contains("field `v8`: ") && reason.contains(TOO_LARGE), "{reason}");
     // Nor is there room for arrays within arrays.
     let reason = decoded(&format!(r#""v0":[{vector},{}]"#, array(1))).expect_err("nested");
-    assert!(reason.contains("an array within the array of values"), "{reason}");
+    assert!(reason.contains("an array within an array of values"), "{reason}");
 }
 
 #[test]

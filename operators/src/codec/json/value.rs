@@ -273,7 +273,7 @@ impl<'de> Visitor<'de> for CellSeed {
     }
 }
 
-const WITHIN_ROWS: &str = "an array within the array of values";
+const WITHIN_ROWS: &str = "an array within an array of values";
 
 /// A value within an array of rows: no array again, unless the stream is one of vectors.
 struct RowSeed {
@@ -304,7 +304,7 @@ impl<'de> DeserializeSeed<'de> for FloatSeed {
         match (CellSeed { element: ElementType::F32, room: None }).deserialize(deserializer)? {
             Cell::F32(value) => Ok(value),
             Cell::Absent => Ok(ABSENT_F32),
-            _ => Err(D::Error::custom("an array within a vector")),
+            _ => Err(D::Error::custom(WITHIN_ROWS)),
         }
     }
 }

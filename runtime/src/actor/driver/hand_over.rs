@@ -106,13 +106,15 @@ impl Running {
     /// Records to decode, by shard: that of the key where the record tells it, else the partition's home.
     pub(super) fn split_raw(&mut self, place: usize, records: Vec<RawRecord>) -> Vec<Option<Delivered>> {
         let shards = self.driver.shards.len();
-        let (home, mut untold) = (place % shards, false);
+        let (home, mut untold, mut told) = (place % shards, false, false);
         let parts = split(records, shards, |record: &RawRecord| {
             let key = self.driver.decoder.as_ref().and_then(|decoder| decoder.key(record));
             untold |= key.is_none();
+            told |= key.is_some();
             key.map_or(home, |key| shard_of(key, shards))
         });
-        self.partitions[place].home |= untold;
+        let partition = &mut self.partitions[place];
+        (partition.home, partition.told) = (partition.home || untold, partition.told || told);
         parts.into_iter().map(|records| records.map(|records| Delivered::Raw(records, VecDeque::new()))).collect()
     }
 

@@ -109,7 +109,9 @@ impl Running {
         let read = self.partitions.iter().enumerate().filter(|(_, partition)| driver.source.holds(partition.local));
         let read: BTreeMap<u32, Place> = read
             .filter_map(|(place, partition)| {
-                let (partition, next, home) = (partition.local, partition.next?, partition.home);
+                // A record here and there without its key is refused, and says nothing of where the others' keys live.
+                let home = partition.home && !partition.told;
+                let (partition, next) = (partition.local, partition.next?);
                 Some((u32::try_from(place).ok()?, Place { partition, next, home }))
             })
             .collect();
