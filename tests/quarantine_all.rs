@@ -108,7 +108,8 @@ async fn it_is_left_out_for_all_until_it_is_resumed() {
     tokio::time::sleep(QUIET).await;
     assert!(!running.node().await.quarantined, "the others' quarantines are over");
     running.rows(1, 400, 0).await;
-    assert_eq!((running.scored(), running.node().await.state), (399, NodeState::Running));
+    let node = running.node().await;
+    assert_eq!((running.scored(), node.quarantined, node.quarantined_keys), (399, false, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
