@@ -82,6 +82,12 @@ impl Mill {
         self.deployer.handle().settled().await;
     }
 
+    /// The values of a stream since it was asked last.
+    fn written(&self, stream: &str) -> Vec<String> {
+        let values = self.values.take();
+        values.iter().filter(|value| &*value.stream == stream).map(|value| value.value.to_string()).collect()
+    }
+
     async fn end(self) {
         let Self { deployer, feeder, .. } = self;
         drop(feeder);
@@ -174,10 +180,7 @@ async fn a_node_comes_back_as_it_ran_last() {
     mill.deploy(ChangeSet::new().remove("doubled")).await.expect("it runs");
     mill.deployer.restore(&"doubled".into(), None, &Terms::by("me")).await.expect("it ran");
     mill.row(0, 1.0).await;
-    let values = mill.values.take();
-    let doubled: Vec<String> =
-        values.iter().filter(|value| &*value.stream == "doubled").map(|value| value.value.to_string()).collect();
-    assert_eq!(doubled, ["2"], "the host's, which it was gone back to");
+    assert_eq!(mill.written("doubled"), ["2"], "the host's, which it was gone back to");
     mill.end().await;
 }
 
@@ -289,10 +292,7 @@ async fn a_start_whose_record_cannot_be_written_leaves_the_saved_states() {
         let (started, feeder, values) = on(Arc::new(SystemDisk), other);
         let mill = Mill { deployer: started.await.expect("it starts"), feeder, values };
         mill.row(1, 2.0).await;
-        let values = mill.values.take();
-        let sums: Vec<String> =
-            values.iter().filter(|value| &*value.stream == "sum").map(|value| value.value.to_string()).collect();
-        assert_eq!(sums, ["3"], "{name}: the sum goes on");
+        assert_eq!(mill.written("sum"), ["3"], "{name}: the sum goes on");
         mill.end().await;
     }
 }

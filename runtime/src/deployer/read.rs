@@ -49,12 +49,8 @@ pub(super) fn understand(
     // Those that a manifest names, each once: many names may stand for one.
     let named: BTreeSet<&String> = sent.iter().flat_map(|sent| sent.set.artifacts.keys()).collect();
     let named = || change.artifacts.iter().filter(|(name, _)| named.contains(name));
-    let mut loaded: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
-    for (_, (digest, artifact)) in named() {
-        if matches!(artifact, Artifact::Kept(_)) && !loaded.contains_key(digest) {
-            loaded.insert(*digest, kept(*digest)?);
-        }
-    }
+    let of_folder = named().filter(|(_, (_, artifact))| matches!(artifact, Artifact::Kept(_)));
+    let loaded = load_each(of_folder.map(|(_, (digest, _))| *digest), kept)?;
     let mut given = GivenArtifacts::new();
     for (name, (digest, artifact)) in named() {
         let bytes = match artifact {
@@ -106,6 +102,14 @@ pub(super) fn understand(
     }
 }
 
+/// Contents by hash, each loaded once.
+fn load_each(
+    digests: impl Iterator<Item = Digest>,
+    load: impl Fn(Digest) -> Result<Vec<u8>, RegistryError>,
+) -> Result<BTreeMap<Digest, Vec<u8>>, RegistryError> {
+    digests.collect::<BTreeSet<_>>().into_iter().map(|digest| Ok((digest, load(digest)?))).collect()
+}
+
 /// The nodes of a manifest that is kept, by name.
 pub(super) fn nodes_of(
     folder: &RegistryFolder,
@@ -114,12 +118,7 @@ pub(super) fn nodes_of(
 ) -> Result<BTreeMap<NodeId, Node>, Refusal> {
     let text = folder.load(set.manifest)?;
     let text = String::from_utf8_lossy(&text);
-    let mut loaded: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
-    for digest in set.artifacts.values() {
-        if !loaded.contains_key(digest) {
-            loaded.insert(*digest, folder.load(*digest)?);
-        }
-    }
+    let loaded = load_each(set.artifacts.values().copied(), |digest| folder.load(digest))?;
     let given = |(name, digest): (&String, &Digest)| (name.clone(), Cow::Borrowed(&loaded[digest][..]));
     let given: GivenArtifacts<'_> = set.artifacts.iter().map(given).collect();
     let nodes = Manifest::from_text(&text)?.nodes_with(operators, &given)?;

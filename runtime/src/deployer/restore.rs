@@ -76,6 +76,11 @@ impl Deployer {
         })
     }
 
+    /// Whether a topology has a node with a content, be it the host's.
+    pub(super) fn runs(&self, topology: &Class, content: &ClassContent, node: &NodeId) -> bool {
+        content.nodes.contains_key(node) || (self.host_has(topology, node) && !content.removed.contains(node))
+    }
+
     fn host_has(&self, topology: &Class, node: &NodeId) -> bool {
         self.0.host.get(topology).is_some_and(|nodes| nodes.contains_key(node))
     }
@@ -112,9 +117,7 @@ impl Deployer {
         let mut models_of: BTreeMap<Arc<SetRef>, BTreeSet<NodeId>> = BTreeMap::new();
         for (name, set) in self.last(topology, &content) {
             let Some(set) = set else { continue };
-            let runs = content.nodes.contains_key(&name)
-                || (self.host_has(topology, &name) && !content.removed.contains(&name));
-            if runs {
+            if self.runs(topology, &content, &name) {
                 continue;
             }
             if !models_of.contains_key(&set) {

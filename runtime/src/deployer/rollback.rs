@@ -85,13 +85,8 @@ impl Deployer {
     /// The nodes that stand still with a content: those that were paused, and those that the host begins paused. A host that
     /// starts with other nodes than before may have none of that name.
     fn paused(&self, topology: &Class, content: &ClassContent) -> BTreeSet<NodeId> {
-        let of_host = self.0.host.get(topology);
-        let runs = |node: &&NodeId| {
-            let of_host = of_host.is_some_and(|host| host.contains_key(*node));
-            content.nodes.contains_key(*node) || (of_host && !content.removed.contains(*node))
-        };
         let begin = self.0.paused.get(topology).into_iter().flatten().filter(|node| !content.resumed.contains(*node));
-        content.paused.iter().chain(begin).filter(runs).cloned().collect()
+        content.paused.iter().chain(begin).filter(|node| self.runs(topology, content, node)).cloned().collect()
     }
 
     /// A revision that was in force.
@@ -146,7 +141,7 @@ impl Deployer {
         let names: BTreeSet<&NodeId> =
             [now, then].into_iter().flat_map(|content| content.nodes.keys().chain(&content.removed)).collect();
         for name in names {
-            let runs = now.nodes.contains_key(name) || (host.contains_key(name) && !now.removed.contains(name));
+            let runs = self.runs(topology, now, name);
             match then.nodes.get(name) {
                 Some(set) if now.nodes.get(name) == Some(set) => {}
                 Some(set) => {
