@@ -111,6 +111,23 @@ async fn rows_that_a_node_failed_on_are_computed_after_a_fix() {
     site.end().await;
 }
 
+/// Bug: a replay waited for the subscriber, for 30 s, and was refused although other sinks had its values. Fix: a subscriber,
+/// who has every row from its position on, is not given them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_who_does_not_read_keeps_no_replay_from_its_end() {
+    let mut site = Site::start_on(&folder("dead_unread"), Limits::default(), plant(5.0), &[RMS, MEAN]).await;
+    row(&mut site, 10.0).await;
+    let handle = site.deployer.handle();
+    handle.apply(wear(100.0)).await.expect("a fix");
+    let mut unread = handle.subscribe(&RISK).await.expect("it is provided");
+    site.values.take();
+    let done = replay(&site, &json!({ "node": "wear" })).done();
+    assert_eq!((&done["replayed"][0]["id"], &done["refused"]), (&json!(1), &json!([])), "{done}");
+    assert_eq!(written(&site), [("risk".to_owned(), 0, 60.0), ("wear".to_owned(), 0, 20.0)]);
+    site.end().await;
+    assert!(unread.next().await.is_none(), "it is of a row before its position");
+}
+
 /// Takes numbers in quotes only after it was mended.
 struct Numbers {
     mended: AtomicBool,

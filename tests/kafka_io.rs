@@ -223,6 +223,44 @@ fn a_paused_source_keeps_its_place_and_goes_on() {
     }
 }
 
+/// Bug: the client says such an error once, and where records of another partition came before it in the same poll, it was
+/// lost: the partition was left unread in silence. Fix: it is told at the next poll.
+#[test]
+fn an_error_that_ends_the_source_is_told_behind_records_too() {
+    let broker = Broker::start();
+    broker.create_topic("t", 2);
+    let fine: Vec<(String, &str)> = (0..500).map(|key| (format!("k{key}"), "0")).collect();
+    let records: Vec<(&str, &str)> = fine.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    broker.console_produce("t", &records);
+    // Until it was so once.
+    for round in 0.. {
+        assert!(round < 12, "no error came behind records");
+        let group = format!("g{round}");
+        // The group has committed what one of the partitions never had.
+        let mut ahead = source(&broker, "t", &group);
+        read(&mut ahead, 500);
+        ahead.commit(1, Offset(100_000)).expect("a commit");
+        ahead.commit(0, Offset(0)).expect("a commit");
+        ahead.close().expect("a close");
+        let mut reader = source(&broker, "t", &group);
+        let (mut records, deadline) = (0, Instant::now() + Duration::from_secs(30));
+        let error = loop {
+            assert!(Instant::now() < deadline, "round {round}: nothing is said after {records} records");
+            match reader.poll(LIMITS) {
+                Ok(Polled::Batches(batches)) => records += batches.len(),
+                Ok(Polled::End) => panic!("a topic has no end"),
+                Err(error) => break error,
+            }
+            // Both partitions may have something by the next poll.
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(!error.retry && error.reason.contains("position-out-of-range"), "{error}");
+        if records > 0 {
+            break;
+        }
+    }
+}
+
 /// What a driver does while its source is paused.
 fn idle(source: &mut KafkaSource, how_long: Duration) {
     let until = Instant::now() + how_long;
@@ -304,6 +342,7 @@ fn rows_wait_for_a_broker_that_is_away() {
     write(&sink, &["P1", "P2"], 500, &done);
     let error = sink.flush().expect_err("the broker is away");
     assert!(error.reason.contains("1000 records were not delivered within 1s"), "{error}");
+    assert!(sink.failure().is_none(), "they wait");
     assert_eq!(done.load(Ordering::Acquire), 1);
     broker.start_again();
     for attempt in 0.. {
@@ -383,7 +422,9 @@ fn a_record_that_can_never_be_delivered_is_told_and_its_frame_not_done() {
     let done = Arc::default();
     write(&sink, &[&"x".repeat(2_000)], 1, &done);
     assert!(sink.flush().is_err());
+    let failure = sink.failure().expect("it can not go on").reason;
     let told = told.lock().expect("a lock");
+    assert_eq!(*told, [failure]);
     assert!(
         told.len() == 1 && told[0].contains("record-too-large: a record is larger than the broker takes"),
         "{told:?}"

@@ -153,6 +153,18 @@ fn too_many_lost_threads_end_the_node_for_all_keys_until_it_is_resumed() {
     OVER.store(true, Ordering::Relaxed);
 }
 
+/// Bug: such rows were counted as those of a node in quarantine, and were in no dead letter. Fix: they fail.
+#[test]
+fn rows_of_a_node_whose_threads_the_machine_refuses_fail_with_letters() {
+    let refused = load(false, |value| value, Some(Defect::NoThreads));
+    assert_eq!((refused.others, refused.slow), (2_000, 0));
+    // Failures put the node in quarantine for the key, as they do everywhere.
+    assert!(refused.failed >= 5 && refused.failed + refused.quarantined == 2_000 / 50, "{refused:?}");
+    let reason = refused.reasons.first().expect("they failed");
+    assert!(reason.starts_with("no thread of the slow node could be started: "), "{:?}", refused.reasons);
+    assert_eq!(refused.reasons.len(), 1);
+}
+
 #[test]
 fn what_cannot_be_slow_is_refused() {
     let refused = |node: Node| {

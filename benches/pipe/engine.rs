@@ -97,6 +97,10 @@ impl Sink for Watched<KafkaSink> {
     fn flush(&self) -> Result<(), SinkError> {
         self.0.flush()
     }
+
+    fn failure(&self) -> Option<SinkError> {
+        self.0.failure()
+    }
 }
 
 impl SinkWriter for Watched<Box<dyn SinkWriter>> {

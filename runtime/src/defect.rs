@@ -30,6 +30,8 @@ pub enum Defect {
     SavedState,
     /// A row of a slow node may take as long as it likes.
     TimeOut,
+    /// The machine refuses every thread of a slow node.
+    NoThreads,
     /// Keys with slow nodes are on the chain of their partition.
     Lane,
     /// A key's first rows on a lane do not wait for its rows before them. Whether that shows hangs on the threads' timing.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::actor::ailing::AILING_MAX;
 use crate::actor::cell::Blocking;
 use crate::actor::control::Stage;
-use crate::actor::driver::{CONTROLS_MAX, Driver, Ended};
+use crate::actor::driver::{BoundSinks, CONTROLS_MAX, Driver, Ended};
 use crate::actor::keeper::Keeper;
 use crate::actor::shard::{Shard, ShardOptions};
 use crate::actor::tally::{Tally, TallyReader};
@@ -401,7 +401,7 @@ impl Shared {
             dead_letters: Arc::clone(&self.dead_letters),
             control: told,
             partition_numbers: Arc::clone(&self.partitions),
-            flush_sinks: self.flush_sinks(&class, &metrics),
+            sinks: self.bound_sinks(&class, &metrics),
             metrics: Arc::clone(&metrics),
             tallies: TallyReader::new(tallies),
             keeper,
@@ -419,21 +419,14 @@ impl Shared {
         Ok(Ready { class, state: ClassState::new(declared, plan, doors), thread, ailing: named, go })
     }
 
-    /// What makes everything durable that sinks have been given, when a source ends; then no subscriber is waited for.
-    fn flush_sinks(&self, class: &Class, metrics: &ClassMetrics) -> Box<dyn Fn() + Send> {
-        let (sinks, errors) = (Arc::clone(&self.sinks), metrics.sink_errors.clone());
+    /// The sinks as the source of a class knows them; when it ends, no subscriber is waited for.
+    fn bound_sinks(&self, class: &Class, metrics: &ClassMetrics) -> BoundSinks {
         let end = SourceEnd::new(Arc::clone(&self.subscriptions), class.clone());
-        Box::new(move || {
-            end.release();
-            let bound: Vec<Arc<dyn Sink>> =
-                sinks.read().expect("nobody panics with this lock").values().cloned().collect();
-            for sink in bound {
-                if let Err(error) = sink.flush() {
-                    errors.increment(1);
-                    tracing::error!(%error, "a sink could not make everything durable");
-                }
-            }
-        })
+        BoundSinks {
+            sinks: Arc::clone(&self.sinks),
+            errors: metrics.sink_errors.clone(),
+            release: Box::new(move || end.release()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows of many keys beside those of one whose node may block, and how long each waits for what comes of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub(crate) struct Measured {
     pub slow: usize,
     /// Its rows that failed.
     pub failed: usize,
+    /// Why they did, without doubles.
+    pub reasons: BTreeSet<String>,
     /// Its rows that nothing was tried for.
     pub quarantined: usize,
     /// The longest time between two calls of the source.
@@ -162,6 +164,7 @@ async fn run(load: Load) -> Measured {
     let quarantined: u64 = report.nodes.iter().map(|node| node.counts.quarantined).sum();
     drop(feeder);
     handle.finished().await.expect("it ends in order");
+    let letters = letters.take();
     let arrivals = arrivals.0.lock().expect("nobody panics with this lock");
     let of = |slow: bool| arrivals.iter().filter(move |(_, (key, _))| (key.as_str() == SLOW) == slow);
     let place = |offset: &i64| usize::try_from(*offset).expect("it is no negative");
@@ -172,7 +175,8 @@ async fn run(load: Load) -> Measured {
         p99: took[took.len() * 99 / 100],
         others: took.len(),
         slow: of(true).count(),
-        failed: letters.take().len(),
+        failed: letters.len(),
+        reasons: letters.into_iter().map(|letter| letter.reason).collect(),
         quarantined: usize::try_from(quarantined).expect("it is small"),
         longest_pause,
     }

@@ -146,6 +146,10 @@ impl Sink for Counted {
     fn flush(&self) -> Result<(), SinkError> {
         self.sink.flush()
     }
+
+    fn failure(&self) -> Option<SinkError> {
+        self.sink.failure()
+    }
 }
 
 impl SinkWriter for CountedWriter {
@@ -227,6 +231,30 @@ mod tests {
             self.note("close");
             Ok(())
         }
+    }
+
+    /// A sink that has failed.
+    struct Torn;
+
+    impl Sink for Torn {
+        fn open(&self, _shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
+            Err(SinkError { reason: "open".to_owned() })
+        }
+
+        fn flush(&self) -> Result<(), SinkError> {
+            Err(SinkError { reason: "flush".to_owned() })
+        }
+
+        fn failure(&self) -> Option<SinkError> {
+            Some(SinkError { reason: "failure".to_owned() })
+        }
+    }
+
+    #[test]
+    fn whatever_is_asked_is_asked_of_the_sink() {
+        let sink = Counted { sink: Arc::new(Torn), traffic: Arc::default() };
+        let asked = [sink.open(ShardIndex(0)).err(), sink.flush().err(), sink.failure()];
+        assert_eq!(asked.map(|error| error.expect("it answers").reason), ["open", "flush", "failure"]);
     }
 
     /// What is not handed on would be answered by the trait: a source whose brokers are away would seem to be fine.

@@ -34,7 +34,7 @@ pub(crate) fn sink(name: &str, table: &Value, folder: &Path, json: bool, problem
     let made: Option<Arc<dyn Sink>> = match kind.as_str() {
         "console" if json => Some(Arc::new(console::Console::to(std::io::stderr()))),
         "console" => Some(Arc::new(console::Console::to(Printed::default()))),
-        "kafka" => kafka(&mut fields),
+        "kafka" => kafka(&mut fields, json),
         kind => to_file(&mut fields, kind == "csv", json),
     };
     fields.finish();
@@ -61,12 +61,13 @@ fn to_file(fields: &mut Fields<'_>, csv: bool, json: bool) -> Option<Arc<dyn Sin
 }
 
 #[cfg(feature = "kafka")]
-fn kafka(fields: &mut Fields<'_>) -> Option<Arc<dyn Sink>> {
+fn kafka(fields: &mut Fields<'_>, json: bool) -> Option<Arc<dyn Sink>> {
     let brokers = fields.needed("brokers", "\"localhost:9092\"");
     let topic = fields.needed("topic", "\"predictions\"");
     let times = fields.one_of("times", &TIMES).unwrap_or_default();
     let properties = fields.table("properties");
-    let mut sink = gristmill_operators::kafka::sink(&topic?).brokers(&brokers?).times(times);
+    let mut sink =
+        gristmill_operators::kafka::sink(&topic?).brokers(&brokers?).times(times).on_failure(cannot_go_on(json));
     for (name, value) in properties {
         sink = sink.set(&name, &value);
     }
@@ -80,7 +81,7 @@ fn kafka(fields: &mut Fields<'_>) -> Option<Arc<dyn Sink>> {
 }
 
 #[cfg(not(feature = "kafka"))]
-fn kafka(fields: &mut Fields<'_>) -> Option<Arc<dyn Sink>> {
+fn kafka(fields: &mut Fields<'_>, _json: bool) -> Option<Arc<dyn Sink>> {
     fields.wrong("this grist was built without Kafka", "build it with --features kafka");
     None
 }

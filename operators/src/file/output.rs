@@ -18,7 +18,8 @@ pub(super) struct Output {
 
 struct State {
     file: File,
-    failed: bool,
+    /// Why nothing is written any more.
+    failed: Option<String>,
 }
 
 /// What ends a file that is not empty and ends within a line: its disk was full, or who wrote it was killed. One that may
@@ -73,30 +74,35 @@ impl Output {
             // Of the files of lines only CSV has a header.
             file.write_all(end_of_torn(path, !header.is_empty())).map_err(error)?;
         }
-        Ok(Self { path: path.to_owned(), file: Mutex::new(State { file, failed: false }), on_failure })
+        Ok(Self { path: path.to_owned(), file: Mutex::new(State { file, failed: None }), on_failure })
     }
 
     /// Writes whole lines and says `done` once the system has them. After a failure nothing is written any more, and
     /// nothing is said to be done.
     pub(super) fn write(&self, lines: &[u8], done: Done) {
         let mut state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = if state.failed { None } else { Some(state.file.write_all(lines)) };
+        let written = state.failed.is_none().then(|| state.file.write_all(lines));
         match written {
             Some(Ok(())) => {
                 drop(state);
                 done.done();
             }
             Some(Err(error)) => {
-                state.failed = true;
-                drop(state);
-                // The failure is told here; the word's own alarm would be a second one.
-                std::mem::forget(done);
                 let reason = format!("file `{}` cannot be written: {error}", self.path.display());
+                state.failed = Some(reason.clone());
+                drop(state);
+                done.never();
                 tracing::error!(reason, "what was not committed will be read again");
                 (self.on_failure)(&reason);
             }
-            None => std::mem::forget(done),
+            None => done.never(),
         }
+    }
+
+    /// Why nothing is written any more.
+    pub(super) fn failure(&self) -> Option<SinkError> {
+        let state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        state.failed.clone().map(|reason| SinkError { reason })
     }
 
     /// Waits until the disk has everything.
@@ -104,8 +110,8 @@ impl Output {
         let state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let error =
             |reason: &dyn std::fmt::Display| SinkError { reason: format!("file `{}`: {reason}", self.path.display()) };
-        if state.failed {
-            return Err(error(&"rows could not be written; see the log"));
+        if let Some(reason) = &state.failed {
+            return Err(SinkError { reason: reason.clone() });
         }
         match state.file.sync_data() {
             // A pipe or a terminal has no disk.

@@ -85,6 +85,11 @@ impl Sink for FileSink {
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner).clone();
         output.map_or(Ok(()), |output| output.sync())
     }
+
+    fn failure(&self) -> Option<SinkError> {
+        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        output.and_then(|output| output.failure())
+    }
 }
 
 impl std::fmt::Debug for FileSink {

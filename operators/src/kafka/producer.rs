@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use gristmill::clock::SystemClock;
@@ -141,7 +141,7 @@ impl Word {
     /// Never said, and kept from the alarm of a word that is dropped: the failure has been told already.
     fn fail(&self) {
         if let Some(done) = self.take() {
-            std::mem::forget(done);
+            done.never();
         }
     }
 }
@@ -157,7 +157,8 @@ pub(super) struct Reports {
     topic: String,
     brokers: String,
     on_failure: OnFailure,
-    failed: AtomicBool,
+    /// Why a record can not be delivered: the first reason.
+    failed: OnceLock<String>,
     lost: AtomicBool,
     undelivered: AtomicUsize,
     words: Words,
@@ -179,10 +180,10 @@ impl Reports {
 
     /// Tells of the first failure.
     fn tell(&self, error: &KafkaError) {
-        if !self.failed.swap(true, Ordering::AcqRel) {
-            let trouble = self.words.trouble(error);
-            let what = format!("kafka sink `{}`: a record can not be delivered", self.topic);
-            let reason = trouble.text(&what, &self.brokers);
+        let trouble = self.words.trouble(error);
+        let what = format!("kafka sink `{}`: a record can not be delivered", self.topic);
+        let reason = trouble.text(&what, &self.brokers);
+        if self.failed.set(reason.clone()).is_ok() {
             tracing::error!(topic = self.topic, reason, "what was not committed will be read again");
             (self.on_failure)(&reason);
         }
@@ -241,7 +242,7 @@ impl Core {
             topic: options.topic.clone(),
             brokers: options.properties.brokers.clone(),
             on_failure: options.on_failure.clone(),
-            failed: AtomicBool::new(false),
+            failed: OnceLock::new(),
             lost: AtomicBool::new(false),
             undelivered: AtomicUsize::new(0),
             words: Words::new(&options.properties),
@@ -320,19 +321,27 @@ impl Core {
         waiting
     }
 
+    /// Why a record was not delivered and will not be.
+    pub(super) fn failure(&self) -> Option<SinkError> {
+        let reports = self.producer.context();
+        let lost = reports.lost.load(Ordering::Acquire);
+        if lost && let Some((code, _)) = self.producer.client().fatal_error() {
+            reports.tell(&KafkaError::Global(code));
+        }
+        if let Some(reason) = reports.failed.get() {
+            return Some(SinkError { reason: reason.clone() });
+        }
+        lost.then(|| self.options.error("a record could not be delivered; see the log"))
+    }
+
     /// Waits until everything is delivered.
     pub(super) fn flush(&self) -> Result<(), SinkError> {
         let reports = self.producer.context();
         let mut left = self.options.flush_timeout;
         loop {
             let undelivered = reports.undelivered.load(Ordering::Acquire);
-            if reports.lost.load(Ordering::Acquire)
-                && let Some((code, _)) = self.producer.client().fatal_error()
-            {
-                reports.tell(&KafkaError::Global(code));
-            }
-            if reports.failed.load(Ordering::Acquire) || reports.lost.load(Ordering::Acquire) {
-                return Err(self.options.error("a record could not be delivered; see the log"));
+            if let Some(error) = self.failure() {
+                return Err(error);
             } else if undelivered == 0 {
                 return Ok(());
             } else if left.is_zero() {

@@ -88,6 +88,11 @@ impl Sink for KafkaSink {
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).clone();
         core.map_or(Ok(()), |core| core.flush())
     }
+
+    fn failure(&self) -> Option<SinkError> {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        core.and_then(|core| core.failure())
+    }
 }
 
 impl fmt::Debug for KafkaSink {

@@ -235,6 +235,15 @@ impl Progress {
         self.failures.push(RowFailure { row, reason });
         self.ended |= self.health.failed(key);
     }
+
+    /// All that are left of so many rows fail, as far as any are tried.
+    pub(super) fn fail_rest(&mut self, key: KeyIndex, rows: usize, reason: &str) {
+        while !self.ended {
+            self.fail(key, self.row, reason.to_owned());
+            self.row += 1;
+            self.ended |= self.row == rows;
+        }
+    }
 }
 
 #[cfg(test)]

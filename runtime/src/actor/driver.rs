@@ -2,15 +2,17 @@
 //! the running plan on them, hands them to the shards as far as credits go, and commits what is done.
 
 mod drained;
+mod ending;
 mod hand_over;
 mod keeping;
 mod replay;
+mod sinks;
 mod split;
 mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
@@ -19,7 +21,9 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::drained::Until;
 use self::drained::Waiting;
+pub(crate) use self::ending::Ended;
 pub(crate) use self::replay::Replay;
+pub(crate) use self::sinks::BoundSinks;
 pub(crate) use self::split::shard_of;
 use self::waiting::Failing;
 use super::frame::Flush;
@@ -30,7 +34,6 @@ use super::shard::{Delivered, Shard};
 use super::tally::TallyReader;
 use crate::defect::{self, Defect};
 use crate::metrics::ClassMetrics;
-use crate::state::StateError;
 use crate::topology::plan::ClassPlan;
 use crate::traits::sink::DeadLetters;
 use crate::traits::source::{PollLimits, Polled, Source, SourceError};
@@ -99,23 +102,6 @@ pub(crate) enum Control {
     Stop,
 }
 
-/// How a driver ended.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    /// Everything that was read has had its effect and is committed.
-    Finished,
-    /// The source cannot go on.
-    Failed(SourceError),
-    /// As finished, but the states of keys are lost.
-    Unsaved(StateError),
-    /// As finished, and the states of keys are saved, but not that the source knows how far they go.
-    Untold(StateError),
-}
-
-/// What is logged where another failure is the answer.
-const UNCOMMITTED: &str = "the last positions were not committed, or the source was not closed in order";
-const UNTOLD: &str = "the states of keys are saved, but not that the source knows how far they go; the next start goes on with them all the same";
-
 /// See the module.
 pub(crate) struct Driver {
     pub(crate) name: Arc<str>,
@@ -129,8 +115,7 @@ pub(crate) struct Driver {
     pub(crate) control: Receiver<Control>,
     /// Numbers of partitions over all sources.
     pub(crate) partition_numbers: Arc<AtomicU32>,
-    /// Makes everything durable that sinks hold back.
-    pub(crate) flush_sinks: Box<dyn Fn() + Send>,
+    pub(crate) sinks: BoundSinks,
     pub(crate) metrics: Arc<ClassMetrics>,
     /// What the shards count.
     pub(crate) tallies: TallyReader,
@@ -169,6 +154,8 @@ struct Running {
     committed_at: Duration,
     paused: bool,
     pace: Pace,
+    /// Set when it ends without waiting for what is in flight.
+    abandoned: Arc<AtomicBool>,
     /// A plan that takes over one record too late, by a defect.
     late: Option<Arc<ClassPlan>>,
 }
@@ -191,6 +178,7 @@ impl Driver {
             replaying: Vec::new(),
             committed_at: Duration::ZERO,
             paused: false,
+            abandoned: Arc::default(),
             late: None,
         };
         running.run()
@@ -208,9 +196,14 @@ impl Running {
                 break;
             }
             self.take_done(Duration::ZERO);
-            if let Err(error) = self.commit(false) {
-                self.driver.metrics.commit_errors.increment(1);
-                tracing::warn!(source = %self.driver.name, %error, "positions were not committed; trying again");
+            if self.is_to_commit() {
+                if self.driver.sinks.failure().is_some() {
+                    break;
+                }
+                if let Err(error) = self.commit() {
+                    self.driver.metrics.commit_errors.increment(1);
+                    tracing::warn!(source = %self.driver.name, %error, "positions were not committed; trying again");
+                }
             }
             let options = self.driver.options;
             let full = self.records >= options.in_flight_records || self.held() >= options.in_flight_bytes;
@@ -339,12 +332,12 @@ impl Running {
         }
     }
 
-    fn commit(&mut self, now: bool) -> Result<(), SourceError> {
-        let time = self.driver.clock.monotonic();
-        if !now && time < self.committed_at + self.driver.options.commit_interval {
-            return Ok(());
-        }
-        self.committed_at = time;
+    fn is_to_commit(&self) -> bool {
+        self.driver.clock.monotonic() >= self.committed_at + self.driver.options.commit_interval
+    }
+
+    fn commit(&mut self) -> Result<(), SourceError> {
+        self.committed_at = self.driver.clock.monotonic();
         self.record();
         for partition in &mut self.partitions {
             if let Some(next) = partition.committed.take()
@@ -388,62 +381,6 @@ impl Running {
         self.by_local.insert(local, place);
         self.by_index.insert(index, place);
         place
-    }
-
-    /// The source cannot go on: what it brought has its effect all the same.
-    fn fail(self, error: SourceError) -> Ended {
-        let name = Arc::clone(&self.driver.name);
-        match self.finish() {
-            Ended::Finished => {}
-            Ended::Failed(error) => tracing::error!(source = %name, %error, "{UNCOMMITTED}"),
-            Ended::Unsaved(error) => tracing::error!(source = %name, %error, "the states of keys are lost"),
-            Ended::Untold(error) => tracing::warn!(source = %name, %error, "{UNTOLD}"),
-        }
-        Ended::Failed(error)
-    }
-
-    /// Waits for what is in flight, saves the states, commits, and closes the source.
-    fn finish(mut self) -> Ended {
-        self.driver.source.pause(true);
-        while self.partitions.iter().any(|partition| !partition.in_flight.is_empty()) {
-            (self.driver.flush_sinks)();
-            self.take_done(Duration::from_millis(1));
-            self.answer_late();
-            if let Err(error) = self.idle() {
-                tracing::debug!(source = %self.driver.name, %error, "the source cannot keep its place until the end");
-            }
-        }
-        self.tell_drained();
-        let saved = self.save();
-        let committed = self.commit(true);
-        let closed = self.driver.source.close();
-        if committed.is_err()
-            && let Err(error) = &closed
-        {
-            tracing::error!(source = %self.driver.name, %error, "the source was not closed in order either");
-        }
-        match (saved, committed.and(closed)) {
-            (Ok(false), Ok(())) => Ended::Finished,
-            (Ok(true), Ok(())) => self.told().map_or_else(Ended::Untold, |()| Ended::Finished),
-            (Ok(_), Err(error)) => Ended::Failed(error),
-            (Err(unsaved), Ok(())) => Ended::Unsaved(unsaved),
-            (Err(unsaved), Err(error)) => {
-                tracing::error!(source = %self.driver.name, %error, "{UNCOMMITTED}");
-                Ended::Unsaved(unsaved)
-            }
-        }
-    }
-
-    /// Control that comes while the driver ends: a switch is answered, as there is nothing more to compute.
-    fn answer_late(&mut self) {
-        while let Ok(control) = self.driver.control.try_recv() {
-            match control {
-                Control::Switch { plan, departing, switched } => self.switch(plan, &departing, switched),
-                Control::Drained { until, drained } => self.await_done(until, drained),
-                // Who asked is told by the end of the channel.
-                Control::Replay(_) | Control::Stop => {}
-            }
-        }
     }
 }
 

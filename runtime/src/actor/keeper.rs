@@ -8,7 +8,7 @@ use super::driver::shard_of;
 use crate::state::fit::{Fit, fit};
 use crate::state::{Kept, KeyRecord, RefusedState, RestoreReport, StateError, StateStore, Stored, envelope, read};
 use crate::topology::plan::ClassPlan;
-use crate::words::{Class, Offset};
+use crate::words::{Class, Offset, Time};
 
 /// See the module.
 pub(crate) struct Keeper {
@@ -21,11 +21,20 @@ pub(crate) struct Keeper {
     told: bool,
     /// Whether the store has a state that nobody has gone on with yet.
     untaken: bool,
-    /// Partitions whose next records are in the state already, up to here.
-    skipping: HashMap<u32, Offset>,
+    /// Partitions whose next records are in the state already.
+    skipping: HashMap<u32, Known>,
     /// Partitions that began with a tick, which has no place: the first record has to be here.
     unproven: HashMap<u32, Offset>,
     report: Arc<Mutex<RestoreReport>>,
+}
+
+/// What a partition brings once more.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Records up to here.
+    until: Offset,
+    /// Ticks up to this.
+    ticked: Time,
 }
 
 /// The state of a partition.
@@ -128,7 +137,8 @@ impl Keeper {
         self.take()?;
         if at < next {
             tracing::info!(class = %self.class, partition, begins = at.0, state = next.0, "the source was not told how far the state goes: records up to there are passed over");
-            self.skipping.insert(partition, next);
+            let ticked = self.pending[&partition].1.iter().map(KeyRecord::ticked).max().unwrap_or(Time::MIN);
+            self.skipping.insert(partition, Known { until: next, ticked });
         }
         if began.is_none() {
             self.unproven.insert(partition, next);
@@ -169,11 +179,16 @@ impl Keeper {
 
     /// Where the records end that are in the state already, if some may still come; `last` is the last that has come.
     pub(super) fn passes_over(&mut self, partition: u32, last: Offset) -> Option<Offset> {
-        let until = *self.skipping.get(&partition)?;
+        let Known { until, .. } = *self.skipping.get(&partition)?;
         if last >= until {
             self.skipping.remove(&partition);
         }
         Some(until)
+    }
+
+    /// Whether a tick is in the state already, as are the records among which it comes.
+    pub(super) fn passes_over_tick(&self, partition: u32, now: Time) -> bool {
+        self.skipping.get(&partition).is_some_and(|known| now <= known.ticked)
     }
 
     /// Checks the first record of a partition that began with a tick.

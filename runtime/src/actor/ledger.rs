@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::metrics::ClassMetrics;
@@ -20,6 +20,8 @@ pub(crate) struct BatchToken {
     pub(crate) number: u64,
     pub(crate) parts: AtomicU32,
     pub(crate) finished: Box<dyn Fn(PartitionIndex, u64) + Send + Sync>,
+    /// Whether the driver has ended without waiting for what is in flight.
+    pub(crate) abandoned: Arc<AtomicBool>,
     pub(crate) dead_letters: Arc<dyn DeadLetters>,
     pub(crate) metrics: Arc<ClassMetrics>,
     /// Which of its records are part of a trace.
@@ -36,10 +38,11 @@ impl BatchToken {
     }
 }
 
-/// A part of a micro-batch that must be finished. Dropping it otherwise is a defect of the engine: the process aborts.
+/// A part of a micro-batch that must be finished. Dropping it otherwise is a defect of the engine, and the process aborts,
+/// unless the driver has abandoned it.
 pub(crate) struct Part {
     token: Arc<BatchToken>,
-    said: std::sync::atomic::AtomicBool,
+    said: AtomicBool,
 }
 
 impl Part {
@@ -73,7 +76,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !*self.said.get_mut() && !std::thread::panicking() {
+        if !*self.said.get_mut() && !std::thread::panicking() && !self.token.abandoned.load(Ordering::Acquire) {
             tracing::error!("a part of a micro-batch was dropped unfinished; aborting so that it is read again");
             std::process::abort();
         }

@@ -3,9 +3,11 @@
 //! the node is in quarantine.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::node::AbortOnPanic;
+use crate::defect::{self, Defect};
 use crate::topology::plan::PlanNode;
 use crate::traits::Digest;
 use crate::words::{NodeId, Revision};
@@ -67,6 +69,8 @@ struct Inner {
     lost: i32,
     closed: bool,
     quarantine: Option<Mark>,
+    /// Why the machine has last refused a thread.
+    refused: String,
 }
 
 impl Pool {
@@ -74,23 +78,25 @@ impl Pool {
         Self(Arc::new(Shared { node, inner: Mutex::default(), ready: Condvar::new() }))
     }
 
-    /// Hands over a job, for one of `threads`; `false`, and the job dropped, when the node is in quarantine.
-    pub(crate) fn submit(&self, threads: u16, job: Job) -> bool {
+    /// Hands over a job, for one of `threads`. It is dropped when the node is in quarantine, or has no thread and gets none.
+    pub(crate) fn submit(&self, threads: u16, job: Job) {
         let mut inner = self.0.lock();
         inner.wanted = threads;
         if inner.quarantine.is_some() {
-            return false;
+            return;
         }
         inner.jobs.push_back(job);
-        self.0.staff(&mut inner);
-        if inner.threads == 0 {
-            // The machine has refused a thread, and nobody is there who would come to the job.
-            inner.jobs.clear();
-            return false;
-        }
+        let dropped = self.0.staff(&mut inner);
         drop(inner);
+        drop(dropped);
         self.0.ready.notify_one();
-        true
+    }
+
+    /// Why a job was dropped, unless the node is in quarantine.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let inner = self.0.lock();
+        let refused = || format!("no thread of the slow node could be started: {}", inner.refused);
+        inner.quarantine.is_none().then(refused)
     }
 
     /// Gives up a thread that overran; whether that put the node in quarantine.
@@ -99,7 +105,9 @@ impl Pool {
         inner.threads -= 1;
         inner.lost += 1;
         if inner.lost <= i32::from(LOST_MAX) {
-            self.0.staff(&mut inner);
+            let dropped = self.0.staff(&mut inner);
+            drop(inner);
+            drop(dropped);
             return false;
         }
         let first = inner.quarantine.is_none();
@@ -136,18 +144,27 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts threads for jobs that nobody waits for.
-    fn staff(self: &Arc<Self>, inner: &mut Inner) {
+    /// Starts threads for jobs that nobody waits for. Where the machine refuses them and the pool has none: the jobs, which
+    /// nobody would come to.
+    fn staff(self: &Arc<Self>, inner: &mut Inner) -> VecDeque<Job> {
         while inner.threads < inner.wanted && inner.waiting < inner.jobs.len() {
-            let shared = Arc::clone(self);
-            let name = format!("slow-{}", self.node);
-            if let Err(error) = std::thread::Builder::new().name(name).spawn(move || shared.work()) {
+            if let Err(error) = self.start() {
                 tracing::error!(node = %self.node, %error, "a thread for a slow node could not be started");
-                return;
+                inner.refused = error.to_string();
+                break;
             }
             inner.threads += 1;
             inner.waiting += 1;
         }
+        if inner.threads == 0 { std::mem::take(&mut inner.jobs) } else { VecDeque::new() }
+    }
+
+    fn start(self: &Arc<Self>) -> io::Result<()> {
+        if defect::is_chosen(Defect::NoThreads) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let shared = Arc::clone(self);
+        std::thread::Builder::new().name(format!("slow-{}", self.node)).spawn(move || shared.work()).map(drop)
     }
 
     /// What a thread does until the pool is closed, or it comes back too late.

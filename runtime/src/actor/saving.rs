@@ -17,8 +17,9 @@ use crate::state::fit::identity;
 use crate::state::{AxisClock, IntakeRecord, KeyRecord, NodeRecord, OperatorRecord, StateError, Waiting};
 use crate::topology::plan::{ClassPlan, PlanNode};
 use crate::traits::RowsRecord;
+use crate::traits::erased::STATE_BYTES_MAX;
 use crate::traits::source::{AxisStreams, absent};
-use crate::words::{Column, ElementType, KeyIndex, Offset, StreamName, Time};
+use crate::words::{Column, ElementType, Key, KeyIndex, NodeId, Offset, StreamName, Time};
 
 /// Bytes of records after which a shard hands over what it has written.
 const PIECE_BYTES: usize = 4 * 1024 * 1024;
@@ -50,6 +51,38 @@ pub(crate) struct Piece {
     pub(crate) sums: Vec<Sum>,
     /// The key to go on with, if there are more.
     pub(crate) next: Option<usize>,
+    /// States of operators that are not in them.
+    pub(crate) left_out: LeftOut,
+}
+
+/// States of operators that cannot be saved.
+#[derive(Default)]
+pub(crate) struct LeftOut {
+    first: Option<(NodeId, Key, String)>,
+    others: usize,
+}
+
+impl LeftOut {
+    fn note(&mut self, node: &NodeId, key: &Key, reason: String) {
+        tracing::error!(%node, %key, reason, "the state of a node is not saved");
+        self.add(Self { first: Some((node.clone(), key.clone(), reason)), others: 0 });
+    }
+
+    /// Adds what else was left out.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.others += more.others;
+        match more.first {
+            Some(_) if self.first.is_some() => self.others += 1,
+            Some(first) => self.first = Some(first),
+            None => {}
+        }
+    }
+
+    /// What is to be said of it.
+    pub(crate) fn error(self) -> Option<StateError> {
+        let (node, key, reason) = self.first?;
+        Some(StateError::Operator { node, key, reason, others: self.others })
+    }
 }
 
 impl Message for Save {
@@ -75,7 +108,7 @@ struct Running<'p> {
 
 impl Shard {
     fn write(&self, save: &Save) -> Result<Piece, StateError> {
-        let mut piece = Piece { bytes: Vec::new(), sums: Vec::new(), next: None };
+        let mut piece = Piece { bytes: Vec::new(), sums: Vec::new(), next: None, left_out: LeftOut::default() };
         let base = self.running(save.plan.base.nodes.iter().map(AsRef::as_ref));
         for index in save.from..self.keys.len() {
             if piece.bytes.len() >= PIECE_BYTES {
@@ -88,14 +121,21 @@ impl Shard {
             let name = self.shared.keys.borrow()[index].clone();
             let key = KeyIndex(u32::try_from(index).expect("fewer than 2^32 keys"));
             let own = self.running(save.plan.own_nodes_of(&name).iter().map(AsRef::as_ref));
-            let nodes = base.iter().chain(&own).map(|node| node.record(key));
+            let mut nodes = Vec::new();
+            for node in base.iter().chain(&own) {
+                match node.record(key) {
+                    Ok(record) if record.is_empty() => {}
+                    Ok(record) => nodes.push(record),
+                    Err(reason) => piece.left_out.note(&node.plan.name, &name, reason),
+                }
+            }
             let record = KeyRecord {
                 partition,
                 next,
                 home,
                 revision: save.plan.revision,
                 intake: intake_of(&self.keys[index], &save.plan.base.axes),
-                nodes: nodes.filter(|node| !node.is_empty()).collect(),
+                nodes,
                 key: name,
             };
             let sum = envelope::seal(Kind::Key, &record, &mut piece.bytes)
@@ -139,14 +179,19 @@ impl Shard {
 }
 
 impl Running<'_> {
-    fn record(&self, key: KeyIndex) -> NodeRecord {
+    /// What the node keeps of a key, or why its operator's state cannot be saved.
+    fn record(&self, key: KeyIndex) -> Result<NodeRecord, String> {
         let cell = self.cell.borrow();
-        let operator = self.plan.operator.as_ref().zip(cell.table.as_ref());
-        let operator = operator.and_then(|(operator, table)| {
-            Some(OperatorRecord { version: operator.state_version(), bytes: table.encode(key)? })
-        });
+        let operator = match self.plan.operator.as_ref().zip(cell.table.as_ref()) {
+            Some((operator, table)) => table.encode(key)?.map(|bytes| (operator.state_version(), bytes)),
+            None => None,
+        };
+        if let Some(bytes) = operator.as_ref().map(|(_, bytes)| bytes.len()).filter(|bytes| *bytes > STATE_BYTES_MAX) {
+            return Err(format!("it has {bytes} bytes, and the limit is {STATE_BYTES_MAX}"));
+        }
+        let operator = operator.map(|(version, bytes)| OperatorRecord { version, bytes });
         let last = cell.last.get(&key).filter(|last| last.iter().any(Option::is_some));
-        NodeRecord {
+        Ok(NodeRecord {
             name: self.plan.name.clone(),
             identity: self.identity,
             born: self.plan.born,
@@ -156,7 +201,7 @@ impl Running<'_> {
             last: last.cloned().unwrap_or_default(),
             // What was resumed since is over with the next row, and revisions may be numbered anew until then.
             health: cell.health.of(key).filter(|health| health.resumed >= Some(self.plan.resumed())).cloned(),
-        }
+        })
     }
 
     fn restore(&self, key: KeyIndex, saved: NodeRecord) {

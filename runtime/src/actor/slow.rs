@@ -118,11 +118,16 @@ async fn through(task: Arc<Task>, pool: Arc<Pool>, threads: u16, mark: Mark, pro
     let mut outcome = Outcome { progress, lost: 0, quarantine: false };
     while !outcome.progress.ended {
         let attempt = Attempt::new(std::mem::take(&mut outcome.progress));
-        let taken = pool.submit(threads, task.job(&attempt));
-        let seen = if taken { attempt.watch(task.clock.as_ref(), task.budget).await } else { Seen::Over };
+        pool.submit(threads, task.job(&attempt));
+        let seen = attempt.watch(task.clock.as_ref(), task.budget).await;
         outcome.progress = attempt.take();
         if seen == Seen::Over {
-            // Rows that nobody took up are those of a node in quarantine.
+            // Rows that nobody took up are those of a node in quarantine, or have failed.
+            if !outcome.progress.ended
+                && let Some(reason) = pool.refusal()
+            {
+                outcome.progress.fail_rest(task.key, task.rows.times.len(), &reason);
+            }
             break;
         }
         outcome.lost += 1;

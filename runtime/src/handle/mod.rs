@@ -24,7 +24,7 @@ use crate::runtime::SourceThread;
 use crate::state::{RestoreReport, StateError};
 use crate::supervisor::{Applied, ClassState, DeployError, Deployment};
 use crate::topology::plan::ClassPlan;
-use crate::traits::{Sink, SourceError};
+use crate::traits::{Sink, SinkError, SourceError};
 use crate::words::{Binding, Class, Key, NodeId, Revision};
 
 pub use deploy::Preview;
@@ -133,7 +133,9 @@ impl Inner {
             let ended = match thread.join() {
                 Ok(Ended::Finished) => Ok(()),
                 Ok(Ended::Failed(error)) => Err(RunError::Source(Arc::new(error))),
+                Ok(Ended::Unwritten(error)) => Err(RunError::Sink(Arc::new(error))),
                 Ok(Ended::Unsaved(error)) => Err(RunError::State(Arc::new(error))),
+                Ok(Ended::Partly(error)) => Err(RunError::Partly(Arc::new(error))),
                 Ok(Ended::Untold(error)) => Err(RunError::Untold(Arc::new(error))),
                 Err(_) => Err(RunError::Panic),
             };
@@ -163,9 +165,15 @@ pub enum RunError {
     /// A source cannot go on.
     #[error("a source failed: {0}")]
     Source(#[source] Arc<SourceError>),
+    /// A sink can never make durable what it was given ([`Sink::failure`](crate::traits::Sink::failure)).
+    #[error("a sink failed; what was not committed is read again at the next start: {0}")]
+    Sink(#[source] Arc<SinkError>),
     /// Everything has had its effect, but the states of keys are lost: the next start begins without.
     #[error("the states of keys were not saved, so that the next start begins without: {0}")]
     State(#[source] Arc<StateError>),
+    /// Everything has had its effect and the states of keys are saved, but for one or some.
+    #[error("not all states of keys are saved: {0}")]
+    Partly(#[source] Arc<StateError>),
     /// Everything has had its effect and the states of keys are saved: the next start goes on with them, and passes over
     /// what the source brings once more.
     #[error(

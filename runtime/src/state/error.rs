@@ -51,6 +51,21 @@ pub enum StateError {
         /// Why.
         reason: String,
     },
+    /// An operator's state of a key cannot be saved; those of other nodes and keys are.
+    #[error(
+        "the state of node `{node}` of key `{key}` is not saved: {reason}; the node begins anew for the key at the next start{}",
+        if *others > 0 { format!(", and so do {others} states more, of other keys or nodes") } else { String::new() }
+    )]
+    Operator {
+        /// The node.
+        node: crate::words::NodeId,
+        /// The key.
+        key: crate::words::Key,
+        /// Why.
+        reason: String,
+        /// How many states more are not saved, each for a reason of its own that is in the log.
+        others: usize,
+    },
     /// What holds the states is gone.
     #[error("a shard ended before its states were saved")]
     Shard,

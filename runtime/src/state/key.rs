@@ -25,6 +25,13 @@ pub struct KeyRecord {
     pub nodes: Vec<NodeRecord>,
 }
 
+impl KeyRecord {
+    /// The latest tick that it was told.
+    pub(crate) fn ticked(&self) -> Time {
+        self.intake.ticked
+    }
+}
+
 /// The intake of a key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IntakeRecord {

@@ -203,7 +203,10 @@ pub trait AnyTable: Any + Send {
     /// them for what they point to.
     fn bytes(&self) -> usize;
     /// The state of a key as bytes (bincode, standard configuration); `None` when it has none.
-    fn encode(&self, key: KeyIndex) -> Option<Vec<u8>>;
+    ///
+    /// # Errors
+    /// The encoder's text: the state's type cannot be written down.
+    fn encode(&self, key: KeyIndex) -> Result<Option<Vec<u8>>, String>;
     /// The state of a key for people to look at; `None` when it has none, or cannot be shown so.
     fn show(&self, key: KeyIndex) -> Option<serde_json::Value>;
     /// Reads what [`AnyTable::encode`] wrote.
@@ -303,15 +306,17 @@ impl<S: Clone + Serialize + DeserializeOwned + Send + 'static> AnyTable for Tabl
             Self::Many(states) => (states.capacity(), states.iter().flatten().count()),
             Self::One(state) => (1, usize::from(state.is_some())),
         };
-        let known = (0..u32::try_from(slots).unwrap_or(u32::MAX)).map(KeyIndex).filter_map(|key| self.encode(key));
+        let known = (0..u32::try_from(slots).unwrap_or(u32::MAX))
+            .map(KeyIndex)
+            .filter_map(|key| self.encode(key).ok().flatten());
         let (sampled, bytes) = known.take(STATES_SAMPLED).fold((0, 0), |sum, state| (sum.0 + 1, sum.1 + state.len()));
         slots * size_of::<Option<S>>() + states * bytes.checked_div(sampled).unwrap_or(0)
     }
 
-    fn encode(&self, key: KeyIndex) -> Option<Vec<u8>> {
-        let state = self.slot(key)?;
-        // A state that cannot be written is a defect of the operator, found by its first graceful stop.
-        Some(bincode::serde::encode_to_vec(state, bincode::config::standard()).expect("a state can be serialised"))
+    fn encode(&self, key: KeyIndex) -> Result<Option<Vec<u8>>, String> {
+        let Some(state) = self.slot(key) else { return Ok(None) };
+        let bytes = bincode::serde::encode_to_vec(state, bincode::config::standard());
+        bytes.map(Some).map_err(|error| error.to_string())
     }
 
     fn show(&self, key: KeyIndex) -> Option<serde_json::Value> {
@@ -333,5 +338,5 @@ impl<S: Clone + Serialize + DeserializeOwned + Send + 'static> AnyTable for Tabl
 /// States that are written to estimate the memory of all.
 const STATES_SAMPLED: usize = 16;
 
-/// The largest state of one key of one node that is read back.
+/// The largest state of one key of one node that is saved and read back.
 pub const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;

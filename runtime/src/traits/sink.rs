@@ -25,6 +25,13 @@ pub trait Sink: Send + Sync + 'static {
     fn flush(&self) -> Result<(), SinkError> {
         Ok(())
     }
+
+    /// Why nothing that is written becomes durable any more, once that is so; never blocks. Frames that such a sink was
+    /// given may never be done ([`Done::never`]): sources end, what was not committed is read again at the next start, and
+    /// the runtime ends with this error. A failure that passes is none.
+    fn failure(&self) -> Option<SinkError> {
+        None
+    }
 }
 
 impl<S: Sink + ?Sized> Sink for Arc<S> {
@@ -34,6 +41,10 @@ impl<S: Sink + ?Sized> Sink for Arc<S> {
 
     fn flush(&self) -> Result<(), SinkError> {
         (**self).flush()
+    }
+
+    fn failure(&self) -> Option<SinkError> {
+        (**self).failure()
     }
 }
 
@@ -66,6 +77,11 @@ impl Done {
         if let Some(said) = self.0.take() {
             said();
         }
+    }
+
+    /// What was written never becomes durable, as [`Sink::failure`] says from now on. The frame is kept in memory.
+    pub fn never(self) {
+        std::mem::forget(self);
     }
 }
 

@@ -96,6 +96,7 @@ impl Running {
                 // The driver has gone only after a failure; nobody counts then.
                 let _ = done.try_send((partition, number));
             }),
+            abandoned: Arc::clone(&self.abandoned),
             dead_letters: Arc::clone(&self.driver.dead_letters),
             metrics: Arc::clone(&self.driver.metrics),
             traces: beside.traces,

@@ -6,12 +6,21 @@ use std::sync::mpsc::sync_channel;
 
 use super::split::shard_of;
 use super::{Running, SourceError};
-use crate::actor::saving::{Piece, Place, Save};
+use crate::actor::saving::{LeftOut, Piece, Place, Save};
 use crate::actor::shard::Delivered;
 use crate::state::envelope::{self, Kind, Sum};
 use crate::state::{Head, KeyRecord, SnapshotWriter, StateError};
 use crate::traits::{Batch, Records};
 use crate::words::Offset;
+
+/// What came of saving the states of keys.
+pub(super) enum Saved {
+    /// None are kept, or what the store has is all there is.
+    Nothing,
+    Whole,
+    /// But for some, and why.
+    Partly(StateError),
+}
 
 fn stop(error: &StateError) -> SourceError {
     SourceError { reason: error.to_string(), retry: false }
@@ -63,8 +72,13 @@ impl Running {
             let began = self.driver.source.began_at(partition).or_else(|| ends(&batch).map(|(first, _)| first));
             self.begin(partition, began)?;
         }
-        let Some((first, last)) = ends(&batch) else { return Ok(batch) };
         let Some(keeper) = &mut self.driver.keeper else { return Ok(batch) };
+        if let Records::Tick(now) = batch.records
+            && keeper.passes_over_tick(partition, now)
+        {
+            return Ok(Batch::new(partition, Records::Rows(Vec::new())));
+        }
+        let Some((first, last)) = ends(&batch) else { return Ok(batch) };
         keeper.prove(partition, first).map_err(|error| stop(&error))?;
         let Some(until) = keeper.passes_over(partition, last) else { return Ok(batch) };
         let place = self.partition(partition);
@@ -102,10 +116,12 @@ impl Running {
         Ok(())
     }
 
-    /// Saves the states of all keys, once nothing is in flight; whether there was anything to save.
-    pub(super) fn save(&mut self) -> Result<bool, StateError> {
+    /// Saves the states of all keys, once nothing is in flight; what came of it.
+    pub(super) fn save(&mut self) -> Result<Saved, StateError> {
         let driver = &self.driver;
-        let Some(keeper) = driver.keeper.as_ref().filter(|keeper| keeper.has_taken()) else { return Ok(false) };
+        let Some(keeper) = driver.keeper.as_ref().filter(|keeper| keeper.has_taken()) else {
+            return Ok(Saved::Nothing);
+        };
         let read = self.partitions.iter().enumerate().filter(|(_, partition)| driver.source.holds(partition.local));
         let read: BTreeMap<u32, Place> = read
             .filter_map(|(place, partition)| {
@@ -120,7 +136,7 @@ impl Running {
             read.values().map(|place| (place.partition, place.next)).chain(waiting).collect();
         partitions.sort_unstable();
         if partitions.is_empty() {
-            return Ok(false);
+            return Ok(Saved::Nothing);
         }
         let head = Head {
             class: keeper.class().clone(),
@@ -130,10 +146,11 @@ impl Running {
             partitions,
         };
         // What is in the states is nowhere else than where sinks have put it.
-        (driver.flush_sinks)();
-        let mut pieces = Pieces { running: self, read: Arc::new(read), writer: None, at: At::Head };
+        driver.sinks.flush();
+        let left_out = LeftOut::default();
+        let mut pieces = Pieces { running: self, read: Arc::new(read), writer: None, at: At::Head, left_out };
         keeper.store.save(keeper.class(), &mut || pieces.next(&head))?;
-        Ok(true)
+        Ok(pieces.left_out.error().map_or(Saved::Whole, Saved::Partly))
     }
 
     /// The source has been told how far the saved states go.
@@ -167,6 +184,7 @@ struct Pieces<'r> {
     read: Arc<BTreeMap<u32, Place>>,
     writer: Option<SnapshotWriter>,
     at: At,
+    left_out: LeftOut,
 }
 
 enum At {
@@ -194,6 +212,7 @@ impl Pieces<'_> {
             At::Shard(shard, from) => {
                 let piece = self.running.ask(shard, from, &self.read)?;
                 self.count(&piece.sums);
+                self.left_out.add(piece.left_out);
                 bytes = piece.bytes;
                 self.at = piece.next.map_or(At::Shard(shard + 1, 0), |next| At::Shard(shard, next));
             }
