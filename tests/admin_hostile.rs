@@ -25,6 +25,7 @@ fn limits() -> Limits {
 fn connect(site: &Site) -> TcpStream {
     let stream = TcpStream::connect(site.listening.address()).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket takes a time-out");
+    stream.set_write_timeout(Some(Duration::from_secs(10))).expect("a socket takes a time-out");
     stream
 }
 
@@ -51,7 +52,10 @@ fn resident() -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_are_let_go_and_keep_nobody_out() {
-    let site = Site::start(&folder("hostile_slow"), limits()).await;
+    // Longer than a busy machine holds anybody up: who waits for the slow ones waits for this.
+    let patience = Duration::from_secs(5);
+    let limits = Limits { head_time: patience, body_time: patience, ..limits() };
+    let site = Site::start(&folder("hostile_slow"), limits).await;
     let mut slow_heads: Vec<TcpStream> = (0..100).map(|_| connect(&site)).collect();
     for stream in &mut slow_heads {
         stream.write_all(b"GET /v1/nodes HTTP/1.1\r\nHost: ").expect("it is taken");
@@ -61,13 +65,13 @@ async fn slow_clients_are_let_go_and_keep_nobody_out() {
     slow_body.write_all(half.as_bytes()).expect("it is taken");
     let since = Instant::now();
     assert_eq!(site.get("/v1/nodes").status, 200);
-    assert!(since.elapsed() < Duration::from_millis(900), "others waited {:?}", since.elapsed());
+    assert!(since.elapsed() < patience - Duration::from_secs(1), "others waited {:?}", since.elapsed());
     let said = answer(&mut slow_body);
     assert!(said.starts_with("HTTP/1.1 408") && said.contains("too-slow"), "{said}");
     for mut stream in slow_heads {
         answer(&mut stream);
     }
-    assert!(since.elapsed() < Duration::from_secs(8), "slow heads were kept for {:?}", since.elapsed());
+    assert!(since.elapsed() < patience * 3, "slow heads were kept for {:?}", since.elapsed());
     site.end().await;
 }
 
@@ -88,9 +92,14 @@ async fn huge_bodies_are_refused_without_being_kept() {
     endless.write_all(head(&site, "PUT", "/v1/nodes", "Transfer-Encoding: chunked\r\n").as_bytes()).expect("sent");
     let chunks = "1\r\nx\r\n".repeat(10_000);
     let since = Instant::now();
-    while endless.write_all(chunks.as_bytes()).is_ok() {
-        assert!(since.elapsed() < Duration::from_secs(8), "it is read without end");
-    }
+    let closed = loop {
+        match endless.write_all(chunks.as_bytes()) {
+            Ok(()) => assert!(since.elapsed() < Duration::from_secs(8), "it is read without end"),
+            Err(error) => break error,
+        }
+    };
+    let is_open = [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&closed.kind());
+    assert!(!is_open, "the connection is neither read nor closed: {closed}");
     let two = head(&site, "PUT", "/v1/artifacts", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
     let mut smuggled = connect(&site);
     smuggled.write_all(format!("{two}0\r\n\r\nGET /v1/audit HTTP/1.1\r\n\r\n").as_bytes()).expect("sent");

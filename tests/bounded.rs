@@ -1,5 +1,6 @@
 //! Memory is bounded: while a sink stalls, what is in flight stays below what `limits` says, the source pauses and drops
-//! nothing, and all that waited is delivered after, in order, at twice the pace that it comes at or more.
+//! nothing, and all that waited is delivered after, in order, at twice the pace that it comes at or more. A source that is
+//! paused is called all the while, so that it can keep its place.
 //!
 //! `GRISTMILL_STALL_SECONDS` says how long the sink stalls (5).
 
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use gristmill::defect::Defect;
 use gristmill::topology::{Topology, provide, sensor, sink};
 use gristmill::traits::source::{Axes, Batch, PollLimits, Polled, RawRecord, Records, Source, SourceError};
 use gristmill::traits::{Decode, Done, Sink, SinkError, SinkFrame, SinkWriter};
@@ -26,6 +28,10 @@ const PREDICTED: Stream<f64> = Stream::new("predicted");
 const KEYS: u64 = 50;
 /// How often it may try to catch up fast enough.
 const TRIES: usize = 3;
+/// The longest that a source may not be called: a member of a Kafka group is asked for a sign of life every few seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// Held by the test that runs: it measures the memory of the process.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Records that come at a pace, whether they are read or not.
 struct Paced {
@@ -47,6 +53,8 @@ struct Watched {
     held: Mutex<Vec<Done>>,
     /// The next row of each key, and how many came.
     seen: Mutex<(Vec<u64>, u64)>,
+    /// When the source was called last, and the longest time between two calls.
+    called: Mutex<(Option<Instant>, Duration)>,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +98,7 @@ impl Source for Paced {
     }
 
     fn poll(&mut self, limits: PollLimits) -> Result<Polled, SourceError> {
+        self.watched.is_called();
         if self.watched.ended.load(Ordering::Relaxed) {
             return Ok(Polled::End);
         }
@@ -112,6 +121,11 @@ impl Source for Paced {
 
     fn pause(&mut self, paused: bool) {
         self.watched.paused.fetch_add(u64::from(paused), Ordering::Relaxed);
+    }
+
+    fn idle(&mut self) -> Result<(), SourceError> {
+        self.watched.is_called();
+        Ok(())
     }
 
     fn commit(&mut self, _: u32, _: Offset) -> Result<(), SourceError> {
@@ -151,6 +165,19 @@ impl SinkWriter for Stalling {
 }
 
 impl Watched {
+    fn is_called(&self) {
+        let mut called = self.called.lock().expect("nobody panics with this lock");
+        let now = Instant::now();
+        let silent = called.0.map_or(Duration::ZERO, |before| now - before);
+        *called = (Some(now), called.1.max(silent));
+    }
+
+    /// The longest time without a call since it was asked last, up to now.
+    fn silence(&self) -> Duration {
+        self.is_called();
+        std::mem::take(&mut self.called.lock().expect("nobody panics with this lock").1)
+    }
+
     fn delivered(&self) -> u64 {
         self.seen.lock().expect("nobody panics with this lock").1
     }
@@ -167,12 +194,14 @@ struct Ran {
     /// How much the process grew while the sink stalled.
     grown: u64,
     paused: u64,
+    /// The longest that the source was not called while the sink stalled.
+    silent: Duration,
     /// Records a second after the stall, over the pace at which they come.
     catching_up: f64,
 }
 
 /// Runs at a pace; the sink stalls, then goes on until all that waited is there.
-async fn run(shape: Shape, options: Options, rate: Option<f64>, stall: Duration) -> (Ran, f64) {
+async fn run(shape: Shape, options: Options, rate: Option<f64>, stall: Duration, defect: Option<Defect>) -> (Ran, f64) {
     let watched = Arc::new(Watched::default());
     let source = Paced { shape, rate, begun: None, next: 0, watched: Arc::clone(&watched) };
     let plant = Topology::new("machine")
@@ -181,16 +210,19 @@ async fn run(shape: Shape, options: Options, rate: Option<f64>, stall: Duration)
         .with(provide(PREDICTED).needs((X, MEAN)).by(|x: f64, _mean: f64| x))
         .with(sink("out").needs(PREDICTED));
     let builder = Runtime::builder().topology(plant).source(source).sink("out", Stalling(Arc::clone(&watched)));
-    let handle = builder.options(options).shards(2).start().await.expect("nothing is wrong with it");
+    let builder = builder.options(options).shards(2).defect(defect);
+    let handle = builder.start().await.expect("nothing is wrong with it");
     let sleep = tokio::time::sleep;
     sleep(Duration::from_secs(2)).await;
     let before = resident_bytes();
     watched.stalled.store(true, Ordering::Release);
+    watched.silence();
     let (begun, mut most) = (Instant::now(), before);
     while begun.elapsed() < stall {
         sleep(Duration::from_millis(50)).await;
         most = most.max(resident_bytes());
     }
+    let silent = watched.silence();
     let (from, begun) = (watched.polled.load(Ordering::Relaxed), Instant::now());
     watched.go_on();
     let waits = |rate: f64| (begun.elapsed() + stall + Duration::from_secs(2)).as_secs_f64() * rate;
@@ -209,7 +241,8 @@ async fn run(shape: Shape, options: Options, rate: Option<f64>, stall: Duration)
     handle.finished().await.expect("it ends in order");
     let polled = watched.polled.load(Ordering::Relaxed);
     assert_eq!(watched.delivered(), polled * shape.rows(), "all that was polled is delivered");
-    let ran = Ran { grown: most - before, paused: watched.paused.load(Ordering::Relaxed), catching_up };
+    let paused = watched.paused.load(Ordering::Relaxed);
+    let ran = Ran { grown: most - before, paused, silent, catching_up };
     (ran, polled as f64 / 2.0)
 }
 
@@ -221,16 +254,17 @@ fn options(in_flight_bytes: usize) -> Options {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_stalls_bounds_memory_and_loses_nothing() {
+    let _alone = ALONE.lock().await;
     let stall = Duration::from_secs(number("GRISTMILL_STALL_SECONDS", 5));
     for (name, shape) in [("100 bytes", Shape::Small), ("1 MB", Shape::Large)] {
         let options = options(64 << 20);
         let bound = options.in_flight_memory() as u64;
         // Full load, for two seconds.
-        let (_, full) = run(shape, options, None, Duration::ZERO).await;
+        let (_, full) = run(shape, options, None, Duration::ZERO, None).await;
         let mut fastest: f64 = 0.0;
         // Others may take the machine's time away while it catches up.
         for _ in 0..TRIES {
-            let (ran, _) = run(shape, options, Some(full / 3.0), stall).await;
+            let (ran, _) = run(shape, options, Some(full / 3.0), stall, None).await;
             eprintln!("{name}: full load {full:.0} records/s, bound {} MiB, {ran:?}", bound >> 20);
             assert!(ran.paused > 0, "{name}: the source pauses");
             assert!(ran.grown < bound, "{name}: it grew by {} bytes, the bound is {bound}", ran.grown);
@@ -245,8 +279,19 @@ async fn a_sink_that_stalls_bounds_memory_and_loses_nothing() {
     let mut roomy = options(usize::MAX / 8);
     let bound = options(64 << 20).in_flight_memory() as u64;
     roomy.drive.in_flight_records = 4_000_000;
-    let (_, full) = run(Shape::Large, roomy, None, Duration::ZERO).await;
-    let (ran, _) = run(Shape::Large, roomy, Some(full / 3.0), Duration::from_secs(5)).await;
+    let (_, full) = run(Shape::Large, roomy, None, Duration::ZERO, None).await;
+    let (ran, _) = run(Shape::Large, roomy, Some(full / 3.0), Duration::from_secs(5), None).await;
     eprintln!("without a bound: {ran:?}");
     assert!(ran.grown > bound, "{ran:?}, and the bound was {bound}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_paused_is_called_all_the_while() {
+    let _alone = ALONE.lock().await;
+    let stall = Duration::from_secs(4);
+    let (ran, _) = run(Shape::Small, options(64 << 20), None, stall, None).await;
+    assert!(ran.paused > 0 && ran.silent < SILENCE_MAX, "{ran:?}");
+    // The broken twin: it is not called until it may go on.
+    let (ran, _) = run(Shape::Small, options(64 << 20), None, stall, Some(Defect::Idle)).await;
+    assert!(ran.paused > 0 && ran.silent > stall / 2, "{ran:?}");
 }

@@ -85,6 +85,7 @@ async fn a_model_that_hangs_in_its_trial_is_undone() {
     assert!(error.reason.contains("trial row of `slow`") && error.reason.contains("50ms"), "{error}");
     assert_eq!(deployer.in_force(), Revision(1));
 
+    deployer.set_limit(Duration::from_secs(60));
     let done = deployer.deploy(change("1"), &Terms::by("test")).await.expect("it is quick enough");
     assert_eq!(done.revision, Revision(3), "the number of what was refused is not used again");
     assert_eq!(deployer.in_force(), Revision(3));

@@ -1,6 +1,7 @@
 //! `explain` names every way in which a node can fail to write for a key, and none when it writes.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gristmill::explain::{Explanation, Reason, Seen, Standing};
 use gristmill::in_process::feed;
@@ -374,12 +375,15 @@ async fn a_node_that_began_while_rows_of_the_plan_before_are_on_their_way() {
         feeder.taken().await.expect("the runtime runs");
     };
     explain("score@P1").await;
-    for offset in 0.. {
-        send(offset).await;
-        if explain("score@P1").await.outputs.iter().any(|output| matches!(output.last, Seen::Value { .. })) {
-            break;
+    let until_seen = async {
+        for offset in 0.. {
+            send(offset).await;
+            if explain("score@P1").await.outputs.iter().any(|output| matches!(output.last, Seen::Value { .. })) {
+                break;
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(60), until_seen).await.expect("a value is seen");
     let more = Deployment::new().put(of_key("more")).put(sink("more").needs(Stream::<f64>::new("more")));
     handle.apply(more).await.expect("nothing is wrong with it");
     let why = explain("more@P1").await;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use gristmill::topology::{Family, Manifest, Node, Topology, Work, provide, sensor};
+use gristmill::topology::{Attributes, Family, Manifest, Node, Topology, Work, provide, sensor};
 use gristmill::traits::{Format, Model};
-use gristmill::words::{Revision, Time};
-use gristmill::{Bench, Deployment, Stream};
+use gristmill::words::{Revision, Time, Value};
+use gristmill::{Bench, Deployment, ElementType, Stream};
 use gristmill_operators::model::{Linear, Onnx, Ordered};
 use gristmill_operators::registry::registry;
 use gristmill_tests::support::onnx::weighted_sum;
@@ -94,6 +94,49 @@ fn names_are_mapped_in_rust_and_in_manifests() {
     for (inputs, score) in [("{ f0 = \"rms\", f1 = \"heat\" }", 21.0), ("{ f1 = \"rms\", f0 = \"heat\" }", 12.0)] {
         assert_eq!(scored(&mut pump(manifest(inputs)).bench(), "P1", 1), [score], "{inputs}");
     }
+}
+
+/// Bug: a model could not read a stream and its previous value, nor an attribute of the same name, by named inputs.
+/// Cause: needs were looked up by the name of what they read, which all three share. Fix: by their labels first.
+#[test]
+fn a_model_reads_a_stream_its_previous_value_and_an_attribute_of_one_name() {
+    let artifacts = [("m".to_owned(), weighted_sum(&["now", "before", "limit"], 0.0).into())].into();
+    let made = |needs: &str, inputs: &str| {
+        let text = format!(
+            "topology = \"pump\"\nneeds = [{needs}]\nprovides = [\"wear: f32\"]\n\
+             model = {{ onnx = \"m\", inputs = {{ {inputs} }} }}"
+        );
+        let manifest = Manifest::from_toml(&text);
+        manifest.and_then(|manifest| manifest.nodes_with(&registry(), &artifacts)).map_err(|error| error.to_string())
+    };
+    let needs = "\"rms: f32\", \"previous(rms, 0.0): f32\", \"@rms: f32\"";
+    for (inputs, first) in [
+        ("now = \"rms\", before = \"previous(rms)\", limit = \"@rms\"", 301.0),
+        ("before = \"rms\", now = \"previous(rms)\", limit = \"@rms\"", 310.0),
+        ("limit = \"rms\", before = \"previous(rms)\", now = \"@rms\"", 103.0),
+    ] {
+        let mut attributes = Attributes::new().declare("rms", ElementType::F32);
+        attributes.set("P1", "rms", &Value::F32(3.0)).expect("it is declared");
+        let node = made(needs, inputs).expect("it is right").remove(0);
+        let mut bench = pump(node).attributes(attributes).bench();
+        assert_eq!(scored(&mut bench, "P1", 1), [first], "{inputs}");
+    }
+    // By its name alone where no other need reads it, as before; else by a label, which the refusal lists.
+    let needs = "\"previous(rms, 0.0): f32\", \"@rms: f32\", \"previous(heat, 0.0): f32\"";
+    let inputs = |now: &str| format!("now = \"{now}\", before = \"@rms\", limit = \"heat\"");
+    made(needs, &inputs("previous(rms)")).expect("`heat` is one of them");
+    let several = made(needs, &inputs("rms")).map(drop).expect_err("it is two of them");
+    assert!(
+        several.contains(
+            "the model's input `now` reads `rms`, which several needs do; say which with inputs = { \"now\" = \"need\" }; the \
+             node needs `previous(rms)`, `@rms`, `previous(heat)`"
+        ),
+        "{several}"
+    );
+    let other = made(needs, &inputs("previous(rsm)")).map(drop).expect_err("it is none of them");
+    assert!(other.contains("did you mean `previous(rms)`?"), "{other}");
+    let twice = made(needs, &inputs("@rms")).map(drop).expect_err("it is read already");
+    assert!(twice.contains("two inputs of the model read the need `@rms`"), "{twice}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The API does what its description says: schemathesis reads the description, sends what it allows and what it does
 //! not, and checks every answer against it.
 
+use std::path::Path;
+
 use gristmill_admin::Limits;
 use gristmill_tests::support::python;
 use gristmill_tests::support::site::{ANOMALY, Site, anomaly, folder};
@@ -22,11 +24,16 @@ fn try_by(site: &Site, description: &Value, more: &[&str]) -> Result<(), String>
     std::fs::write(&path, description.to_string()).expect("the folder can be written");
     let (path, url) = (path.display().to_string(), format!("http://{}", site.listening.address()));
     let token = format!("Authorization: Bearer {}", site.tokens[2]);
-    let config = "tests/clients/schemathesis.toml";
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/schemathesis.toml");
     // The same requests each time: some that are drawn otherwise are sent without what makes them wrong.
     let same = ["--seed", "1", "--generation-deterministic"];
     let all = [&["--config-file", config, "run", &path, "--url", &url, "-H", &token, "--no-color"], &same[..]].concat();
-    python::run("schemathesis", &[&all[..], more].concat())
+    // It leaves what it has seen in the folder where it runs.
+    let name = site.folder.file_name().expect("each test has a folder");
+    let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis").join(name);
+    let _ = std::fs::remove_dir_all(&own); // what an earlier run left
+    std::fs::create_dir_all(&own).expect("the folder of temporary files can be written");
+    python::run_in(&own, "schemathesis", &[&all[..], more].concat())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! A node that fails for many keys is put in quarantine for all of them: a revision of its own, which `resume` or another
-//! version ends. One that fails for few keys, or for a small part of its keys, is not.
+//! A node that fails for many keys is put in quarantine for all of them: a revision of its own, which `resume`, `reset` or
+//! another version ends. One that fails for few keys, or for a small part of its keys, is not.
 
 use std::time::Duration;
 
@@ -119,6 +119,15 @@ async fn another_version_ends_it() {
     running.mill.apply(root(1)).await.expect("the same again");
     assert!(running.node().await.quarantined, "the same again is no replacement");
     running.mill.apply(root(2)).await.expect("it is replaced");
+    running.rows(1, 200, 0).await;
+    assert_eq!((running.scored(), running.node().await.state), (200, NodeState::Running));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_ends_it() {
+    let mut running = with(200, 100).await;
+    running.quarantined().await;
+    running.mill.apply(Deployment::new().reset("root")).await.expect("it is reset");
     running.rows(1, 200, 0).await;
     assert_eq!((running.scored(), running.node().await.state), (200, NodeState::Running));
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use gristmill::registry::disk::{Disk, SystemDisk};
 use gristmill::registry::{
@@ -20,12 +20,27 @@ enum Twin {
     InPlace,
     /// Content is not made durable before the file gets its name.
     NoSync,
+    /// Lines of the audit log are not made durable.
+    NoAuditSync,
+    /// Names are not made durable.
+    NoFolderSync,
+}
+
+/// What is not durable yet.
+#[derive(Default)]
+struct Pending {
+    /// Files that were written anew.
+    written: BTreeSet<PathBuf>,
+    /// How many bytes files had that were added to.
+    added: BTreeMap<PathBuf, u64>,
+    /// What was under names that other files have got; `None` where nothing was.
+    renamed: BTreeMap<PathBuf, Option<Vec<u8>>>,
 }
 
 /// Does so much, then nothing any more: each byte and each step costs one. What was not made durable is lost then.
 struct Dying {
     left: Mutex<usize>,
-    unsynced: Mutex<BTreeSet<PathBuf>>,
+    pending: Mutex<Pending>,
     in_place: Mutex<BTreeMap<PathBuf, PathBuf>>,
     twin: Twin,
     final_place: fn(&Path) -> Option<PathBuf>,
@@ -40,7 +55,7 @@ impl Dying {
         };
         Arc::new(Self {
             left: Mutex::new(left),
-            unsynced: Mutex::default(),
+            pending: Mutex::default(),
             in_place: Mutex::default(),
             twin,
             final_place,
@@ -63,10 +78,30 @@ impl Dying {
         if self.spend(1) == 1 { Ok(()) } else { Err(Self::dead()) }
     }
 
-    /// The power is gone: what was not made durable is not there.
-    fn power_loss(&self) {
-        for path in self.unsynced.lock().expect("nobody panics with it").iter().filter(|path| path.exists()) {
-            SystemDisk.write(path, b"").expect("the folder of temporary files can be written");
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().expect("nobody panics with it")
+    }
+
+    /// The power is gone, and with it what was not made durable. A disk may have written names, and what was added to
+    /// files, `early`: before it was told to.
+    fn power_loss(&self, early: bool) {
+        const WRITABLE: &str = "the folder of temporary files can be written";
+        let pending = self.pending();
+        for path in pending.written.iter().filter(|path| path.exists()) {
+            SystemDisk.write(path, b"").expect(WRITABLE);
+        }
+        if early {
+            return;
+        }
+        for (path, bytes) in pending.added.iter().filter(|(path, _)| path.exists()) {
+            let file = std::fs::OpenOptions::new().write(true).open(path).expect(WRITABLE);
+            file.set_len(*bytes).expect(WRITABLE);
+        }
+        for (path, before) in &pending.renamed {
+            match before {
+                Some(bytes) => SystemDisk.write(path, bytes).expect(WRITABLE),
+                None => SystemDisk.remove(path).expect(WRITABLE),
+            }
         }
     }
 }
@@ -81,13 +116,15 @@ impl Disk for Dying {
             place = final_place;
         }
         self.step()?;
-        self.unsynced.lock().expect("nobody panics with it").insert(place.clone());
+        self.pending().written.insert(place.clone());
         let part = self.spend(bytes.len());
         SystemDisk.write(&place, &bytes[..part])?;
         if part == bytes.len() { Ok(()) } else { Err(Self::dead()) }
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let before = std::fs::metadata(path).map_or(0, |file| file.len());
+        self.pending().added.entry(path.to_owned()).or_insert(before);
         let part = self.spend(bytes.len());
         SystemDisk.append(path, &bytes[..part])?;
         if part == bytes.len() { Ok(()) } else { Err(Self::dead()) }
@@ -97,8 +134,15 @@ impl Disk for Dying {
         self.step()?;
         let in_place = self.in_place.lock().expect("nobody panics with it");
         let path = in_place.get(path).map_or(path, |place| place);
+        let mut pending = self.pending();
+        if path.is_dir() && self.twin != Twin::NoFolderSync {
+            pending.renamed.retain(|renamed, _| renamed.parent() != Some(path));
+        }
         if self.twin != Twin::NoSync {
-            self.unsynced.lock().expect("nobody panics with it").remove(path);
+            pending.written.remove(path);
+        }
+        if self.twin != Twin::NoAuditSync {
+            pending.added.remove(path);
         }
         Ok(())
     }
@@ -108,12 +152,14 @@ impl Disk for Dying {
         if self.in_place.lock().expect("nobody panics with it").contains_key(from) {
             return Ok(());
         }
-        let mut unsynced = self.unsynced.lock().expect("nobody panics with it");
-        if unsynced.remove(from) {
-            unsynced.insert(to.to_owned());
+        let mut pending = self.pending();
+        if pending.written.remove(from) {
+            pending.written.insert(to.to_owned());
         } else {
-            unsynced.remove(to);
+            pending.written.remove(to);
         }
+        let before = std::fs::read(to).ok();
+        pending.renamed.entry(to.to_owned()).or_insert(before);
         SystemDisk.rename(from, to)
     }
 
@@ -224,17 +270,20 @@ fn kill_everywhere(name: &str, twin: Twin) -> Option<String> {
     deploy(&mut RegistryFolder::open(&before, NOW).expect("a new folder opens"), 2, b"first")
         .expect("the disk is sound");
     for budget in 0.. {
-        let root = folder(name);
-        copy(&before, &root);
-        let disk = Dying::after(budget, twin);
-        let opened = RegistryFolder::open_on(Arc::<Dying>::clone(&disk), &root, NOW);
-        let done = match opened {
-            Ok(mut folder) => deploy(&mut folder, 3, b"second").is_ok(),
-            Err(_) => false,
-        };
-        disk.power_loss();
-        if let Some(wrong) = wrong_after(&root, done) {
-            return Some(format!("killed after {budget} bytes and steps: {wrong}"));
+        let mut done = false;
+        for early in [true, false] {
+            let root = folder(name);
+            copy(&before, &root);
+            let disk = Dying::after(budget, twin);
+            let opened = RegistryFolder::open_on(Arc::<Dying>::clone(&disk), &root, NOW);
+            done = match opened {
+                Ok(mut folder) => deploy(&mut folder, 3, b"second").is_ok(),
+                Err(_) => false,
+            };
+            disk.power_loss(early);
+            if let Some(wrong) = wrong_after(&root, done) {
+                return Some(format!("killed after {budget} bytes and steps (early: {early}): {wrong}"));
+            }
         }
         if done {
             assert!(budget > 1_000, "it was killed at {budget} places only");
@@ -257,6 +306,16 @@ fn a_folder_that_is_written_in_place_is_found_out() {
 #[test]
 fn a_folder_that_is_not_made_durable_is_found_out() {
     assert!(kill_everywhere("no-sync", Twin::NoSync).is_some());
+}
+
+#[test]
+fn an_audit_log_that_is_not_made_durable_is_found_out() {
+    assert!(kill_everywhere("no-audit-sync", Twin::NoAuditSync).is_some());
+}
+
+#[test]
+fn names_that_are_not_made_durable_are_found_out() {
+    assert!(kill_everywhere("no-folder-sync", Twin::NoFolderSync).is_some());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill::in_process::feed;
+use gristmill::in_process::{Feeder, feed};
 use gristmill::topology::{Topology, matching, optional, provide, sensor, sink};
 use gristmill::traits::source::{ABSENT_F32, ABSENT_F64, RowsRecord};
 use gristmill::traits::{Axes, Model, Source};
@@ -22,6 +22,8 @@ use gristmill_tests::support::kafka_clients::produce;
 
 const ROWS: usize = 12_000;
 const KEYS: usize = 30;
+/// How far back in time rows are sorted in.
+const REORDER: Span = Span::from_millis(500);
 
 const HEAT: Stream<f32> = Stream::new("heat");
 const POWER: Stream<f64> = Stream::new("power");
@@ -90,16 +92,25 @@ fn topology() -> Topology {
 async fn lines(name: &str, shards: u16, source: impl Source, feeding: Option<Feeding>, rows: u64) -> Lines {
     let path = folder().join(format!("{name}.out"));
     let sink = file::sink(&path).truncate();
+    let is_bounded = source.is_bounded();
     let mut builder = Runtime::builder().topology(topology()).source(source).sink("out", sink).shards(shards);
-    builder.options_mut().intake.reorder = Span::from_millis(500);
+    builder.options_mut().intake.reorder = REORDER;
     let handle = builder.start().await.expect("the runtime starts");
-    if let Some((feeder, batches)) = feeding {
+    if let Some(Feeding { feeder, batches, tick }) = feeding {
         for batch in batches {
             feeder.send(0, batch).await.expect("the runtime runs");
         }
+        if let Some(now) = tick {
+            feeder.tick(0, now).await.expect("the runtime runs");
+        }
+        feeder.taken().await.expect("the runtime runs");
     }
     all_rows(&handle, rows).await;
-    handle.stop().await.expect("a stop in order");
+    if is_bounded {
+        handle.finished().await.expect("it ends in order");
+    } else {
+        handle.stop().await.expect("a stop in order");
+    }
     let mut by_key = Lines::new();
     for line in std::fs::read_to_string(&path).expect("the sink has written").lines() {
         let key = line.split('"').nth(3).expect("a key comes first");
@@ -110,7 +121,12 @@ async fn lines(name: &str, shards: u16, source: impl Source, feeding: Option<Fee
 }
 
 type Lines = BTreeMap<String, String>;
-type Feeding = (gristmill::in_process::Feeder, Vec<Vec<RowsRecord>>);
+/// What is fed from memory, and how far time has come at the end.
+struct Feeding {
+    feeder: Feeder,
+    batches: Vec<Vec<RowsRecord>>,
+    tick: Option<Time>,
+}
 
 async fn all_rows(handle: &Handle, rows: u64) {
     for _ in 0..6_000 {
@@ -168,12 +184,12 @@ fn record(number: usize, row: &Row) -> RowsRecord {
     }
 }
 
-async fn from_memory(name: &str, shards: u16, rows: &[Row]) -> Lines {
+async fn from_memory(name: &str, shards: u16, rows: &[Row], tick: Option<Time>) -> Lines {
     let streams = [("count", ElementType::I64), ("heat", ElementType::F32), ("power", ElementType::F64)];
     let (feeder, source) = feed(Axes::Declared(vec![streams.map(|(name, element)| (name.into(), element)).to_vec()]));
     let records: Vec<RowsRecord> = rows.iter().enumerate().map(|(number, row)| record(number, row)).collect();
     let batches = records.chunks(61).map(<[RowsRecord]>::to_vec).collect();
-    lines(name, shards, source, Some((feeder, batches)), rows.len() as u64).await
+    lines(name, shards, source, Some(Feeding { feeder, batches, tick }), rows.len() as u64).await
 }
 
 async fn from_csv(rows: &[Row]) -> Lines {
@@ -209,7 +225,7 @@ fn differing<'a>(one: &'a Lines, other: &Lines) -> Vec<&'a str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_files_and_memory_give_the_same_bytes() {
     let (broker, rows) = (Broker::start(), rows());
-    let memory = from_memory("memory", 2, &rows).await;
+    let memory = from_memory("memory", 2, &rows, None).await;
     // Not the same nothing: every node has spoken for every key, many times.
     let names = ["heat", "power", "count", "heat.mean", "heat.low", "power.second", "count.before", "risk", "joined"];
     for (key, lines) in &memory {
@@ -218,13 +234,17 @@ async fn kafka_files_and_memory_give_the_same_bytes() {
             assert!(count > 40, "`{key}` has {count} values of `{name}`");
         }
     }
-    for (name, other) in [
-        ("kafka", from_kafka(&broker, &rows).await),
-        ("csv", from_csv(&rows).await),
-        ("json_lines", from_json_lines(&rows).await),
-        ("memory again", from_memory("memory_again", 1, &rows).await),
+    // The end of a file is a tick: all rows that wait come in.
+    let newest = rows.iter().map(|row| Time(row.micros)).max().expect("there are rows");
+    let to_the_end = from_memory("memory_to_the_end", 2, &rows, Some(newest.plus(REORDER))).await;
+    assert_eq!(differing(&memory, &to_the_end).len(), memory.len(), "the last rows of every key wait");
+    for (name, other, expected) in [
+        ("kafka", from_kafka(&broker, &rows).await, &memory),
+        ("csv", from_csv(&rows).await, &to_the_end),
+        ("json_lines", from_json_lines(&rows).await, &to_the_end),
+        ("memory again", from_memory("memory_again", 1, &rows, None).await, &memory),
     ] {
-        let differing = differing(&memory, &other);
+        let differing = differing(expected, &other);
         assert!(differing.is_empty(), "{name} differs for {differing:?}; see {}", folder().display());
     }
 
@@ -233,14 +253,14 @@ async fn kafka_files_and_memory_give_the_same_bytes() {
     let key = [rows[place].key.as_str()];
     let mut reading = rows.clone();
     reading[place].heat = Some(reading[place].heat.unwrap_or(1.0).next_up());
-    assert_eq!(differing(&memory, &from_memory("reading", 2, &reading).await), key);
+    assert_eq!(differing(&memory, &from_memory("reading", 2, &reading, None).await), key);
     let mut time = rows.clone();
     time[place].micros += 1;
-    assert_eq!(differing(&memory, &from_memory("time", 2, &time).await), key);
+    assert_eq!(differing(&memory, &from_memory("time", 2, &time, None).await), key);
     let mut absent = rows.clone();
     absent[place].count = if absent[place].count.is_some() { None } else { Some(1) };
-    assert_eq!(differing(&memory, &from_memory("absent", 2, &absent).await), key);
+    assert_eq!(differing(&memory, &from_memory("absent", 2, &absent, None).await), key);
     let mut offset = rows.clone();
     offset.swap(place, place + 1);
-    assert_eq!(differing(&memory, &from_memory("offset", 2, &offset).await).len(), 2, "causes count too");
+    assert_eq!(differing(&memory, &from_memory("offset", 2, &offset, None).await).len(), 2, "causes count too");
 }

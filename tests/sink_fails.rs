@@ -160,3 +160,130 @@ async fn a_file_on_a_full_disk_is_such_a_sink() {
     assert!(told.len() == 1 && told[0].contains("No space left"), "{told:?}");
     assert!(matches!(&error, RunError::Sink(error) if error.reason == told[0]), "{error}");
 }
+
+/// Fails by itself, without a row.
+#[derive(Clone, Default)]
+struct Fails(Arc<AtomicBool>, Collected);
+
+impl Sink for Fails {
+    fn open(&self, shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
+        self.1.open(shard)
+    }
+
+    fn failure(&self) -> Option<SinkError> {
+        self.0.load(Ordering::Acquire).then(|| SinkError { reason: "the line is cut".to_owned() })
+    }
+}
+
+/// Bug: the runtime ended by itself and said that all was well. Fix: it ends with the sink's error; states are saved, as all
+/// that was read has had its effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_fails_while_nothing_is_in_flight_ends_the_runtime_with_its_error_too() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sink-fails-idle");
+    let _ = std::fs::remove_dir_all(&folder);
+    let sink = Fails::default();
+    let (feeder, handle) = start(sink.clone(), &Collected::default(), Some(&folder)).await;
+    row(&feeder, 0).await;
+    feeder.taken().await.expect("it runs");
+    handle.settled().await;
+    sink.0.store(true, Ordering::Release);
+    let error = timeout(ENDS, handle.finished()).await.expect("it ends by itself").expect_err("it cannot go on");
+    assert!(matches!(&error, RunError::Sink(error) if error.reason == "the line is cut"), "{error}");
+    assert_eq!(feeder.committed(0), Some(Offset(1)));
+    drop(handle);
+    let (_feeder, handle) = start(Collected::default(), &Collected::default(), Some(&folder)).await;
+    assert_eq!(handle.restored()[0].found, 1, "{}", handle.restored()[0]);
+    handle.stop().await.expect("it stops in order");
+}
+
+/// Keeps every word until it is flushed, or goes.
+#[derive(Clone, Default)]
+struct Keeps(Arc<Mutex<Vec<Done>>>);
+
+impl Sink for Keeps {
+    fn open(&self, _shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl SinkWriter for Keeps {
+    fn write(&mut self, _frame: &SinkFrame<'_>, done: Done) {
+        self.0.lock().expect("nobody panics with this lock").push(done);
+    }
+}
+
+/// Bug: another sink that still held frames aborted the process when the host let the system go, and so did whatever the
+/// shards had still to do, or a deployment after the end. Fix: a source that ends without what it handed over abandons it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_flight_beside_it_may_be_dropped_and_deployments_are_answered() {
+    let (feeder, source) = feed(axes());
+    let slow = provide(Y).needs(X).by(|x: f64| {
+        std::thread::sleep(Duration::from_millis(2));
+        x
+    });
+    let topology = topology().with(slow).with(sink("kept").needs(Y));
+    let builder = Runtime::builder().topology(topology).source(source).shards(2).sink("out", Breaks::after(2, true));
+    let builder = builder.sink("other", Collected::default()).sink("kept", Keeps::default());
+    let handle = builder.start().await.expect("it starts");
+    let subscription = handle.subscribe(&X).await.expect("it is provided");
+    for offset in 0..500 {
+        row(&feeder, offset).await;
+    }
+    let error = timeout(ENDS, handle.finished()).await.expect("it ends by itself").expect_err("it was not written");
+    assert!(matches!(error, RunError::Sink(_)), "{error}");
+    drop(subscription);
+    let twice = Deployment::new().put(provide(Stream::<f64>::new("z")).needs(X).by(|x: f64| 2.0 * x));
+    let _ = timeout(ENDS, handle.apply(twice)).await.expect("a deployment is answered");
+    drop(handle);
+    // The shards have gone on to their end by now.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+}
+
+/// Bug: the process was aborted. Fix: it is as if the system was killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_is_dropped_while_rows_flow_is_gone_and_the_process_is_not() {
+    for _ in 0..5 {
+        let (feeder, handle) = start(Keeps::default(), &Collected::default(), None).await;
+        let rows = tokio::spawn(async move {
+            for offset in 0..2_000 {
+                row(&feeder, offset).await;
+            }
+            feeder.committed(0)
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop(handle);
+        assert_eq!(timeout(ENDS, rows).await.expect("nobody waits").expect("nobody panics"), None);
+    }
+}
+
+/// Bug: its source went on, and nobody was told. Fix: a class that cannot go on ends the run, with all others in order; and a
+/// sink that has failed takes no states of classes that have nothing to do with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_that_cannot_go_on_ends_the_others_in_order() {
+    let class = |name: &str, out: &str| Topology::new(name).with(sensor(X)).with(sink(out).needs(X));
+    let (of_pump, pump) = feed(axes());
+    let (of_valve, valve) = feed(axes());
+    let values = Collected::default();
+    let builder = Runtime::builder().topology(class("pump", "out")).topology(class("valve", "values")).shards(2);
+    let builder = builder.source_of("pump", pump).source_of("valve", valve);
+    let builder = builder.sink("out", Breaks::after(0, true)).sink("values", values.clone());
+    let handle = builder.start().await.expect("it starts");
+    let flows = tokio::spawn(async move {
+        for offset in 0.. {
+            let columns = vec![Column::F64(vec![1.0])];
+            let times = vec![Time::from_secs(offset)];
+            let record =
+                RowsRecord { offset: Offset(offset), log_time: None, key: "v".into(), axis: 0, times, columns };
+            if of_valve.send(0, vec![record]).await.is_err() {
+                return of_valve.committed(0);
+            }
+        }
+        None
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    row(&of_pump, 0).await;
+    let error = timeout(ENDS, handle.finished()).await.expect("it ends by itself").expect_err("it was not written");
+    assert!(matches!(error, RunError::Sink(_)), "{error}");
+    let committed = flows.await.expect("nobody panics").expect("rows came").0;
+    assert_eq!(values.take().len() as i64, committed, "all that was read of the other class had its effect");
+}

@@ -1,9 +1,11 @@
 //! Spans tell how long things take: a deployment with its phases, a micro-batch with its frames; a quarantine is one
 //! warning.
+#![expect(clippy::disallowed_methods, reason = "waits for other threads, whose time no Clock of ours can drive")]
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use gristmill::topology::{Topology, provide, sensor};
 use gristmill::words::Time;
@@ -120,7 +122,9 @@ fn spans_and_warnings_say_what_happened() {
     bench.deploy(Deployment::new().remove("nobody")).expect_err("there is no such node");
     // What departed drains behind the answer.
     let drained = || kept.spans("deployment").iter().any(|span| span.fields.contains_key("drain_us"));
+    let since = Instant::now();
     while !drained() {
+        assert!(since.elapsed() < Duration::from_secs(60), "it is not drained");
         std::thread::yield_now();
     }
     drop(bench);

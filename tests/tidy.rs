@@ -285,3 +285,38 @@ fn what_only_looks_bad_is_not_reported() {
         assert!(found.is_empty(), "{found:?}");
     }
 }
+
+const DEFECTS: &str = "runtime/src/defect.rs";
+
+/// Mechanisms that can be broken and that no test breaks: those neither in `Defect::ALL` nor named in `tests/`.
+fn defects_without_test(sources: &[Source]) -> Vec<String> {
+    let defects = sources.iter().find(|source| source.path == DEFECTS).expect("it was read");
+    let between = |begin: &str, end: &str| {
+        let (_, rest) = defects.code.split_once(begin).unwrap_or_else(|| panic!("there is no `{begin}`"));
+        rest.split_once(end).map_or(rest, |(inner, _)| inner)
+    };
+    let names = |text: &str, name: &str| {
+        text.match_indices(name).any(|(place, _)| {
+            let after = text[place + name.len()..].chars().next();
+            !after.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+        })
+    };
+    let all = between("const ALL", ";\n}");
+    let variants = between("pub enum Defect {", "}").split(',').map(str::trim).filter(|variant| !variant.is_empty());
+    let is_tested = |variant: &str| {
+        let name = format!("Defect::{variant}");
+        let mut tests = sources.iter().filter(|source| source.path.starts_with("tests/"));
+        names(all, &format!("Self::{variant}")) || tests.any(|source| names(&source.code, &name))
+    };
+    variants.filter(|variant| !is_tested(variant)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_defect_is_one_that_a_test_finds() {
+    let sources = source::repository();
+    assert_eq!(defects_without_test(&sources), [""; 0], "break each in a test that must find out");
+    let text = "pub enum Defect {\n    /// A.\n    One,\n    Two,\n    Three,\n    Four,\n}\nimpl Defect {\n    pub const ALL: [Self; 1] = [Self::One];\n}\n";
+    let used = "// Defect::Four\nlet defects = [Defect::Two, Defect::Threefold];";
+    let twin = [Source::new(DEFECTS, text), Source::new("tests/a.rs", used)];
+    assert_eq!(defects_without_test(&twin), ["Three", "Four"]);
+}

@@ -90,12 +90,25 @@ impl Call {
 
     /// A part of the path that is a key of any characters but control characters.
     pub(crate) fn key(text: &str) -> Result<&str, Problem> {
+        Self::key_or(text, "bad-path")
+    }
+
+    /// A key, from where it is this problem if it is none.
+    fn key_or<'t>(text: &'t str, code: &str) -> Result<&'t str, Problem> {
         let limit = gristmill::words::NAME_BYTES_MAX;
         if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) {
             let reason = format!("a key has 1 to {limit} bytes and no control characters");
-            return Err(Problem::new("bad-path", reason));
+            return Err(Problem::new(code, reason));
         }
         Ok(text)
+    }
+
+    /// The key that the query names.
+    pub(crate) fn key_asked(&self) -> Result<&str, Problem> {
+        let Some(key) = self.query.get("key") else {
+            return Err(Problem::new("bad-query", "it is not said for which key; add ?key=KEY"));
+        };
+        Self::key_or(key, "bad-query")
     }
 
     /// A part of the path that is a revision.

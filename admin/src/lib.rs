@@ -14,7 +14,7 @@ mod routes;
 mod serve;
 mod tokens;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub enum AdminError {
     /// The address is not of this machine alone.
     #[error(
         "the admin API would listen on {address}, which others can reach, and it speaks no TLS; listen on 127.0.0.1, or \
-         allow it explicitly and put a proxy with TLS before it"
+         allow it with `Admin::beyond_loopback` and put a proxy with TLS before it"
     )]
     NotLoopback {
         /// The address.
@@ -61,6 +61,9 @@ pub enum AdminError {
         /// Why.
         error: std::io::Error,
     },
+    /// The socket that was given is none that listens.
+    #[error("the admin API cannot use the socket that it was given: {0}")]
+    Socket(std::io::Error),
     /// The machine refused a thread.
     #[error("the admin API could not start its thread: {0}")]
     Thread(std::io::Error),
@@ -167,9 +170,19 @@ impl Admin {
     /// # Errors
     /// [`AdminError`].
     pub async fn listen(self, address: SocketAddr) -> Result<Listening, AdminError> {
-        if !address.ip().is_loopback() && !self.beyond_loopback {
-            return Err(AdminError::NotLoopback { address });
-        }
+        self.allowed(address)?;
+        let listener = TcpListener::bind(address).map_err(|error| AdminError::Bind { address, error })?;
+        self.listen_on(listener).await
+    }
+
+    /// Listens on a socket that is bound already. So a host finds out whether an address is free before it starts what must
+    /// not run without its API; whoever asks meanwhile waits for the answer.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub async fn listen_on(self, listener: TcpListener) -> Result<Listening, AdminError> {
+        let address = listener.local_addr().map_err(AdminError::Socket)?;
+        self.allowed(address)?;
         let tokens = tokens::Tokens::open(self.tokens)?;
         let site = Arc::new(serve::Site::new(self.deployer, tokens, self.limits, self.metrics, String::new()));
         let (tell, told) = oneshot::channel();
@@ -178,7 +191,7 @@ impl Admin {
         let (tell_end, ended) = oneshot::channel::<()>();
         let held = Arc::downgrade(&site);
         let serving = move || {
-            serve::run(site, address, tell, stopped);
+            serve::run(site, listener, tell, stopped);
             // The workers' threads end a little later, and hold the deployer with its folder until then.
             for _ in 0..WORKERS_END_MILLIS_MAX {
                 if held.strong_count() == 0 {
@@ -190,9 +203,65 @@ impl Admin {
         };
         thread.spawn(serving).map_err(AdminError::Thread)?;
         match told.await {
-            Ok(Ok(address)) => Ok(Listening { address, stop: Some(stop), ended: Some(ended) }),
+            Ok(Ok(())) => Ok(Listening { address, stop: Some(stop), ended: Some(ended) }),
             Ok(Err(error)) => Err(AdminError::Bind { address, error }),
             Err(_) => Err(AdminError::Bind { address, error: std::io::Error::other("its thread ended") }),
         }
+    }
+
+    /// Only what other machines cannot reach, unless the host has said more.
+    fn allowed(&self, address: SocketAddr) -> Result<(), AdminError> {
+        let allowed = address.ip().is_loopback() || self.beyond_loopback;
+        if allowed { Ok(()) } else { Err(AdminError::NotLoopback { address }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use gristmill::Runtime;
+    use gristmill::in_process::{Collected, feed};
+    use gristmill::registry::RegistryFolder;
+    use gristmill::topology::{Registry, Topology, sensor, sink};
+    use gristmill::traits::source::Axes;
+    use gristmill::words::{ElementType, Stream, Time};
+
+    use super::*;
+
+    const WEAR: Stream<f32> = Stream::new("wear");
+
+    /// What was asked before it serves is answered when it does, and a socket that others can reach is refused.
+    #[tokio::test]
+    async fn a_socket_that_was_bound_before_is_served() {
+        let folder = std::env::temp_dir().join(format!("gristmill-listen-on-{}", std::process::id()));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let mut client = TcpStream::connect(address).expect("it waits for who comes");
+        client.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it takes bytes");
+
+        let (feeder, source) = feed(Axes::Declared(vec![vec![("wear".into(), ElementType::F32)]]));
+        let pump = Topology::new("pump").with(sensor(WEAR)).with(sink("out").needs(WEAR));
+        let builder = Runtime::builder().topology(pump).source(source).sink("out", Collected::default());
+        let registry = RegistryFolder::open(&folder, Time(0)).expect("a folder");
+        let deployer = Deployer::start(builder, registry, Registry::new()).await.expect("it starts");
+        let admin = |tokens: &str| Admin::new(deployer.clone(), folder.join(tokens));
+        let listening = admin("tokens.json").listen_on(listener).await.expect("it serves");
+        assert_eq!(listening.address(), address);
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).map(|_| answer)
+        });
+        let answer = answer.await.expect("it does not panic").expect("text");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+        let open = TcpListener::bind("0.0.0.0:0").expect("a port is free");
+        let refused = admin("tokens.json").listen_on(open).await.map(drop);
+        assert!(matches!(refused, Err(AdminError::NotLoopback { .. })), "{refused:?}");
+        listening.stop().await;
+        drop(feeder);
+        deployer.handle().finished().await.expect("it ends in order");
+        std::fs::remove_dir_all(folder).expect("it is ours");
     }
 }

@@ -1,7 +1,7 @@
 //! From a request to an answer: the token first, then what the route takes, then the route.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -79,17 +79,15 @@ impl Site {
     }
 }
 
-/// Runs the server on this thread until it is told to stop.
+/// Serves what comes to a socket, on this thread, until it is told to stop.
 pub(crate) fn run(
     site: Arc<Site>,
-    address: SocketAddr,
-    tell: oneshot::Sender<std::io::Result<SocketAddr>>,
+    listener: TcpListener,
+    tell: oneshot::Sender<std::io::Result<()>>,
     stopped: oneshot::Receiver<()>,
 ) {
     let limits = site.limits;
     let serving = async move {
-        let listener = TcpListener::bind(address)?;
-        let address = listener.local_addr()?;
         let server = HttpServer::new(move || App::new().service(scope(&site)));
         let server = server
             .workers(1)
@@ -100,11 +98,11 @@ pub(crate) fn run(
             .shutdown_timeout(1)
             .listen(listener)?
             .run();
-        Ok((address, server))
+        Ok(server)
     };
     actix_web::rt::System::new().block_on(async move {
-        let (address, server) = match serving.await {
-            Ok(ready) => ready,
+        let server = match serving.await {
+            Ok(server) => server,
             Err(error) => {
                 // Who started it is gone if this cannot be told.
                 let _ = tell.send(Err(error));
@@ -112,7 +110,7 @@ pub(crate) fn run(
             }
         };
         let handle = server.handle();
-        if tell.send(Ok(address)).is_err() {
+        if tell.send(Ok(())).is_err() {
             return;
         }
         actix_web::rt::spawn(async move {
@@ -199,7 +197,7 @@ fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<Str
     let rate = site.limits.requests_per_second;
     let found = find(request.method().as_str(), path_of(request, site));
     let header = request.headers().get("Authorization").map(|value| value.to_str().unwrap_or(""));
-    let token = header.map(|value| value.strip_prefix("Bearer ").unwrap_or("").trim());
+    let token = header.map(bearer);
     let known = match token {
         None => Known::Unknown,
         Some(token) => site.tokens.look(token, site.clock.wall()).map_err(|error| {
@@ -236,6 +234,12 @@ fn let_in(request: &HttpRequest, site: &Site) -> Result<(&'static Route, Vec<Str
         Found::OtherMethods(known) => Err(Problem::other_methods(request.method().as_str(), &known)),
         Found::Nothing => Err(Problem::new("unknown-route", "docs/admin.md and /v1/openapi.json have all paths")),
     }
+}
+
+/// The token of an `Authorization` header; empty when it is of another scheme. The case of a scheme says nothing.
+fn bearer(header: &str) -> &str {
+    let (scheme, token) = header.split_once(' ').unwrap_or((header, ""));
+    if scheme.eq_ignore_ascii_case("Bearer") { token.trim() } else { "" }
 }
 
 async fn call(
@@ -305,4 +309,20 @@ async fn body(request: &HttpRequest, payload: &mut Payload, site: &Site) -> Resu
     read.unwrap_or_else(|_| {
         Err(Problem::new("too-slow", format!("a body has {} s to come", limits.body_time.as_secs())))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bug: `bearer` in lower case was no token. Fix: the scheme is compared without its case (RFC 9110, 11.1).
+    #[test]
+    fn the_scheme_of_a_token_has_any_case() {
+        for header in ["Bearer grist_1", "bearer grist_1", "BEARER  grist_1 "] {
+            assert_eq!(bearer(header), "grist_1", "{header}");
+        }
+        for header in ["", "Bearer", "grist_1", "Basic grist_1", "Bearergrist_1"] {
+            assert_eq!(bearer(header), "", "{header}");
+        }
+    }
 }

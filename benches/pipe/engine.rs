@@ -72,6 +72,10 @@ impl Source for Watched<KafkaSource> {
         Ok(polled)
     }
 
+    fn is_bounded(&self) -> bool {
+        self.0.is_bounded()
+    }
+
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
         self.0.commit(partition, next)
     }

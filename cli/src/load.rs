@@ -12,7 +12,7 @@ use gristmill::{Builder, IntakePolicy, Options, Runtime, Topology};
 use gristmill_operators::{file, registry};
 
 use crate::attributes_topic::{self, AttributesTopic, Known};
-use crate::binding::{self, Input, Intake, Letters, Observed, Problem, Traffic};
+use crate::binding::{self, Files, Input, Intake, Letters, Observed, Problem, Traffic};
 use crate::failure::Failure;
 
 /// Dead letters that are logged where no file is kept of them.
@@ -26,8 +26,8 @@ pub(crate) enum Purpose<'a> {
     Validate,
     /// To run with its own source and sinks; when `json`, standard output is for the one answer of the command.
     Run { json: bool },
-    /// To run over a file, into a file.
-    Score { input: &'a Input, output: Arc<dyn Sink> },
+    /// To run over a file, into a sink that writes to the file of a path.
+    Score { input: &'a Input, output: Arc<dyn Sink>, path: &'a Path },
 }
 
 /// Sinks by the names that nodes use.
@@ -101,6 +101,7 @@ pub(crate) fn load_by(path: &Path, purpose: &Purpose<'_>, operators: &Registry) 
     let mut loading = Loading { read: &read, folder: &folder, purpose, problems: Vec::new(), unbound: Vec::new() };
     let source = loading.source();
     let (sinks, console) = loading.sinks();
+    loading.files(source.as_ref().and_then(|(_, intake)| intake.dead_letters.as_deref()));
     let options = binding::limits(read.limits(), &folder, &mut loading.problems);
     let table = read.attributes_topic();
     let attributes_topic = table.and_then(|table| attributes_topic::of_table(table, &folder, &mut loading.problems));
@@ -243,6 +244,20 @@ impl Loading<'_> {
             }
         }
         (sinks, console)
+    }
+
+    /// No file that is read or written may be written from elsewhere.
+    fn files(&mut self, dead_letters: Option<&Path>) {
+        let mut files = Files::of(self.folder);
+        if let Purpose::Score { input, path, .. } = self.purpose {
+            files.scored(&input.path, path);
+            dead_letters.into_iter().for_each(|path| files.letters(path));
+        } else {
+            self.read.source().into_iter().for_each(|table| files.source(table));
+            dead_letters.into_iter().for_each(|path| files.letters(path));
+            self.read.sinks().iter().for_each(|(name, table)| files.sink(name, table));
+        }
+        self.problems.extend(files.problems());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -17,8 +18,13 @@ pub(crate) type Sending = ();
 /// Warnings unless `filter` or the environment's `RUST_LOG` says otherwise. Spans are sent until the answer is dropped.
 pub(crate) fn start(filter: Option<&str>, command: &Command) -> Result<Sending, Failure> {
     let from_environment = std::env::var("RUST_LOG").ok();
-    let filter = self::filter("--log", filter.or(from_environment.as_deref()).unwrap_or("warn"))?;
-    let colours = std::io::stderr().is_terminal();
+    let filter = match (filter, &from_environment) {
+        (Some(filter), _) => given("--log", filter)?,
+        (None, Some(filter)) => self::filter("RUST_LOG", filter)?,
+        (None, None) => self::filter("--log", "warn")?,
+    };
+    // https://no-color.org: any value but an empty one.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let said = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_filter(filter);
     let registry = tracing_subscriber::registry().with(said);
     #[cfg(feature = "otel")]
@@ -31,7 +37,7 @@ pub(crate) fn start(filter: Option<&str>, command: &Command) -> Result<Sending, 
             registry.init();
             return Ok(None);
         };
-        let spans = self::filter("--otel-spans", spans)?;
+        let spans = given("--otel-spans", spans)?;
         let (layer, sending) = crate::otel::start(endpoint)?;
         registry.with(layer.with_filter(spans)).init();
         Ok(Some(sending))
@@ -41,6 +47,20 @@ pub(crate) fn start(filter: Option<&str>, command: &Command) -> Result<Sending, 
         let _ = command;
         registry.init();
         Ok(())
+    }
+}
+
+/// The filter of an option. A word alone would be a target of which everything is logged, and nothing of all others: it is
+/// a level that was mistyped.
+fn given(option: &str, text: &str) -> Result<EnvFilter, Failure> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let strange = text.split(',').map(str::trim).find(|word| !word.contains(['=', '[', '"']) && !is_level(word));
+    match strange {
+        Some(word) => Err(Failure::usage(format!(
+            "{option}: `{word}` is no level; the levels are error, warn, info, debug, trace and off, also of a target: \
+             `gristmill=debug`"
+        ))),
+        None => filter(option, text),
     }
 }
 

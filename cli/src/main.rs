@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     let mut output = Output::new(args.json);
     let started = logging::start(args.log.as_deref(), &args.command);
     let done = started.and_then(|_sending| carry_out(args.command, &mut output));
+    let done = done.and_then(|()| output.whole());
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use console::{Term, truncate_str};
 use gristmill_operators::console::printable;
 use serde::Serialize;
 
@@ -20,11 +21,32 @@ pub(crate) struct Output {
     terminal: bool,
     /// Lines of the picture that the next one replaces.
     drawn: usize,
+    /// Why nothing more is written to standard output.
+    ended: Option<End>,
+}
+
+/// Why standard output takes no more.
+#[derive(Debug)]
+enum End {
+    /// Whoever closed the other end wants no more: that is no failure.
+    Closed,
+    Failed(io::Error),
+}
+
+impl End {
+    /// What a write has come to.
+    fn of(written: io::Result<()>) -> Option<Self> {
+        match written {
+            Ok(()) => None,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Some(Self::Closed),
+            Err(error) => Some(Self::Failed(error)),
+        }
+    }
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, terminal: io::stdout().is_terminal(), drawn: 0 }
+        Self { json, terminal: io::stdout().is_terminal(), drawn: 0, ended: None }
     }
 
     /// Whether a machine reads.
@@ -37,20 +59,39 @@ impl Output {
         self.terminal
     }
 
+    /// Whether what is written still gets somewhere: who shows the same again and again ends when it does not.
+    pub(crate) fn is_open(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Whether all that was written got where it was meant to go.
+    pub(crate) fn whole(&self) -> Result<(), Failure> {
+        match &self.ended {
+            None | Some(End::Closed) => Ok(()),
+            Some(End::Failed(error)) => Err(Failure::failed(format!("standard output cannot be written: {error}"))),
+        }
+    }
+
     /// A line or several, for people.
     pub(crate) fn say(&mut self, text: impl Display) {
         self.line(&shown(&text.to_string()));
     }
 
-    /// Whoever closed the other end wants no more: that is no failure.
     fn line(&mut self, text: &str) {
         self.drawn = 0;
-        let _ = writeln!(io::stdout().lock(), "{text}");
+        self.write(&format!("{text}\n"));
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.ended.is_none() {
+            let mut stdout = io::stdout().lock();
+            self.ended = End::of(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+        }
     }
 
     /// A text as it stands.
     pub(crate) fn text(&mut self, text: &str) {
-        let _ = io::stdout().lock().write_all(text.as_bytes());
+        self.write(text);
     }
 
     /// The answer as one JSON value.
@@ -63,19 +104,9 @@ impl Output {
 
     /// A picture in the place of the one before.
     pub(crate) fn draw(&mut self, picture: &str) {
-        let mut text = String::new();
-        if self.drawn > 0 {
-            text.push_str(&format!("\x1b[{}A", self.drawn));
-        }
-        for line in picture.lines() {
-            // Whatever the line before had beyond this one is cleared.
-            text.push_str(&printable(line));
-            text.push_str("\x1b[K\n");
-        }
-        text.push_str("\x1b[J");
-        let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-        self.drawn = picture.lines().count();
+        let (text, lines) = redrawn(picture, self.drawn, Term::stdout().size_checked());
+        self.write(&text);
+        self.drawn = lines;
     }
 
     /// Why it did not work: to people on standard error, who get the first lines of many, to a machine as its answer.
@@ -98,6 +129,27 @@ impl Output {
             let _ = writeln!(io::stderr().lock(), "{}", shown(&text.to_string()));
         }
     }
+}
+
+/// What a terminal of so many lines and columns is sent for a picture over the one before, which had so many lines; and how
+/// many lines this one has. What is too long for a line or too high for the terminal is cut: a line that wraps is two, and
+/// what has scrolled away cannot be drawn over.
+fn redrawn(picture: &str, before: usize, size: Option<(u16, u16)>) -> (String, usize) {
+    let most = |size: u16| usize::from(size).saturating_sub(1);
+    // The cursor stays on the line below, and what stands in the last column would be cleared with the rest of its line.
+    let (height, width) = size.map_or((usize::MAX, usize::MAX), |(lines, columns)| (most(lines), most(columns)));
+    let mut text = String::new();
+    if before > 0 {
+        text.push_str(&format!("\x1b[{before}A"));
+    }
+    let lines: Vec<&str> = picture.lines().take(height).collect();
+    for line in &lines {
+        text.push_str(&truncate_str(&printable(line), width, ""));
+        // Whatever the line before had beyond this one is cleared.
+        text.push_str("\x1b[K\n");
+    }
+    text.push_str("\x1b[J");
+    (text, lines.len())
 }
 
 /// A text for people: what came from outside gives no orders to their terminal.
@@ -212,6 +264,37 @@ mod tests {
         let written = [0, 7, 999, 1_000, 12_345, 1_234_567].map(grouped);
         assert_eq!(written, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
         assert_eq!([12, 1_250, 2_500_000].map(micros), ["12 µs", "1.2 ms", "2.50 s"]);
+    }
+
+    #[test]
+    fn a_picture_is_drawn_over_the_one_before() {
+        let (text, lines) = redrawn("head\na\x1b[2J", 0, None);
+        assert_eq!((text.as_str(), lines), ("head\x1b[K\na\\u{1b}[2J\x1b[K\n\x1b[J", 2));
+        let (text, lines) = redrawn("head\na", 2, Some((24, 80)));
+        assert_eq!((text.as_str(), lines), ("\x1b[2Ahead\x1b[K\na\x1b[K\n\x1b[J", 2));
+    }
+
+    /// Bug: a line longer than the terminal took two of its lines and a high picture scrolled, so that the next one was
+    /// drawn below. Fix: both are cut.
+    #[test]
+    fn a_picture_is_cut_to_the_terminal() {
+        let picture = format!("{}\nwear µ\n{}last", "x".repeat(300), "line\n".repeat(40));
+        let (text, lines) = redrawn(&picture, 0, Some((10, 20)));
+        assert_eq!(lines, 9, "the cursor stays on the tenth");
+        let shown: Vec<&str> = text.trim_end_matches("\x1b[J").split_terminator("\x1b[K\n").collect();
+        assert_eq!(shown[..3], [&*"x".repeat(19), "wear µ", "line"]);
+        assert_eq!(shown.len(), 9);
+    }
+
+    #[test]
+    fn only_who_closes_the_other_end_wants_no_more() {
+        let after = |kind: io::ErrorKind| Output { ended: End::of(Err(kind.into())), ..Output::new(false) };
+        let closed = after(io::ErrorKind::BrokenPipe);
+        assert!(!closed.is_open() && closed.whole().is_ok());
+        let full = after(io::ErrorKind::StorageFull);
+        let said = full.whole().map_err(|failure| failure.text);
+        assert_eq!(said, Err("standard output cannot be written: no storage space".to_owned()));
+        assert!(!full.is_open() && Output::new(false).is_open() && Output::new(false).whole().is_ok());
     }
 
     #[test]

@@ -147,17 +147,18 @@ impl fmt::Display for RunReport {
             self.seconds,
             grouped(self.rows_per_second.round() as u64)
         )?;
+        // Of one, and of several.
         let counts = [
-            (self.late, "came too late"),
-            (self.duplicate, "were there already"),
-            (self.ahead, "were too far ahead of their record"),
-            (self.refused, "were in records that could not be read"),
-            (self.nan, "readings were not numbers"),
-            (self.out_of_range, "readings were out of range"),
-            (self.dead_letters, "went to the dead letters"),
+            (self.late, "came too late", "came too late"),
+            (self.duplicate, "was there already", "were there already"),
+            (self.ahead, "was too far ahead of its record", "were too far ahead of their record"),
+            (self.refused, "was in a record that could not be read", "were in records that could not be read"),
+            (self.nan, "reading was not a number", "readings were not numbers"),
+            (self.out_of_range, "reading was out of range", "readings were out of range"),
+            (self.dead_letters, "went to the dead letters", "went to the dead letters"),
         ];
-        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, "\n{} {what}", grouped(count))?;
+        for (count, one, several) in counts.into_iter().filter(|(count, ..)| *count > 0) {
+            write!(f, "\n{} {}", grouped(count), if count == 1 { one } else { several })?;
         }
         if let Some(nothing) = self.nothing() {
             write!(f, "\n{nothing}")?;

@@ -1,6 +1,7 @@
 //! `grist run`: a topology file with its own source and sinks, until the source ends or somebody stops it.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use gristmill::clock::SystemClock;
 use gristmill::state::{RefusedState, StateFolder};
 use gristmill::topology::Registry;
 use gristmill::traits::Clock;
-use gristmill::{Builder, Handle};
+use gristmill::{Builder, Handle, RunError};
 use gristmill_operators::registry;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::attributes_topic::{self, Known};
 use crate::binding::Traffic;
@@ -20,7 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::load::{Purpose, load_by};
 use crate::output::{Output, grouped};
 use crate::report::RunReport;
-use crate::stop;
+use crate::stop::Stop;
 
 const EXAMPLE: &str = "\
 The file has a table [source] and a table [sink.NAME] for every sink of its nodes; docs/cli.md has all their fields.
@@ -39,6 +41,9 @@ Examples:
   grist run plant.toml --registry plant.registry --admin 127.0.0.1:8080
   grist run plant.toml --state plant.state
   grist run plant.toml --shards 4 --log info";
+
+/// What is said when somebody asks to stop.
+const STOPPING: &str = "stopping: what is in flight is finished first";
 
 /// What runs.
 #[derive(Debug, Args)]
@@ -108,6 +113,8 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
     let operators = registry::registry();
     let purpose = Purpose::Run { json: output.is_json() };
     let (loaded, known) = load_by(&args.file, &purpose, &operators)?.know().await?;
+    // Before anything is opened or started: a signal that ended the process then would lose the saved states.
+    let mut stop = Stop::listen();
     let console = loaded.console && !output.is_json();
     let (traffic, columns) = (Arc::new(Traffic::default()), loaded.columns());
     let mut builder = loaded.builder(&traffic)?;
@@ -124,12 +131,14 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
         builder = builder.state(store).refused_state(refused);
     }
     let clock = SystemClock::default();
-    let (mill, beside) = start(builder, operators, args, output).await?;
+    let (started, asked) = until_started(start(builder, operators, args, output), &mut stop, args, output).await;
+    let (mill, beside) = started?;
     let _following = match follow(known, &mill, &beside) {
         Ok(following) => following,
         Err(failure) => {
             // Rows are in flight already. How their end goes is not what went wrong.
-            let _ = mill.stop().await;
+            let limit = asked.unwrap_or_else(|| Limit::from_now(args));
+            let _ = finish(mill.stop(), &mut stop, limit, output.is_json()).await;
             return Err(failure);
         }
     };
@@ -147,7 +156,11 @@ pub(crate) async fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failu
             before = records;
         }
     });
-    let ended = until_stopped(&mill, args.stop_within, output).await;
+    let ended = match asked {
+        None => until_stopped(&mill, &mut stop, args, output).await,
+        Some(limit) => finish(mill.stop(), &mut stop, limit, output.is_json()).await,
+    };
+    let ended = ended.map_err(|error| Failure::failed(error.to_string()));
     looking.abort();
     spinner.finish_and_clear();
     let ran = clock.monotonic();
@@ -211,24 +224,61 @@ async fn plainly(builder: Builder, args: &RunArgs) -> Result<Handle, Failure> {
     builder.start().await.map_err(failed)
 }
 
-/// Until the source ends, or somebody asks to stop.
-async fn until_stopped(mill: &Handle, within: u32, output: &mut Output) -> Result<(), Failure> {
-    let failed = |error: gristmill::RunError| Failure::failed(error.to_string());
-    tokio::select! {
-        ended = mill.finished() => return ended.map_err(failed),
-        () = stop::asked() => {}
+/// How long a stop may take.
+#[derive(Clone, Copy)]
+struct Limit {
+    seconds: u32,
+    until: Instant,
+}
+
+impl Limit {
+    /// Of a stop that is asked for now.
+    fn from_now(args: &RunArgs) -> Self {
+        let seconds = args.stop_within;
+        Self { seconds, until: Instant::now() + Duration::from_secs(seconds.into()) }
     }
-    output.note("stopping: what is in flight is finished first");
+}
+
+/// Starts it. Who asks to stop meanwhile waits until it has started: what is half started cannot be stopped in order.
+async fn until_started<T>(
+    starts: impl Future<Output = T>,
+    stop: &mut Stop,
+    args: &RunArgs,
+    output: &Output,
+) -> (T, Option<Limit>) {
+    let mut starts = pin!(starts);
+    tokio::select! {
+        started = &mut starts => return (started, None),
+        () = stop.asked() => {}
+    }
+    output.note(STOPPING);
+    let limit = Limit::from_now(args);
+    (finish(starts, stop, limit, output.is_json()).await, Some(limit))
+}
+
+/// Until the source ends, or somebody asks to stop.
+async fn until_stopped(mill: &Handle, stop: &mut Stop, args: &RunArgs, output: &Output) -> Result<(), RunError> {
+    tokio::select! {
+        ended = mill.finished() => return ended,
+        () = stop.asked() => {}
+    }
+    output.note(STOPPING);
+    finish(mill.stop(), stop, Limit::from_now(args), output.is_json()).await
+}
+
+/// Waits for what has to end in order. When that takes too long, or somebody asks again, the process ends at once.
+async fn finish<T>(ends: impl Future<Output = T>, stop: &mut Stop, limit: Limit, json: bool) -> T {
     let at_once = tokio::select! {
-        ended = mill.stop() => return ended.map_err(failed),
-        () = stop::asked() => "stopped at once".to_owned(),
-        () = tokio::time::sleep(Duration::from_secs(within.into())) => {
-            format!("not stopped within {within} s: a sink or the source does not answer (--stop-within)")
+        ended = ends => return ended,
+        () = stop.asked() => "stopped at once".to_owned(),
+        () = tokio::time::sleep_until(limit.until) => {
+            let seconds = limit.seconds;
+            format!("not stopped within {seconds} s: a sink or the source does not answer (--stop-within)")
         }
     };
     // What is in flight is left as it is: taken down, it would be one failure more.
     let what = "what was in flight is not committed and is read again; states are not saved unless they were already";
-    output.failed(&Failure::failed(format!("{at_once}; {what}")));
+    Output::new(json).failed(&Failure::failed(format!("{at_once}; {what}")));
     std::process::exit(i32::from(Exit::Failed as u8));
 }
 

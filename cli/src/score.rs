@@ -17,7 +17,7 @@ use crate::failure::{Failure, cannot_go_on};
 use crate::load::{Purpose, load};
 use crate::output::{Output, count};
 use crate::report::RunReport;
-use crate::stop;
+use crate::stop::Stop;
 
 const EXAMPLE: &str = "\
 The [source] and [sink.NAME] tables of the topology file are replaced: rows come from --input, and everything that its
@@ -129,7 +129,8 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
     let traffic = Arc::new(Traffic::default());
     let counted = Arc::new(Counted { sink: written.sink(), traffic: Arc::clone(&traffic) });
     // What a topic says of keys is what it says now.
-    let (loaded, _) = load(&args.file, &Purpose::Score { input: &input, output: counted })?.know().await?;
+    let (loaded, _) =
+        load(&args.file, &Purpose::Score { input: &input, output: counted, path: &args.output })?.know().await?;
     if loaded.sink_nodes() == 0 {
         let advice = "add a node such as sink = \"predictions\" with asks = [{ all = \"models\" }]";
         return Err(Failure::refused(format!(
@@ -150,6 +151,8 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
     }
     let clock = SystemClock::default();
     let not_started = |error| Failure::not_started(&error, format!("{}: {error}", args.file.display()));
+    // Before the first value is written: whoever ends it from then on is told that the output is not whole.
+    let mut stop = Stop::listen();
     let mill = builder.start().await.map_err(not_started)?;
     let bar = bar(bytes);
     let looked = (bar.clone(), Arc::clone(&traffic));
@@ -161,12 +164,12 @@ pub(crate) async fn run(args: &ScoreArgs, output: &mut Output) -> Result<(), Fai
         }
     });
     let ended = tokio::select! {
-        ended = mill.finished() => ended.map_err(|error| Failure::failed(error.to_string())),
-        () = stop::asked() => Err(Failure::failed("stopped before the end of the input: the output is not whole")),
+        ended = mill.finished() => ended.map_err(|error| error.to_string()),
+        () = stop.asked() => Err("stopped before the end of the input".to_owned()),
     };
     looking.abort();
     bar.finish_and_clear();
-    ended?;
+    ended.map_err(|why| Failure::failed(format!("{why}; {} is not whole", args.output.display())))?;
     written.finish()?;
     let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
     let report = RunReport::of(&report, &traffic, columns, clock.monotonic());

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use gristmill::state::envelope::hex;
 use gristmill::state::{Checked, KeyRecord, NodeRecord, Snapshot, StateError, StateFolder, check, read};
 use gristmill::topology::plan::ClassPlan;
-use gristmill::words::KeyIndex;
+use gristmill::words::{KeyIndex, Offset};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -81,6 +81,10 @@ fn files(folder: &Path) -> Result<Vec<Saved>, Failure> {
         StateError::Layout { .. } => Failure::refused(error.to_string()),
         error => Failure::failed(error.to_string()),
     };
+    if !folder.is_dir() {
+        let advice = "name the folder of `grist run --state`";
+        return Err(Failure::refused(format!("`{}`: there is no such folder; {advice}", folder.display())));
+    }
     let files = StateFolder::look(folder).and_then(|folder| folder.files()).map_err(failed)?;
     let file = |(path, told): (PathBuf, bool)| {
         let unreadable = |error| Failure::failed(format!("`{}` cannot be read: {error}", path.display()));
@@ -103,7 +107,8 @@ fn list(files: &[Saved], output: &mut Output) -> Result<(), Failure> {
         let head = &snapshot.head;
         let nodes: BTreeSet<_> = snapshot.keys.iter().flat_map(|(key, _)| &key.nodes).map(|node| &node.name).collect();
         let positions: BTreeMap<_, _> = head.partitions.iter().copied().collect();
-        let said = head.partitions.iter().map(|(partition, next)| format!("{partition}: {next}"));
+        let next = |next: Offset| u64::try_from(next.0).map_or_else(|_| next.to_string(), grouped);
+        let said = head.partitions.iter().map(|(partition, of)| format!("{partition}: {}", next(*of)));
         rows.push(vec![
             head.class.to_string(),
             grouped(snapshot.keys.len() as u64),

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::admin::TOKENS;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, count};
 
 const EXAMPLE: &str = "\
 A token is printed once, when it is made; only its hash is kept. A running server takes changes at once.
@@ -76,9 +76,15 @@ pub(crate) fn run(args: &TokenArgs, output: &mut Output) -> Result<(), Failure> 
             let ends = days.map(|days| Time(now.0 + i64::from(days) * DAY));
             let token = TokenFile::create(&registry.join(TOKENS), name, *scope, ends).map_err(failed)?;
             if output.is_json() {
-                return output.answer(&json!({ "name": name, "scope": scope, "expires": ends, "token": token }));
+                output.answer(&json!({ "name": name, "scope": scope, "expires": ends, "token": token }))?;
+            } else {
+                output.say(token);
             }
-            output.say(token);
+            // It is kept nowhere else.
+            output.whole().map_err(|failure| {
+                let revoke = format!("grist token revoke {name} --registry {}", registry.display());
+                Failure::failed(format!("{}\nnobody has the token `{name}`: end it with `{revoke}`", failure.text))
+            })?;
         }
         What::List { registry } => {
             let file = TokenFile::read(&registry.join(TOKENS)).map_err(failed)?;
@@ -90,7 +96,10 @@ pub(crate) fn run(args: &TokenArgs, output: &mut Output) -> Result<(), Failure> 
                 let ends = match token.expires {
                     None => "does not end".to_owned(),
                     Some(end) if end <= now => "has ended".to_owned(),
-                    Some(end) => format!("ends in {} days", (end.0 - now.0 + DAY - 1) / DAY),
+                    Some(end) => {
+                        let days = (end.0 - now.0 + DAY - 1) / DAY;
+                        format!("ends in {}", count(days.unsigned_abs(), "day"))
+                    }
                 };
                 output.say(format!("{name}  {}  {ends}", token.scope));
             }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::load::{Purpose, load};
-use crate::output::Output;
+use crate::output::{Output, count};
 
 const EXAMPLE: &str = "\
 Operators are made, artifacts loaded and tried out, and the source's file is opened; nothing runs and no broker is asked.
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<(), Failur
                 }));
             }
             let own = if of_keys == 0 { String::new() } else { format!(" and {of_keys} of single keys") };
-            output.say(format!("{file}: fine; class `{class}`, {nodes} nodes{own}"));
+            output.say(format!("{file}: fine; class `{class}`, {}{own}", count(nodes as u64, "node")));
             if !loaded.unbound.is_empty() {
                 let (are, them) = if loaded.unbound.len() == 1 { ("is", "it") } else { ("are", "them") };
                 let unbound = loaded.unbound.join(" and ");

@@ -1,8 +1,8 @@
 //! Predictions for people: aligned lines on standard output.
 
 use std::borrow::Cow;
-use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{ErrorKind, Write};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gristmill::traits::{Done, Sink, SinkError, SinkFrame, SinkRow, SinkWriter};
 use gristmill::words::{ShardIndex, Value};
@@ -13,14 +13,23 @@ use crate::codec::time::write_time;
 const KEY_WIDTH: usize = 16;
 const STREAM_WIDTH: usize = 24;
 
-type Output = Arc<Mutex<Box<dyn Write + Send>>>;
+/// What the writers of all shards print to.
+struct Output {
+    /// `None` once its other end is closed.
+    to: Mutex<Option<Box<dyn Write + Send>>>,
+    /// Why nothing is printed any more; beside the lock, which is held while the system writes.
+    failed: OnceLock<String>,
+}
 
 /// A sink that prints; made by [`sink`].
 pub struct Console {
-    output: Output,
+    output: Arc<Output>,
 }
 
 /// A sink that prints a line for each prediction: time, key, stream, value.
+///
+/// When the other end is closed nobody looks any more, and what comes then is dropped. After any other failure nothing is
+/// printed, and nothing is said to be done: the runtime ends with that error.
 pub fn sink() -> Console {
     Console::to(std::io::stdout())
 }
@@ -28,13 +37,17 @@ pub fn sink() -> Console {
 impl Console {
     /// Prints to `output` instead.
     pub fn to(output: impl Write + Send + 'static) -> Self {
-        Self { output: Arc::new(Mutex::new(Box::new(output))) }
+        Self { output: Arc::new(Output { to: Mutex::new(Some(Box::new(output))), failed: OnceLock::new() }) }
     }
 }
 
 impl Sink for Console {
     fn open(&self, _shard: ShardIndex) -> Result<Box<dyn SinkWriter>, SinkError> {
-        Ok(Box::new(Writer { output: self.output.clone(), lines: Vec::new() }))
+        Ok(Box::new(Writer { output: Arc::clone(&self.output), lines: Vec::new() }))
+    }
+
+    fn failure(&self) -> Option<SinkError> {
+        self.output.failed.get().map(|reason| SinkError { reason: reason.clone() })
     }
 }
 
@@ -44,8 +57,34 @@ impl std::fmt::Debug for Console {
     }
 }
 
+impl Output {
+    fn print(&self, lines: &[u8], done: Done) {
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.failed.get().is_some() {
+            return done.never();
+        }
+        let printed = to.as_mut().map_or(Ok(()), |to| to.write_all(lines).and_then(|()| to.flush()));
+        match printed {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                *to = None;
+                tracing::warn!("nobody reads what is printed; no more of it is");
+            }
+            Err(error) => {
+                let reason = format!("lines cannot be printed: {error}");
+                tracing::error!(reason, "what was not committed will be read again");
+                // It is the first: none is printed after it.
+                let _ = self.failed.set(reason);
+                return done.never();
+            }
+        }
+        drop(to);
+        done.done();
+    }
+}
+
 struct Writer {
-    output: Output,
+    output: Arc<Output>,
     lines: Vec<u8>,
 }
 
@@ -53,13 +92,7 @@ impl SinkWriter for Writer {
     fn write(&mut self, frame: &SinkFrame<'_>, done: Done) {
         self.lines.clear();
         frame.for_each(|row| write_line(&row, &mut self.lines));
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = output.write_all(&self.lines).and_then(|()| output.flush()) {
-            // Nobody looks any more; there is nothing to read again.
-            tracing::warn!(%error, "lines were not printed");
-        }
-        drop(output);
-        done.done();
+        self.output.print(&self.lines, done);
     }
 }
 
@@ -98,9 +131,47 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use gristmill::words::{Cause, Key, NodeId, StreamName, Time};
 
     use super::*;
+
+    /// Fails as it is told, and counts how often it is written to.
+    struct Fails(ErrorKind, Arc<AtomicU32>);
+
+    impl Write for Fails {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Bug: lines that could not be printed counted as printed, with a warning for each frame. Fix: after a failure nothing
+    /// is done, and the sink says why; only a closed pipe wants no more.
+    #[test]
+    fn what_cannot_be_printed_is_not_done_unless_nobody_reads() {
+        for (kind, done, said) in [
+            (ErrorKind::StorageFull, 0, Some("lines cannot be printed: no storage space")),
+            (ErrorKind::BrokenPipe, 3, None),
+        ] {
+            let (tried, dones) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+            let console = Console::to(Fails(kind, Arc::clone(&tried)));
+            assert!(console.failure().is_none());
+            for _ in 0..3 {
+                let dones = Arc::clone(&dones);
+                console.output.print(b"a\n", Done::new(move || _ = dones.fetch_add(1, Ordering::Relaxed)));
+            }
+            assert_eq!(dones.load(Ordering::Relaxed), done, "{kind:?}");
+            assert_eq!(tried.load(Ordering::Relaxed), 1, "{kind:?}: it is not tried again");
+            assert_eq!(console.failure().map(|error| error.reason).as_deref(), said);
+        }
+    }
 
     #[test]
     fn a_text_of_a_sensor_gives_no_orders_to_the_terminal() {

@@ -1,6 +1,7 @@
 //! What sources, sinks and operators hold at most, in the form of [`gristmill::limits`].
 
 use gristmill::Limit;
+use smol_str::SmolStr;
 
 use crate::codec::cell::{DECODED_BYTES_MAX, RECORD_BYTES_MAX, ROWS_PER_RECORD_MAX};
 use crate::codec::letter::RECORD_BYTES_QUOTED_MAX;
@@ -8,10 +9,13 @@ use crate::rolling::{MAX_ROWS_DEFAULT, MAX_ROWS_LIMIT};
 
 /// A time and a value.
 const ROW_IN_WINDOW_BYTES: usize = 16;
+/// A text in place; one of more than 23 bytes lies elsewhere.
+const TEXT_IN_LAG_BYTES: usize = size_of::<Option<SmolStr>>();
 
 /// Every bound of what this crate brings to a runtime that holds rows or records, unless said otherwise. Those of
 /// models and expressions hold when they are loaded.
 pub fn limits() -> Vec<Limit> {
+    const REFUSED: &str = "the node is refused";
     let mut all = of_records();
     #[cfg(feature = "kafka")]
     all.extend(of_kafka());
@@ -21,9 +25,11 @@ pub fn limits() -> Vec<Limit> {
             .bytes(MAX_ROWS_DEFAULT * ROW_IN_WINDOW_BYTES),
     );
     all.push(
-        Limit::new("max_rows_most", MAX_ROWS_LIMIT, "rows that a window or lag can ask for", "the node is refused")
+        Limit::new("max_rows_most", MAX_ROWS_LIMIT, "rows of numbers that a window or lag can ask for", REFUSED)
             .bytes(MAX_ROWS_LIMIT * ROW_IN_WINDOW_BYTES),
     );
+    let texts = "rows of texts that a lag can ask for; a text of more than 23 bytes takes its own on top";
+    all.push(Limit::new("max_rows_texts", MAX_ROWS_LIMIT, texts, REFUSED).bytes(MAX_ROWS_LIMIT * TEXT_IN_LAG_BYTES));
     all
 }
 
@@ -76,6 +82,15 @@ fn of_kafka() -> Vec<Limit> {
 
 #[cfg(test)]
 mod tests {
+    /// Bug: the memory of a lag of texts was told as that of numbers, which is less. Fix: a line of its own.
+    #[test]
+    fn rows_of_texts_take_more_than_those_of_numbers() {
+        let all = super::limits();
+        let bytes = |name: &str| all.iter().find(|limit| limit.name == name).and_then(|limit| limit.bytes);
+        assert_eq!(bytes("max_rows_most"), Some(16_000_000));
+        assert_eq!(bytes("max_rows_texts"), Some(24_000_000));
+    }
+
     #[test]
     fn names_are_told_apart_from_each_other_and_from_those_of_the_engine() {
         let all = [gristmill::limits(&gristmill::Options::default()), super::limits()].concat();

@@ -5,16 +5,19 @@
 //! end arrives, and then gives one row, at its end. A window without rows, or with fewer than `min_rows`, gives none.
 //! Rows of a window that a tick has closed come too late and are left out.
 
+mod open;
+
 use std::sync::Arc;
 
 use gristmill::traits::{AnyOperator, Operator, Outputs, RowError, Rows};
 use gristmill::words::{ElementType, Span, Time};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+pub use self::open::Open;
 use crate::rolling::by_span::MICROS;
 use crate::rolling::stat::{Axis, Summary};
 use crate::rolling::values::with_buffer;
-use crate::rolling::{MAX_ROWS_DEFAULT, MAX_ROWS_LIMIT, Stat, Values};
+use crate::rolling::{MAX_ROWS_DEFAULT, MAX_ROWS_LIMIT, Stat};
 use crate::span_text;
 
 /// Statistics of windows that follow one another: see [the module](self).
@@ -71,34 +74,23 @@ impl Tumbling {
 
     /// Closes the open window if it has ended by `now`, and gives its row.
     fn close(&self, open: &mut Open, now: Time, row: usize, out: &mut Outputs<'_>) {
-        let end = open.start.plus(self.length);
-        if open.times.is_empty() || now < end {
+        let (end, count) = (open.start.plus(self.length), open.rows());
+        if count == 0 || now < end {
             return;
         }
-        let count = open.times.len();
         if count >= self.summary.min_rows {
             let mut out = out.emit(row, end);
             with_buffer(count, |values| {
-                open.values.copy_to(values);
-                let axis = Axis { place: |value: usize| open.times[value].0, unit: MICROS };
+                open.copy_to(values);
+                let axis = Axis { place: |value: usize| open.time(value).0, unit: MICROS };
                 self.summary.ragged(values, |_| 0..count, &axis, 0..1, &mut out);
             });
         }
-        open.times.clear();
-        open.values.clear();
+        open.clear();
     }
 }
 
 crate::types::accepts_floats!(Tumbling);
-
-/// What is remembered of a key: the rows of its open window. No window is open while there are none.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Open {
-    /// Where the window starts of the newest row or tick: rows before it come too late.
-    start: Time,
-    times: Vec<Time>,
-    values: Values,
-}
 
 impl Operator for Tumbling {
     type State = Open;
@@ -127,7 +119,7 @@ impl Operator for Tumbling {
     }
 
     fn start(&self) -> Open {
-        Open { start: Time::MIN, times: Vec::new(), values: Values::default() }
+        Open::new()
     }
 
     fn own_rows(&self) -> bool {
@@ -142,13 +134,12 @@ impl Operator for Tumbling {
             if start < open.start || column.is_missing(row) {
                 continue;
             }
-            if open.times.len() == self.max_rows {
+            if open.rows() == self.max_rows {
                 let most = self.max_rows;
                 return Err(RowError::new(format!("the window has `max_rows` {most} rows already")));
             }
             open.start = start;
-            open.times.push(*time);
-            open.values.push_one(column, row);
+            open.push(*time, column, row);
         }
         Ok(())
     }
@@ -245,6 +236,20 @@ mod tests {
         let one_by_one: Vec<_> = rows.chunks(1).map(Input::Rows).collect();
         let alone = windows(&minute(), &one_by_one);
         assert_eq!(alone, expected.map(|(time, value, _)| (time, value, 0)));
+    }
+
+    #[test]
+    fn a_window_of_many_chunks_is_computed_as_a_whole() {
+        let rows: Vec<(i64, f64)> = (0..=1_000).map(|second| (second, 2.0 * second as f64)).collect();
+        let one_by_one: Vec<_> = rows.chunks(1).map(Input::Rows).collect();
+        for (stat, expected) in [(Stat::Sum, 999_000.0), (Stat::Slope, 2.0), (Stat::Max, 1_998.0)] {
+            let window = tumbling(Span::from_secs(1_000), [stat]);
+            for inputs in [&[Input::Rows(&rows)][..], &one_by_one[..]] {
+                let got = windows(&window, inputs);
+                let fits = matches!(&got[..], [(1_000, value, _)] if (value - expected).abs() < 1e-9);
+                assert!(fits, "{stat:?}: {got:?}");
+            }
+        }
     }
 
     #[test]

@@ -63,8 +63,11 @@ impl Feeder {
     /// # Errors
     /// When the runtime has stopped.
     pub async fn send_batch(&self, batch: Batch) -> Result<(), FeedClosed> {
+        // What is cancelled while it waits for room is not sent, and not counted.
+        let room = self.sender.reserve().await.map_err(|_| FeedClosed)?;
         self.sent.fetch_add(1, Ordering::AcqRel);
-        self.sender.send(batch).await.map_err(|_| FeedClosed)
+        room.send(batch);
+        Ok(())
     }
 
     /// Says that event time has reached `now` for every key of a partition.

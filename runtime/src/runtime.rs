@@ -1,7 +1,7 @@
 //! The runtime: topologies, sources and sinks put together and started.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
@@ -30,7 +30,7 @@ use crate::topology::plan::ClassPlan;
 use crate::topology::problem::ResolveErrors;
 use crate::topology::resolve::resolve;
 use crate::topology::{Topology, Work};
-use crate::traits::sink::DeadLetters;
+use crate::traits::sink::{Abandoned, DeadLetters};
 use crate::traits::{Clock, Sink, SinkError, Source};
 use crate::words::{Binding, Class, NodeId, Revision, ShardIndex};
 
@@ -237,6 +237,7 @@ impl Builder {
             refused_state: self.refused_state,
             partitions: Arc::default(),
             subscriptions: Arc::default(),
+            halt: Arc::default(),
         };
         for topology in topologies {
             let source = by_class.remove(topology.class()).expect("`check` has seen a source for each topology");
@@ -259,7 +260,7 @@ impl Builder {
             begin.push((class, ailing, go));
         }
         let state = State { classes, revision: highest, tried: highest, unrecorded };
-        let inner = Inner::new(state, sinks, threads, end_seen, arbiters, system, shared.subscriptions);
+        let inner = Inner::new(state, sinks, threads, end_seen, arbiters, system, (shared.subscriptions, shared.halt));
         let handle = Handle::new(inner);
         for (class, ailing, go) in begin {
             handle.look_after(class, ailing, options.quarantine_keys);
@@ -319,6 +320,38 @@ struct Shared {
     refused_state: RefusedState,
     partitions: Arc<AtomicU32>,
     subscriptions: Arc<Subscriptions>,
+    /// Set when all sources shall end.
+    halt: Arc<AtomicBool>,
+}
+
+/// What the end of a source's thread, be it a panic, means for others.
+struct Ending {
+    class: Class,
+    ended: Arc<watch::Sender<usize>>,
+    halt: Arc<AtomicBool>,
+}
+
+impl Ending {
+    /// Where a source or its sinks cannot go on, the run ends with all its classes.
+    fn look(&self, end: &Ended) {
+        let error: &dyn std::error::Error = match end {
+            Ended::Failed(error) => error,
+            Ended::Unwritten(error) => error,
+            Ended::Finished | Ended::Unsaved(_) | Ended::Partly(_) | Ended::Untold(_) => return,
+        };
+        if !self.halt.swap(true, Ordering::AcqRel) {
+            tracing::error!(class = %self.class, error, "a class cannot go on; the run ends");
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.halt.store(true, Ordering::Release);
+        }
+        self.ended.send_modify(|count| *count += 1);
+    }
 }
 
 /// How each source's thread ends.
@@ -390,6 +423,7 @@ impl Shared {
             shard.send(stage).await.map_err(|_| StartError::Shard)??;
         }
         let (control, told) = sync_channel(CONTROLS_MAX);
+        let abandoned = Abandoned::default();
         let driver = Driver {
             name: Arc::from(class.as_str()),
             source,
@@ -400,33 +434,33 @@ impl Shared {
             clock: Arc::clone(&self.clock),
             dead_letters: Arc::clone(&self.dead_letters),
             control: told,
+            halt: Arc::clone(&self.halt),
+            abandoned: abandoned.clone(),
             partition_numbers: Arc::clone(&self.partitions),
             sinks: self.bound_sinks(&class, &metrics),
             metrics: Arc::clone(&metrics),
             tallies: TallyReader::new(tallies),
             keeper,
         };
-        let (ended, defect) = (Arc::clone(ended), self.defect);
-        let (go, gate) = sync_channel(1);
+        let ending = Ending { class: class.clone(), ended: Arc::clone(ended), halt: Arc::clone(&self.halt) };
+        let (defect, (go, gate)) = (self.defect, sync_channel(1));
         let thread = std::thread::Builder::new().name(format!("source-{class}")).spawn(move || {
             defect::choose(defect);
+            // It is dropped last, also after a panic.
+            let ending = ending;
             let end = if gate.recv().is_ok() { driver.run() } else { Ended::Finished };
-            ended.send_modify(|count| *count += 1);
+            ending.look(&end);
             end
         })?;
         let clock = Arc::clone(&self.clock);
-        let doors = Doors { shards, driver: control, decoder, metrics, clock, restored };
+        let doors = Doors { shards, driver: control, abandoned, decoder, metrics, clock, restored };
         Ok(Ready { class, state: ClassState::new(declared, plan, doors), thread, ailing: named, go })
     }
 
     /// The sinks as the source of a class knows them; when it ends, no subscriber is waited for.
     fn bound_sinks(&self, class: &Class, metrics: &ClassMetrics) -> BoundSinks {
         let end = SourceEnd::new(Arc::clone(&self.subscriptions), class.clone());
-        BoundSinks {
-            sinks: Arc::clone(&self.sinks),
-            errors: metrics.sink_errors.clone(),
-            release: Box::new(move || end.release()),
-        }
+        BoundSinks::new(Arc::clone(&self.sinks), metrics.sink_errors.clone(), move || end.release())
     }
 }
 

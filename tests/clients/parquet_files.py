@@ -29,7 +29,7 @@ def table(unit, seed):
 
     columns = {
         "machine": pa.array([f"P{row % 3}" for row in range(ROWS)]).dictionary_encode(),
-        "ts": pa.array(times, pa.timestamp(unit, "UTC" if unit != "ns" else None)),
+        "ts": pa.array(times, pa.timestamp(unit, "UTC")),
         "single": holes(draw.normal(size=ROWS).astype(np.float32), pa.float32()),
         "double": holes(draw.normal(size=ROWS) * 10.0 ** draw.integers(-30, 30, ROWS), pa.float64()),
         "count": holes(draw.integers(-(2**62), 2**62, ROWS), pa.int64()),
@@ -55,7 +55,11 @@ def write(folder):
     frame["double"] = [1.5, np.nan, -0.0]
     frame.to_parquet(folder / "pandas.parquet")
     pq.write_table(pa.table({"machine": ["P1"], "ts": pa.array([0]), "double": [np.inf]}), folder / "infinite.parquet")
+    pq.write_table(pa.table({"machine": ["P1"], "ts": pa.array([0]), "single": [1e39]}), folder / "beyond.parquet")
     pq.write_table(pa.table({"machine": ["P1"], "ts": [b"x"]}), folder / "untimed.parquet")
+    # As pandas has times unless it is told their zone.
+    frame["ts"] = frame["ts"].dt.tz_localize(None)
+    frame.to_parquet(folder / "naive.parquet")
 
 
 def read(path, expected):

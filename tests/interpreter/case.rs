@@ -145,8 +145,8 @@ pub struct EngineOptions {
     pub shards: u16,
     /// Most keys in a frame.
     pub frame_keys: usize,
-    /// Most rows in a frame.
-    pub frame_rows: usize,
+    /// Most records of a micro-batch.
+    pub batch_records: usize,
     /// Before which entries of the log a new micro-batch begins, beside those of another partition or kind.
     pub cuts: Vec<usize>,
     /// Before which entries of the log it is stopped in order and started again, where no record has come in part only.
@@ -155,7 +155,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { shards: 1, frame_keys: 64, frame_rows: 1024, cuts: Vec::new(), stops: Vec::new() }
+        Self { shards: 1, frame_keys: 64, batch_records: 1024, cuts: Vec::new(), stops: Vec::new() }
     }
 }
 

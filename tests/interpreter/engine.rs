@@ -78,6 +78,7 @@ async fn run_case(case: &Case, defect: Option<Defect>) -> Ran {
             }
             Break::Stop => {
                 run.handle.stop().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
+                feed.check_commits(case.seed);
                 runs.end(run);
                 run = runs.start(number, feed.source(case)).await;
             }
@@ -85,6 +86,7 @@ async fn run_case(case: &Case, defect: Option<Defect>) -> Ran {
         feed.go_on();
     }
     run.handle.finished().await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
+    feed.check_commits(case.seed);
     let report = run.handle.report(None).await.unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
     runs.end(run);
     Ran { outcome: runs.outcome, switches, same_as: runs.same_as, nodes: report.nodes }
@@ -130,6 +132,7 @@ impl Runs<'_> {
         // Keys go to other shards after a stop.
         options.shards = (case.engine.shards - 1 + self.ended) % 4 + 1;
         options.frame_keys = case.engine.frame_keys;
+        options.drive.batch_records = case.engine.batch_records;
         options.drive.commit_interval = std::time::Duration::ZERO;
         options.drive.batch_age = std::time::Duration::from_micros(200);
         options.intake = policy(&case.intake);

@@ -34,6 +34,8 @@ struct State {
     /// After the last record of each partition that was handed over.
     handed: BTreeMap<u32, Offset>,
     committed: BTreeMap<u32, Offset>,
+    /// Commits that went back, or further than what was handed over.
+    wrong: Vec<String>,
 }
 
 /// How long to wait for the engine before a test fails.
@@ -69,7 +71,7 @@ impl Feed {
     /// Both sides of a feed that hands over what comes before the first deployment.
     pub fn new(case: &Case) -> (Self, FeedSource) {
         let (handed, committed) = (BTreeMap::new(), BTreeMap::new());
-        let state = State { legs: legs(case), allowed: 1, handed_legs: 0, handed, committed };
+        let state = State { legs: legs(case), allowed: 1, handed_legs: 0, handed, committed, wrong: Vec::new() };
         let feed = Self(Arc::new((Mutex::new(state), Condvar::new())));
         (feed.clone(), feed.source(case))
     }
@@ -103,6 +105,16 @@ impl Feed {
             let committed = |(partition, next): (&u32, &Offset)| state.committed.get(partition) >= Some(next);
             state.handed_legs >= state.allowed && state.handed.iter().all(committed)
         });
+    }
+
+    /// Looks at the commits of an engine that has ended in order: everything is committed, and nothing too much before.
+    ///
+    /// # Panics
+    /// When it is otherwise.
+    pub fn check_commits(&self, seed: u64) {
+        let state = self.state();
+        assert!(state.wrong.is_empty(), "seed {seed}: {}", state.wrong.join("\n"));
+        assert_eq!(state.committed, state.handed, "seed {seed}: committed, and handed over");
     }
 
     fn wait(&self, what: &str, done: impl Fn(&State) -> bool) {
@@ -140,13 +152,23 @@ impl Source for FeedSource {
     }
 
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
-        self.feed.state().committed.insert(partition, next);
+        self.feed.state().commit(partition, next);
         self.feed.0.1.notify_all();
         Ok(())
     }
 }
 
 impl State {
+    fn commit(&mut self, partition: u32, next: Offset) {
+        let (before, handed) = (self.committed.insert(partition, next), self.handed.get(&partition).copied());
+        let is_back = before.is_some_and(|before| next < before);
+        if is_back || handed.is_none_or(|handed| next > handed) {
+            self.wrong.push(format!(
+                "partition {partition}: {next:?} is committed after {before:?}, and {handed:?} was handed over"
+            ));
+        }
+    }
+
     /// The next micro-batch, or the first part of it when it has more than `most` records.
     fn next(&mut self, most: usize) -> Polled {
         if self.handed_legs >= self.allowed && !self.legs.is_empty() {
@@ -207,5 +229,20 @@ mod tests {
         }
         assert_eq!(entries, case.log.len());
         assert_eq!(stops, breaks);
+    }
+
+    #[test]
+    fn a_commit_that_goes_back_or_too_far_is_found() {
+        let case = generate::case(1);
+        let found = |commits: &[i64]| {
+            let (feed, mut source) = Feed::new(&case);
+            feed.state().handed.insert(0, Offset(5));
+            commits.iter().for_each(|next| source.commit(0, Offset(*next)).expect("a feed does not fail"));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| feed.check_commits(1))).is_err()
+        };
+        assert!(!found(&[3, 3, 5]));
+        for wrong in [&[5, 3, 5][..], &[6, 5], &[3], &[]] {
+            assert!(found(wrong), "{wrong:?}");
+        }
     }
 }

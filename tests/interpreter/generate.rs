@@ -5,6 +5,8 @@ mod expression;
 mod log;
 mod maker;
 mod nodes;
+mod previous;
+mod sinks;
 mod slow;
 
 use super::case::{BadRow, Case, EngineOptions, Intake, PlanVersion};
@@ -60,7 +62,7 @@ fn attempt_case(seed: u64, attempt: u64) -> Case {
     case.engine = EngineOptions {
         shards: random.between(1, 4) as u16,
         frame_keys: *random.pick(&[1, 2, 64]),
-        frame_rows: *random.pick(&[1, 3, 16, 1024]),
+        batch_records: *random.pick(&[1, 3, 16, 1024]),
         cuts: (0..random.below(40)).map(|_| random.below(case.log.len())).collect(),
         stops: Vec::new(),
     };
@@ -79,6 +81,9 @@ fn attempt_case(seed: u64, attempt: u64) -> Case {
         1 => Some(Quarantine { failures: random.between(1, 3) as usize, rows: random.between(3, 20) as u64 }),
         _ => None,
     };
+    let mut random = Random::new(seed.rotate_left(32));
+    previous::make(&mut random, &mut case);
+    sinks::make(&mut random, &mut case);
     case
 }
 

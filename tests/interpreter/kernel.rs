@@ -16,6 +16,8 @@ pub(crate) type Values = Vec<Option<Value>>;
 pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) panicked: bool,
+    /// Whether the row was no good, and the node did not fail.
+    pub(crate) refused: bool,
     /// How many rows of its own had been made and were taken back.
     pub(crate) undone: usize,
 }
@@ -90,7 +92,7 @@ pub(crate) fn score(
     let inputs: Vec<_> = inputs.iter().map(Column::as_ref).collect();
     let mut columns: Vec<Column> = provides.iter().map(|(_, element)| Column::missing(*element, 1)).collect();
     let mut outputs: Vec<_> = columns.iter_mut().map(Column::as_mut).collect();
-    let scored = catch(|| model.score(&inputs, &mut outputs).map_err(|error| RowError(error.0)));
+    let scored = catch(|| model.score(&inputs, &mut outputs).map_err(|error| RowError::new(error.0)));
     scored?;
     Ok(columns.iter().map(|column| column.as_ref().value(0)).collect())
 }
@@ -125,11 +127,14 @@ fn catch(call: impl FnOnce() -> Result<(), RowError>) -> Result<(), Failure> {
     silence_panics();
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(RowError(reason))) => Err(Failure { reason, panicked: false, undone: 0 }),
+        Ok(Err(error)) => {
+            let refused = error.is_refusal();
+            Err(Failure { reason: error.0, panicked: false, refused, undone: 0 })
+        }
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let reason = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Err(Failure { reason, panicked: true, undone: 0 })
+            Err(Failure { reason, panicked: true, refused: false, undone: 0 })
         }
     }
 }

@@ -143,6 +143,7 @@ impl<'c> Checked<'c> {
                 unmet.push("the source does not bring it".to_owned());
             }
             _ if self.plan.axis_out(node, &self.case.axes).is_none() => unmet.push("it has no axis".to_owned()),
+            _ if plan::is_of_previous_only(node) && node.own_rows() => unmet.push("nothing gives it rows".to_owned()),
             _ => {}
         }
         unmet

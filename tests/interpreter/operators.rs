@@ -254,7 +254,7 @@ fn fails_on(value: f64, percent: i64) -> bool {
 }
 
 /// A window of fixed width: sum and number of its values, at the window's end, once a row or tick has got there. It
-/// fails on some values, after it has closed the window.
+/// fails on some values, and at ticks that close windows of some sums, after it has closed the window.
 #[derive(Debug)]
 pub struct Tumble {
     /// Width in microseconds.
@@ -318,7 +318,11 @@ impl Operator for Tumble {
     }
 
     fn tick(&self, state: &mut Open, now: Time, out: &mut Outputs<'_>) -> Result<(), RowError> {
+        let (end, sum, ..) = *state;
         Self::close(state, 0, now, out);
+        if end.is_some_and(|end| now.0 >= end) && fails_on(sum, self.fails_percent) {
+            return Err(RowError::new(format!("no end for {sum}")));
+        }
         Ok(())
     }
 }

@@ -167,6 +167,8 @@ mechanisms! {
     Previous,
     /// A previous value was read before there was one.
     PreviousInitial,
+    /// A row of a node that reads streams of earlier rows only.
+    PreviousOnly,
     /// A row of a loop of more than one node.
     Loop,
     /// A row of its own that an operator made.
@@ -219,6 +221,8 @@ mechanisms! {
     AskPattern,
     /// A sink got what it asked for by asking for all models.
     AskAllModels,
+    /// A sink is for some keys, and not for this one.
+    SinkOfSomeKeys,
     /// A partition went on under another plan.
     Switch,
     /// A node's state was kept over a switch.

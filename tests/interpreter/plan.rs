@@ -47,8 +47,25 @@ pub(crate) fn raw_column(node: &Node, axes: &[AxisStreams]) -> Option<(u16, usiz
     })
 }
 
-pub(crate) fn first_direct(node: &Node) -> Option<&Need> {
-    node.needs.iter().find(|need| need.is_direct())
+/// The needs on whose axis a node may have its rows: those that it reads as streams, or else the previous ones.
+pub(crate) fn row_needs(node: &Node) -> impl Iterator<Item = &Need> {
+    let is_direct = node.needs.iter().any(Need::is_direct);
+    let gives = move |need: &&Need| match need.kind {
+        NeedKind::Required | NeedKind::Optional => true,
+        NeedKind::Previous { .. } => !is_direct,
+        NeedKind::Attribute => false,
+    };
+    node.needs.iter().filter(gives)
+}
+
+/// The need whose axis a node has.
+pub(crate) fn first_need(node: &Node) -> Option<&Need> {
+    row_needs(node).next()
+}
+
+/// Whether a node reads streams of earlier rows only.
+pub(crate) fn is_of_previous_only(node: &Node) -> bool {
+    first_need(node).is_some_and(|need| !need.is_direct())
 }
 
 /// All streams a node reads in any way, with whether it reads them within the row.
@@ -92,7 +109,7 @@ impl<'c> Plan<'c> {
     pub(crate) fn axis_in(&self, node: &Node, source: &[AxisStreams]) -> Option<Axis> {
         match &node.work {
             Work::Sensor { .. } => raw_column(node, source).map(|(axis, _)| Axis::Source(axis)),
-            _ => self.axes.get(&first_direct(node)?.name).cloned(),
+            _ => self.axes.get(&first_need(node)?.name).cloned(),
         }
     }
 
@@ -196,7 +213,7 @@ pub(crate) fn order<'c>(
 ) -> Vec<Vec<&'c Node>> {
     let place = |node: &Node| nodes.iter().position(|other| std::ptr::eq(*other, node));
     // Nobody may provide the first need for a key: its axis gives the rows all the same.
-    let maker = |node: &Node| match axes.get(&first_direct(node)?.name)? {
+    let maker = |node: &Node| match axes.get(&first_need(node)?.name)? {
         Axis::Own(name) if !provides(node, name) => place(providers.get(name)?),
         _ => None,
     };

@@ -6,7 +6,7 @@ use gristmill::topology::{Node, RowRule, Work};
 use gristmill::words::{Span, StreamName, Time, Value};
 
 use super::outcome::Mechanism;
-use super::plan::Axis;
+use super::plan::{self, Axis};
 use super::state::{AsOf, NodeState};
 use super::unit::Unit;
 
@@ -27,8 +27,10 @@ impl Unit<'_, '_> {
     /// Law 4: whether the rows of the axis that a node reads are its rows.
     pub(crate) fn has_rows_of_axis(&self, node: &Node) -> bool {
         let axis = self.axis_in(node);
+        let has_rows = |name: &StreamName| self.plan.axes.get(name) == Some(&axis);
+        let provided = |name: &StreamName| self.key_plan.providers.contains_key(name);
         matches!(node.work, Work::Sensor { .. })
-            || self.provided_needs(node).into_iter().any(|name| self.plan.axes.get(name) == Some(&axis))
+            || plan::row_needs(node).any(|need| provided(&need.name) && has_rows(&need.name))
     }
 
     /// The rows of a node whose rows are not simply those of its axis.

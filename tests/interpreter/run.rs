@@ -153,7 +153,9 @@ impl Interpreter<'_> {
                 released.iter().for_each(|_| self.outcome.count(Mechanism::TickReleased));
                 rows.insert(axis, released);
             }
-            let about = About { partition: number, key: &key, cause, tick: Some(now), departing: &BTreeSet::new() };
+            // Rows from within `reorder` may still come to the nodes.
+            let tick = Some(now.minus(self.case.intake.reorder));
+            let about = About { partition: number, key: &key, cause, tick, departing: &BTreeSet::new() };
             self.unit(&about, rows);
         }
     }
@@ -268,6 +270,7 @@ fn write_sink(
 ) {
     let sink_node = plan::sink_node(sink).expect("only sinks get here");
     if !sink.selector.takes(about.key, &plan.version.attributes.of(about.key)) {
+        outcome.count(Mechanism::SinkOfSomeKeys);
         return;
     }
     let asked = plan.asked(sink_node);

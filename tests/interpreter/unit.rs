@@ -158,6 +158,9 @@ impl<'c> Unit<'_, 'c> {
 
     /// One row of one node: read, see what is missing, compute, write.
     fn row(&mut self, node: &Node, state: &mut NodeState, at: At) {
+        if plan::is_of_previous_only(node) {
+            self.outcome.count(Mechanism::PreviousOnly);
+        }
         let Some(needs) = self.needs_of(node, state, at) else {
             self.outcome.fate(&node.name(), Fate::Skipped);
             return self.write(node, at, None);
@@ -314,8 +317,13 @@ impl<'c> Unit<'_, 'c> {
                 self.write(node, at, Some(values));
             }
             Err(failure) => {
-                state.failed(self.quarantine);
-                self.outcome.fate(&node.name(), Fate::Failed);
+                if failure.refused {
+                    state.computed();
+                    self.outcome.fate(&node.name(), Fate::Computed);
+                } else {
+                    state.failed(self.quarantine);
+                    self.outcome.fate(&node.name(), Fate::Failed);
+                }
                 self.dead_letter(node, at.time, failure);
                 self.write(node, at, None);
             }
@@ -342,8 +350,9 @@ impl<'c> Unit<'_, 'c> {
                 }
             }
             Err(failure) => {
+                // A tick that fails is as a row that does, and none that is counted.
+                state.failed(self.quarantine);
                 if matches!(call, Call::Row(..)) {
-                    state.failed(self.quarantine);
                     self.outcome.fate(&node.name(), Fate::Failed);
                 }
                 self.dead_letter(node, time, failure);
@@ -382,9 +391,11 @@ impl<'c> Unit<'_, 'c> {
         self.rows.entry(self.axis_out(node)).or_default().push(row);
     }
 
-    /// Law 12.
+    /// Law 12, and law 1 for what a sensor refuses.
     fn dead_letter(&mut self, node: &Node, time: Time, failure: Failure) {
-        self.outcome.count(if failure.panicked { Mechanism::Panic } else { Mechanism::Error });
+        if !failure.refused {
+            self.outcome.count(if failure.panicked { Mechanism::Panic } else { Mechanism::Error });
+        }
         (0..failure.undone).for_each(|_| self.outcome.count(Mechanism::OwnRowUndone));
         self.outcome.letters.push(Letter {
             partition: self.partition,

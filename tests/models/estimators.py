@@ -6,14 +6,15 @@ import xgboost
 from onnxmltools import convert_lightgbm, convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType as MltoolsFloat
 from skl2onnx import to_onnx
-from sklearn import ensemble, impute, linear_model, neural_network, pipeline, preprocessing, svm, tree
+from sklearn import calibration, decomposition, ensemble, impute, linear_model, neural_network, pipeline, preprocessing, svm
+from sklearn import tree
 
 FEATURES = 8
 SEED = 7
 
 
-def data(rows: int, classes: int = 0, missing: float = 0.0, targets: int = 1):
-    """Rows of `FEATURES` features, a target, and other rows to score."""
+def data(rows: int, classes: int = 0, missing: float = 0.0, targets: int = 1, positive: bool = False):
+    """Rows of `FEATURES` features, a target (above 0 with `positive`), and other rows to score."""
     random = np.random.default_rng(SEED + classes)
     x = random.normal(size=(400 + rows, FEATURES)).astype(np.float32)
     score = 2.0 * x[:, 0] + np.sin(3.0 * x[:, 1]) - x[:, 2] * x[:, 3] + 0.1 * random.normal(size=len(x))
@@ -23,7 +24,7 @@ def data(rows: int, classes: int = 0, missing: float = 0.0, targets: int = 1):
     elif targets > 1:
         y = np.stack([score * (k + 1) + x[:, 4 + k] for k in range(targets)], axis=1).astype(np.float32)
     else:
-        y = score.astype(np.float32)
+        y = (np.exp(score / 4) if positive else score).astype(np.float32)
     if missing:
         x[random.random(x.shape) < missing] = np.nan
     return x[:400], y[:400], x[400:]
@@ -45,6 +46,11 @@ def sklearn_models(rows: int):
     yield fit("scaler_ridge", pipe(preprocessing.StandardScaler(), linear_model.Ridge()))
     yield fit("minmax_ridge", pipe(preprocessing.MinMaxScaler(), linear_model.Ridge()))
     yield fit("robust_lasso", pipe(preprocessing.RobustScaler(), linear_model.Lasso(alpha=0.01)))
+    yield fit("minmax_clip_ridge", pipe(preprocessing.MinMaxScaler(clip=True), linear_model.Ridge()))
+    yield fit("pca_whiten_ridge", pipe(decomposition.PCA(3, whiten=True), linear_model.Ridge()))
+    yield fit("poisson", linear_model.PoissonRegressor(), positive=True)
+    yield fit("gamma", linear_model.GammaRegressor(), positive=True)
+    yield fit("tweedie", linear_model.TweedieRegressor(power=1.5), positive=True)
     yield fit("imputer_scaler_ridge",
               pipe(impute.SimpleImputer(), preprocessing.StandardScaler(), linear_model.Ridge()), missing=0.1)
     for norm in ("l1", "l2", "max"):
@@ -54,6 +60,8 @@ def sklearn_models(rows: int):
     yield fit("logistic_3", linear_model.LogisticRegression(), no_zipmap, classes=3)
     yield fit("logistic_3_zipmap_strings", linear_model.LogisticRegression(), labels=["idle", "run", "worn"], classes=3)
     yield fit("logistic_raw_scores", linear_model.LogisticRegression(), no_zipmap | {"raw_scores": True}, classes=3)
+    yield fit("sgd_log_loss_3", linear_model.SGDClassifier(loss="log_loss", random_state=SEED), no_zipmap, classes=3)
+    yield fit("calibrated_3", calibration.CalibratedClassifierCV(linear_model.LogisticRegression(), cv=2), no_zipmap, classes=3)
     yield fit("linear_svc", svm.LinearSVC(), classes=3)
     yield fit("decision_tree", tree.DecisionTreeRegressor(max_depth=5, random_state=SEED))
     yield fit("decision_tree_deep", tree.DecisionTreeRegressor(random_state=SEED))
@@ -69,6 +77,8 @@ def sklearn_models(rows: int):
     yield fit("gradient_boosting", ensemble.GradientBoostingRegressor(n_estimators=50, max_depth=4, random_state=SEED))
     yield fit("gradient_boosting_binary", ensemble.GradientBoostingClassifier(n_estimators=30, random_state=SEED), no_zipmap, classes=2)
     yield fit("gradient_boosting_3", ensemble.GradientBoostingClassifier(n_estimators=20, random_state=SEED), no_zipmap, classes=3)
+    trees = ensemble.RandomForestRegressor(10, max_depth=4, random_state=SEED)
+    yield fit("voting", ensemble.VotingRegressor([("linear", linear_model.Ridge()), ("trees", trees)]))
     yield fit("hist_gradient_boosting", ensemble.HistGradientBoostingRegressor(max_iter=40, random_state=SEED), missing=0.1)
     yield fit("hist_gradient_boosting_binary",
               ensemble.HistGradientBoostingClassifier(max_iter=30, random_state=SEED), no_zipmap, missing=0.1, classes=2)
@@ -104,6 +114,8 @@ def boosted_models(rows: int):
     yield light("lightgbm", lightgbm.LGBMRegressor(**options))
     yield light("lightgbm_missing", lightgbm.LGBMRegressor(**options), missing=0.1)
     yield light("lightgbm_categorical", lightgbm.LGBMRegressor(min_data_per_group=5, **options), categorical=True)
+    for objective in ("poisson", "gamma", "tweedie"):
+        yield light(f"lightgbm_{objective}", lightgbm.LGBMRegressor(objective=objective, **options), positive=True)
     yield light("lightgbm_binary", lightgbm.LGBMClassifier(**options), classes=2)
     yield light("lightgbm_binary_zipmap", lightgbm.LGBMClassifier(**options), zipmap=True, classes=2)
     yield light("lightgbm_3", lightgbm.LGBMClassifier(**options), classes=3)
@@ -111,6 +123,9 @@ def boosted_models(rows: int):
     options = dict(n_estimators=40, max_depth=6, random_state=SEED, n_jobs=1)
     yield extreme("xgboost", xgboost.XGBRegressor(**options))
     yield extreme("xgboost_missing", xgboost.XGBRegressor(**options), missing=0.1)
+    for objective in ("count:poisson", "reg:gamma", "reg:tweedie"):
+        name = f"xgboost_{objective.split(':')[1]}"
+        yield extreme(name, xgboost.XGBRegressor(objective=objective, **options), positive=True)
     yield extreme("xgboost_binary", xgboost.XGBClassifier(**options), classes=2)
     yield extreme("xgboost_3", xgboost.XGBClassifier(**options), classes=3)
     yield extreme("xgboost_3_missing", xgboost.XGBClassifier(**options), classes=3, missing=0.1)

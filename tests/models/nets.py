@@ -104,6 +104,38 @@ def models(rows: int):
         ],
         {"x": 2}, {"y": float_, "whole": int_, "any": bool_}, {"three": np.float32(3.0), "w": f32(2, 1)},
     ), {"x": f32(rows, 2)}
+    wild = 3 * f32(rows, 2)
+    wild[:4] = [[np.inf, -np.inf], [np.nan, 0.0], [-0.0, 1e9], [-200.0, 100.0]]
+    bounds = {"low": np.float32(-1.5), "high": np.array(2.0, dtype=np.float32)}
+    yield "net_functions", model(
+        [
+            node("Exp", ["x"], ["e"]),
+            node("Sqrt", ["x"], ["s"]),
+            node("Reciprocal", ["x"], ["r"]),
+            node("Clip", ["x", "low", "high"], ["c"]),
+            node("Clip", ["x", "", "high"], ["d"]),
+            node("Clip", ["x"], ["finite"]),
+        ],
+        {"x": 2}, {name: float_ for name in ("e", "s", "r", "c", "d", "finite")}, bounds,
+    ), {"x": wild}
+    yield "net_clip_by_attributes", model(
+        [node("Clip", ["x"], ["c"], min=-1.5), node("Clip", ["x"], ["d"], max=0.5), node("Clip", ["x"], ["e"])],
+        {"x": 2}, {name: float_ for name in ("c", "d", "e")}, opset=9,
+    ), {"x": wild}
+    yield "net_sums", model(
+        [
+            node("MatMul", ["x", "v"], ["flat"]),
+            node("ReduceSum", ["x", "columns"], ["total"]),
+            node("ReduceSum", ["x", "columns"], ["one"], keepdims=0),
+            node("Sum", ["flat", "one", "flat"], ["sum"]),
+            node("Cast", ["total"], ["any"], to=bool_),
+            node("Not", ["any"], ["none"]),
+        ],
+        {"x": 6}, {"sum": float_, "total": float_, "none": bool_}, {"v": f32(6), "columns": np.array([1])},
+    ), {"x": x}
+    yield "net_reduced_by_attribute", model(
+        [node("ReduceSum", ["x"], ["y"], axes=[1])], {"x": 6}, {"y": float_}, opset=11,
+    ), {"x": x}
     yield "net_bias_read_twice", model(
         [
             node("MatMul", ["x", "w"], ["h"]),

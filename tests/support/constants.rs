@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use gristmill::defect::Defect;
 use gristmill::deployer::{Artifact, ChangeSet, Deployer};
-use gristmill::in_process::{Feeder, feed};
+use gristmill::in_process::{Feeder, LoggedLetters, feed};
 use gristmill::registry::{RegistryFolder, digest_of};
 use gristmill::topology::{Topology, all_models, sensor, sink};
+use gristmill::traits::sink::DeadLetters;
 use gristmill::traits::source::{Axes, RowsRecord};
 use gristmill::traits::{
     Digest, Done, Format, LoadError, Model, Port, ScoreError, Sink, SinkError, SinkFrame, SinkWriter,
@@ -155,10 +156,23 @@ impl SinkWriter for Scores {
 /// # Panics
 /// When it does not start.
 pub async fn start(folder: &Path, defect: Option<Defect>) -> (Deployer, Feeder, Scores) {
+    start_with(folder, defect, LoggedLetters).await
+}
+
+/// The same, with a place of one's own for dead letters beside the folder.
+///
+/// # Panics
+/// As [`start`].
+pub async fn start_with(
+    folder: &Path,
+    defect: Option<Defect>,
+    letters: impl DeadLetters,
+) -> (Deployer, Feeder, Scores) {
     let (feeder, source) = feed(Axes::Declared(vec![vec![("x".into(), ElementType::F32)]]));
     let scores = Scores::default();
     let plant = Topology::new("plant").with(sensor(X)).with(sink("out").needs(all_models()));
     let builder = Runtime::builder().topology(plant).source(source).sink("out", scores.clone()).shards(2);
+    let builder = builder.dead_letters(letters);
     let mut formats = gristmill_operators::registry::registry();
     formats.register_format(Constant);
     let folder = RegistryFolder::open(folder, Time(0)).expect("the folder opens");

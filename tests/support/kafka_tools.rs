@@ -1,9 +1,15 @@
 //! Kafka's own command-line tools, run on the jars in `target/kafka`, and the reading of what they print.
+#![expect(clippy::disallowed_methods, reason = "waits for another process, whose time no Clock of ours can drive")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// No tool takes as long, whatever else the machine does.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(super) const STORAGE: &str = "kafka.tools.StorageTool";
 pub(super) const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
@@ -72,20 +78,19 @@ impl Jvm {
         command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn").arg(class).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("cannot start java: {error}"))?;
-        let pipe = child.stdin.take();
-        let output = thread::scope(|scope| {
-            // On a thread of its own: a tool may print before it has read everything. A tool that ends without reading
+        let (pipe, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (status, stdout, stderr) = thread::scope(|scope| {
+            // On threads of their own: a tool may print before it has read everything. A tool that ends without reading
             // breaks the pipe, which its exit status then explains.
             scope.spawn(move || pipe.map(|mut pipe| pipe.write_all(input.as_bytes())));
-            child.wait_with_output()
+            let (stdout, stderr) = (scope.spawn(|| text(stdout)), scope.spawn(|| text(stderr)));
+            let status = wait(&mut child);
+            (status, stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default())
         });
-        let output = output.map_err(|error| format!("cannot wait for {class}: {error}"))?;
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() {
-            Ok(Output { stdout, stderr })
-        } else {
-            Err(format!("{class} {}: {}\n{stdout}\n{stderr}", arguments.join(" "), output.status))
+        match status {
+            Ok(status) if status.success() => Ok(Output { stdout, stderr }),
+            Ok(status) => Err(format!("{class} {}: {status}\n{stdout}\n{stderr}", arguments.join(" "))),
+            Err(problem) => Err(format!("{class} {}: {problem}\n{stdout}\n{stderr}", arguments.join(" "))),
         }
     }
 
@@ -94,6 +99,31 @@ impl Jvm {
         command.args(options).arg("-cp").arg(self.jars.join("*"));
         command
     }
+}
+
+/// Waits for a tool to end; one that takes too long is ended.
+fn wait(child: &mut Child) -> Result<ExitStatus, String> {
+    let since = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if since.elapsed() < TOOL_TIMEOUT => thread::sleep(POLL_INTERVAL),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("it did not end within {TOOL_TIMEOUT:?}"));
+            }
+            Err(error) => return Err(format!("cannot wait for it: {error}")),
+        }
+    }
+}
+
+/// All that comes out of a pipe.
+fn text(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    // What came before an error is shown all the same.
+    let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The `target` folder at the root of the repository, where `scripts/test` installs.

@@ -26,8 +26,19 @@ pub fn path(program: &str) -> PathBuf {
 /// # Panics
 /// When it is not installed.
 pub fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    run_in(&root(), program, arguments)
+}
+
+/// The same in another folder, for a program that leaves files where it runs.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Panics
+/// As [`run`].
+pub fn run_in(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), String> {
     let path = path(program);
-    let ended = Command::new(&path).args(arguments).current_dir(root()).env("PYTHONDONTWRITEBYTECODE", "1").output();
+    let ended = Command::new(&path).args(arguments).current_dir(folder).env("PYTHONDONTWRITEBYTECODE", "1").output();
     let ended = ended.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let said = [&ended.stdout[..], &ended.stderr[..]].concat();
     let said = String::from_utf8_lossy(&said);

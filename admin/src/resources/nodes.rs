@@ -119,8 +119,7 @@ fn change_one(call: Call, what: fn(ChangeSet, String) -> ChangeSet) -> Answering
 pub(crate) fn explain(call: Call) -> Answering {
     Box::pin(async move {
         let node = NodeId::from(call.name(0, "node")?);
-        let key = call.query.get("key").map_or("", String::as_str);
-        let key = Key::from(Call::key(key)?);
+        let key = Key::from(call.key_asked()?);
         let known = call.handle().explain(call.topology()?, &node, &key).await?;
         let text = known.to_string();
         Ok(Answer::Json(json!({ "text": text, "explanation": known })))

@@ -78,6 +78,10 @@ impl Source for Observed {
         self.source.failing()
     }
 
+    fn is_bounded(&self) -> bool {
+        self.source.is_bounded()
+    }
+
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
         self.source.commit(partition, next)
     }
@@ -198,6 +202,11 @@ mod tests {
             Some(SourceError { reason: "no broker answers".to_owned(), retry: true })
         }
 
+        fn is_bounded(&self) -> bool {
+            self.note("is_bounded");
+            true
+        }
+
         fn commit(&mut self, _partition: u32, _next: Offset) -> Result<(), SourceError> {
             self.note("commit");
             Ok(())
@@ -268,14 +277,14 @@ mod tests {
         assert!(source.decoder().is_none());
         let polled = source.poll(PollLimits { records: 1, bytes: 1, wait: Duration::ZERO });
         assert!(matches!(polled, Ok(Polled::End)));
-        assert!(source.commit(0, Offset(1)).is_ok());
+        assert!(source.is_bounded() && source.commit(0, Offset(1)).is_ok());
         assert!(matches!(source.go_on_at(0, Offset(1)), Ok(true)));
         assert_eq!(source.began_at(0), Some(Offset(7)));
         assert!(!source.holds(0));
         source.pause(true);
         assert!(source.idle().is_ok() && source.close().is_ok());
-        let all =
-            ["failing", "axes", "decoder", "poll", "commit", "go_on_at", "began_at", "holds", "pause", "idle", "close"];
+        let before = ["failing", "axes", "decoder", "poll", "is_bounded", "commit"];
+        let all = [&before[..], &["go_on_at", "began_at", "holds", "pause", "idle", "close"]].concat();
         assert_eq!(*asked.lock().expect("nobody panics with it"), all);
     }
 }

@@ -86,11 +86,19 @@ pub(super) fn json(fields: &mut Fields<'_>, given: &Given, in_log: bool) -> Json
     }
     match (fields.text("tag"), fields.text("value")) {
         (Some(tag), Some(value)) => record = record.reading(&tag, &value),
+        (None, None) if split.is_some() => {
+            let advice = "add tag = \"tag\" and value = \"value\", the fields of stream and value";
+            fields.wrong("`split_tag` splits the `tag`, which is not said", advice);
+        }
         (None, None) => {}
         _ => fields.wrong("`tag` and `value` go together", "write both, or neither for rows with a field each stream"),
     }
-    if !has_key && split.is_none() && !in_log {
-        let advice = if given.by_option { "add --key FIELD" } else { "add key = \"machine\", or split_tag = \".\"" };
+    if !has_key && split.is_none() && !key_from_record {
+        let advice = match (given.by_option, in_log) {
+            (true, _) => "add --key FIELD",
+            (false, false) => "add key = \"machine\", or split_tag = \".\"",
+            (false, true) => "add key = \"machine\", split_tag = \".\", or key_from_record = true",
+        };
         fields.wrong("it is not said which field is the key", advice);
     }
     match split.map(|text| text.chars().collect::<Vec<_>>()) {
@@ -100,9 +108,13 @@ pub(super) fn json(fields: &mut Fields<'_>, given: &Given, in_log: bool) -> Json
     }
     match (fields.text("start"), fields.text("step")) {
         (Some(start), Some(step)) => record = record.series(&start, &step),
-        (None, None) if has_time || in_log => {}
+        (None, None) if has_time || time_from_log => {}
         (None, None) => {
-            let advice = if given.by_option { "add --time FIELD" } else { "add time = \"time\"" };
+            let advice = match (given.by_option, in_log) {
+                (true, _) => "add --time FIELD",
+                (false, false) => "add time = \"time\"",
+                (false, true) => "add time = \"time\", or time_from_log = true",
+            };
             fields.wrong("it is not said which field is the event time", advice);
         }
         _ => fields.wrong("`start` and `step` go together", "write both for records that are series, or neither"),

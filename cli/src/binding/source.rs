@@ -15,7 +15,7 @@ use super::record::{self, Given};
 /// What can be a source.
 const KINDS: [&str; 5] = ["simulate", "csv", "json", "parquet", "kafka"];
 /// The option that a file comes from.
-const INPUT: &str = "--input";
+pub(super) const INPUT: &str = "--input";
 const PARTITIONS_MAX: u64 = 1_024;
 
 /// What a file's records are.
@@ -129,10 +129,13 @@ fn simulated(fields: &mut Fields<'_>, class: &str) -> Made {
     let partitions = fields.whole("partitions").unwrap_or(1);
     let rows = fields.whole("rows");
     let length = fields.span("for");
-    let speed = fields.number("speed");
+    let speed = above_nothing(fields, "speed");
     let flat_out = fields.flag("flat_out").unwrap_or(false);
     let seed = fields.whole("seed").unwrap_or(0);
     let failing = fields.number("failing").unwrap_or(10.0);
+    if !(0.0..=100.0).contains(&failing) {
+        fields.wrong(format!("`failing` is {failing}"), "write how many machines of a hundred wear out: 0 to 100");
+    }
     let life = fields.span("life").unwrap_or(Span::from_secs(86_400));
     let machines = u32::try_from(machines).unwrap_or_else(|_| {
         fields.wrong(format!("`machines` is {machines}"), format!("write at most {}", u32::MAX));
@@ -157,6 +160,16 @@ fn simulated(fields: &mut Fields<'_>, class: &str) -> Made {
         plant = plant.realtime(speed.unwrap_or(1.0));
     }
     Some(plant.check().map(|()| Box::new(plant) as Box<dyn Source>))
+}
+
+/// A number that makes no sense unless it is above 0.
+fn above_nothing(fields: &mut Fields<'_>, name: &'static str) -> Option<f64> {
+    let number = fields.number(name)?;
+    if number > 0.0 && number.is_finite() {
+        return Some(number);
+    }
+    fields.wrong(format!("`{name}` is {number}"), "write a number above 0");
+    None
 }
 
 fn csv(fields: &mut Fields<'_>, given: &Given, path: Option<&Path>) -> Made {
@@ -221,7 +234,11 @@ fn kafka(fields: &mut Fields<'_>, given: &Given) -> Made {
     let starts = [("committed", StartAt::Committed), ("earliest", StartAt::Earliest), ("latest", StartAt::Latest)];
     let start_at = fields.one_of("start_at", &starts).unwrap_or_default();
     let properties = fields.table("properties");
+    let before = fields.found();
     let record = record::json(fields, given, true);
+    if fields.found() > before {
+        return None;
+    }
     let mut source = kafka::source(topics?).brokers(&brokers?).start_at(start_at).json(|_| record);
     if let Some(group) = group {
         source = source.group(&group);

@@ -9,11 +9,11 @@ use gristmill::topology::NodeKind;
 
 use super::models::{KINDS, Layout};
 use super::probe::Probe;
-use crate::output::{Output, grouped, micros, table};
+use crate::output::{Output, count, grouped, micros, table};
 use crate::report::{NodeLine, nodes};
 
-/// Machines that a picture names.
-const MACHINES_SHOWN: usize = 5;
+/// Machines that a picture names. With the nodes and what happened it fits a terminal of 24 lines.
+const MACHINES_SHOWN: usize = 4;
 /// Nodes that a picture names.
 const NODES_SHOWN: usize = 8;
 
@@ -167,13 +167,13 @@ impl Live {
     fn picture(&self, look: &Look, nodes: &[Vec<String>]) -> String {
         let Layout { machines, models, .. } = self.layout;
         let mut text = format!(
-            "gristmill demo: {} machines, {} models, {} shards   {:.1} s of {} s\n\n{}\n",
+            "gristmill demo: {} machines, {} models, {}   {:.1} s of {} s\n\n{}\n",
             grouped(machines.into()),
             grouped(models.into()),
-            self.shards,
+            count(self.shards.into(), "shard"),
             look.at.as_secs_f64(),
             self.length.as_secs(),
-            numbers(look)
+            narrow_numbers(look)
         );
         let head = ["NODE", "KIND", "MODELS", "ROWS/S", "ROWS", "FAILED"];
         let _ = write!(text, "\n{}\n", table(&head, &[1], nodes.iter().cloned()));
@@ -197,6 +197,46 @@ fn numbers(look: &Look) -> String {
     )
 }
 
+/// The same in less than 80 columns.
+fn narrow_numbers(look: &Look) -> String {
+    format!(
+        "rows/s {:>6}  predictions/s {:>7}  p50 {:>7}  p99 {:>7}  alarms on {:>3}",
+        grouped(look.rows.round() as u64),
+        grouped(look.predictions.round() as u64),
+        micros(look.p50),
+        micros(look.p99),
+        look.alarms_on
+    )
+}
+
 fn line(look: &Look) -> String {
     format!("{:>5.1} s   {}", look.at.as_secs_f64(), numbers(look))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bug: the first picture that anybody sees was wider and higher than a terminal of 80 columns and 24 lines, which cannot
+    /// be drawn over. Fix: it fits.
+    #[test]
+    fn a_picture_fits_an_ordinary_terminal() {
+        let layout = Layout { machines: 500, models: 2_000, seed: 1 };
+        let live = Live::new(Probe::new(4), layout, 16, Duration::ZERO, Duration::from_secs(20));
+        let look = Look {
+            at: Duration::from_secs(19),
+            seconds: 0.5,
+            rows: 5_000.0,
+            predictions: 20_000.0,
+            p50: 999_900,
+            p99: 999_900,
+            alarms_on: 100,
+            worst: vec![("machine-499".to_owned(), 1.0, 10, true); MACHINES_SHOWN],
+            events: vec!["  4.0 s   * adding 100 models while rows flow".to_owned(); 3],
+        };
+        let node = ["temperature.mean", "operator", "500", "5,000", "100,000", "0"].map(str::to_owned).to_vec();
+        let picture = live.picture(&look, &vec![node; NODES_SHOWN]);
+        assert!(picture.lines().count() < 24, "{picture}");
+        assert!(picture.lines().all(|line| line.chars().count() < 80), "{picture}");
+    }
 }

@@ -136,7 +136,11 @@ pub(crate) async fn run(args: &DemoArgs, output: &mut Output) -> Result<(), Fail
     let addition = half.await;
     // Why the run failed is said before why nothing could be added to it.
     let stopped = looked?;
-    let addition = addition.map_err(|_| Failure::failed("adding models panicked"))??;
+    let addition = match addition.map_err(|_| Failure::failed("adding models panicked"))? {
+        // Nothing can be added to what is being stopped.
+        Err(_) if stopped => None,
+        addition => addition?,
+    };
     live.finish(&mill, output).await;
     let report = mill.report(None).await.map_err(|error| Failure::failed(error.to_string()))?;
     let summary = summary::Summary::of(&summary::Measured {
@@ -161,7 +165,7 @@ pub(crate) async fn run(args: &DemoArgs, output: &mut Output) -> Result<(), Fail
     }
 }
 
-/// Shows how it goes until the plant ends; whether somebody stopped it before.
+/// Shows how it goes until the plant ends; whether somebody stopped it before, or wants to see no more.
 async fn look_on(mill: &Handle, live: &mut Live, output: &mut Output) -> Result<bool, Failure> {
     let finished = mill.finished();
     let stop = stop::asked();
@@ -175,7 +179,12 @@ async fn look_on(mill: &Handle, live: &mut Live, output: &mut Output) -> Result<
         tokio::select! {
             ended = &mut finished => return ended.map(|()| false).map_err(failed),
             () = &mut stop => return mill.stop().await.map(|()| true).map_err(failed),
-            _ = ticks.tick() => live.show(mill, output).await,
+            _ = ticks.tick() => {
+                live.show(mill, output).await;
+                if !output.is_open() {
+                    return mill.stop().await.map(|()| true).map_err(failed);
+                }
+            }
         }
     }
 }

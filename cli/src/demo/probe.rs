@@ -186,6 +186,10 @@ impl Source for Stamped {
         Source::failing(&mut self.plant)
     }
 
+    fn is_bounded(&self) -> bool {
+        self.plant.is_bounded()
+    }
+
     fn commit(&mut self, partition: u32, next: Offset) -> Result<(), SourceError> {
         self.plant.commit(partition, next)
     }

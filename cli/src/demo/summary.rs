@@ -256,9 +256,9 @@ impl Summary {
             (
                 "ran",
                 format!(
-                    "{:.1} s with {} shards, {} models made in {:.0} ms before",
+                    "{:.1} s with {}, {} models made in {:.0} ms before",
                     self.seconds,
-                    self.shards,
+                    count(self.shards.into(), "shard"),
                     grouped(self.models.into()),
                     self.prepare_ms
                 ),

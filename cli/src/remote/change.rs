@@ -131,7 +131,7 @@ fn put(client: &Client, server: &ServerOptions, base: Option<u64>, form: &Form, 
     if let Some(base) = base {
         request = request.with("If-Match", base.to_string());
     }
-    client.ask(&request)
+    client.ask(&request).map_err(|failure| Failure { text: form.with_files(&failure.text), ..failure })
 }
 
 /// Removes nodes.
@@ -142,7 +142,13 @@ pub(crate) fn remove(args: &RemoveArgs, output: &mut Output) -> Result<(), Failu
     if !args.yes {
         confirmed(&put(&client, &args.server, None, &form, true)?)?;
     }
-    told(&put(&client, &args.server, None, &form, false)?, output)
+    let outcome = put(&client, &args.server, None, &form, false)?;
+    // No sink asked for them, or they waited for a provider: no row was computed by them.
+    if outcome["changes"] == "nothing changes" && !output.is_json() {
+        output.note(format!("removed in revision {}; what runs is as before", outcome["revision"]));
+        return Ok(());
+    }
+    told(&outcome, output)
 }
 
 /// Goes back.

@@ -69,15 +69,13 @@ impl ServerOptions {
     /// The server that is meant.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let known = servers::read()?;
-        let named = self.server.clone().or_else(|| std::env::var("GRIST_SERVER").ok()).or_else(|| known.used.clone());
+        let named = self.server.clone().or_else(|| set("GRIST_SERVER")).or_else(|| known.used.clone());
         let named = named.unwrap_or_else(|| servers::DEFAULT.to_owned());
         let (url, mut token) = match known.servers.get(&named) {
             Some(server) => (server.url.clone(), server.token.clone()),
             None => (servers::checked_url(&named)?, None),
         };
-        if let Ok(from_environment) = std::env::var("GRIST_TOKEN") {
-            token = Some(from_environment);
-        }
+        token = set("GRIST_TOKEN").or(token);
         if let Some(file) = &self.token_file {
             let read = std::fs::read_to_string(file);
             token = Some(read.map_err(|error| Failure::refused(format!("the token in {}: {error}", file.display())))?);
@@ -134,7 +132,7 @@ impl Client {
                     });
                 }
                 Ok((status, text)) if ![429, 503].contains(&status) || attempt == TRIES => {
-                    return Err(refusal(status, &text, &self.url));
+                    return Err(refusal(status, &text, &self.url, self.token.is_some()));
                 }
                 Ok(_) => String::new(),
                 Err(error) => error.to_string(),
@@ -167,8 +165,14 @@ impl Client {
     }
 }
 
-/// A problem as the server tells it: each of its lines, its code and where more is said.
-fn refusal(status: u16, text: &str, url: &str) -> Failure {
+/// What a variable of the environment says; one that is empty says nothing.
+fn set(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// A problem as the server tells it: each of its lines, its code and where more is said. Who is not known there is told how
+/// this program takes a token.
+fn refusal(status: u16, text: &str, url: &str, has_token: bool) -> Failure {
     let exit = match status {
         401 | 403 => Exit::Denied,
         500.. => Exit::Failed,
@@ -177,6 +181,12 @@ fn refusal(status: u16, text: &str, url: &str) -> Failure {
     let problem: Value = serde_json::from_str(text).unwrap_or(Value::Null);
     let word = |name: &str| problem[name].as_str().map(str::to_owned);
     let (text, see) = match (word("code"), word("detail")) {
+        (Some(code), _) if code == "unauthorized" => {
+            let sent = if has_token { "the token that was sent is none of this server" } else { "no token was sent" };
+            let advice = "say --token-file FILE, set $GRIST_TOKEN, or keep it with `grist server add --token-file`";
+            let more = word("type").unwrap_or_default();
+            (format!("{sent}; {advice}; `grist token create` makes one"), Some(format!("({code}; see {more})")))
+        }
         (Some(code), detail) => {
             let more = word("type").unwrap_or_default();
             (detail.or(word("title")).unwrap_or_default(), Some(format!("({code}; see {more})")))

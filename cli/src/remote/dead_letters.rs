@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Request, ServerOptions};
 use crate::failure::Failure;
-use crate::output::{Output, table};
+use crate::output::{Output, count, table};
 
 const EXAMPLE: &str = "\
 A row that a node failed on is computed by that node, as it is now, and by those behind it that keep no state; a record that could
@@ -171,10 +171,8 @@ fn replay(
 fn told(done: &Value, output: &mut Output) {
     let list = |name: &str| done[name].as_array().into_iter().flatten();
     for letter in list("replayed") {
-        output.say(format!(
-            "{}: replayed, {} values under revision {}",
-            letter["id"], letter["values"], letter["revision"]
-        ));
+        let values = count(letter["values"].as_u64().unwrap_or(0), "value");
+        output.say(format!("{}: replayed, {values} under revision {}", letter["id"], letter["revision"]));
         let names = letter["left_out"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let names: Vec<&str> = names.collect();
         if !names.is_empty() {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::client::{Request, ServerOptions, escaped};
 use crate::failure::Failure;
-use crate::output::{Output, grouped, table};
+use crate::output::{Output, count, grouped, table};
 
 const LS_EXAMPLE: &str = "\
 Examples:
@@ -144,16 +144,17 @@ fn nodes(list: &Value, by_time: bool) -> String {
     let with_memory = nodes.iter().any(|node| node["memory_bytes"].is_u64());
     let rows = nodes.iter().map(|node| {
         let counts = &node["counts"];
-        let number = |name: &str| grouped(counts[name].as_u64().unwrap_or(0));
-        let failed = counts["failed"].as_u64().unwrap_or(0) + counts["quarantined"].as_u64().unwrap_or(0);
+        let is_counted = is_counted(node);
+        let shown = |count: u64| if is_counted { grouped(count) } else { "-".to_owned() };
+        let of = |name: &str| counts[name].as_u64().unwrap_or(0);
         let mut row = vec![
             text(&node["id"]),
             text(&node["kind"]),
             text(&node["state"]),
-            number("rows"),
-            number("computed"),
-            number("skipped"),
-            grouped(failed),
+            shown(of("rows")),
+            shown(of("computed")),
+            shown(of("skipped")),
+            shown(of("failed") + of("quarantined")),
             node["born"].as_u64().map_or_else(String::new, |born| born.to_string()),
         ];
         if by_time {
@@ -168,6 +169,11 @@ fn nodes(list: &Value, by_time: bool) -> String {
     head.extend(by_time.then_some("seconds"));
     head.extend(with_memory.then_some("bytes"));
     table(&head, &[1, 2], rows)
+}
+
+/// Whether a node's rows are counted: a sink takes what others have computed.
+pub(super) fn is_counted(node: &Value) -> bool {
+    node["kind"] != "sink" || node["counts"]["rows"].as_u64().is_some_and(|rows| rows > 0)
 }
 
 fn text(value: &Value) -> String {
@@ -186,26 +192,28 @@ pub(crate) fn show(args: &ShowArgs, output: &mut Output) -> Result<(), Failure> 
     output.say(format!("{} of `{}`, {}{born}", text(&node["kind"]), text(&node["topology"]), text(&node["state"])));
     let counts = node["counts"].as_object().into_iter().flatten();
     let counts = counts.map(|(name, count)| format!("{} {name}", grouped(count.as_u64().unwrap_or(0))));
-    output.say(counts.collect::<Vec<_>>().join(", "));
+    if is_counted(&node) {
+        output.say(counts.collect::<Vec<_>>().join(", "));
+    }
     let (nan, out_of_range) = (node["nan"].as_u64().unwrap_or(0), node["out_of_range"].as_u64().unwrap_or(0));
     if nan + out_of_range > 0 {
-        output.say(format!("{} readings not a number, {} out of range", grouped(nan), grouped(out_of_range)));
+        output.say(format!("{} not a number, {} out of range", count(nan, "reading"), grouped(out_of_range)));
     }
     let forgotten = node["forgotten"].as_u64().unwrap_or(0);
     if forgotten > 0 {
-        output.say(format!("{} values no longer among the last `as_of_rows`", grouped(forgotten)));
+        output.say(format!("{} no longer among the last `as_of_rows`", count(forgotten, "value")));
     }
     let overruns = node["overruns"].as_u64().unwrap_or(0);
     if overruns > 0 {
         let lost = node["lost_threads"].as_u64().unwrap_or(0);
-        output.say(format!("{} overruns, {} threads lost", grouped(overruns), grouped(lost)));
+        output.say(format!("{}, {} lost", count(overruns, "overrun"), count(lost, "thread")));
     }
     if node["quarantined"].as_bool() == Some(true) {
         output.say(format!("in quarantine for all keys; `grist resume {}` ends that", args.node));
     }
     let quarantined = node["quarantined_keys"].as_u64().unwrap_or(0);
     if quarantined > 0 {
-        output.say(format!("in quarantine for {} keys; `grist resume {}` ends that", grouped(quarantined), args.node));
+        output.say(format!("in quarantine for {}; `grist resume {}` ends that", count(quarantined, "key"), args.node));
     }
     Ok(())
 }
@@ -215,6 +223,9 @@ pub(crate) fn explain(args: &ExplainArgs, output: &mut Output) -> Result<(), Fai
     let query = args.server.query(&[("key", Some(&args.key))]);
     let path = format!("/v1/nodes/{}/explain{query}", escaped(&args.node));
     let known = args.server.client()?.ask(&Request::get(path))?;
+    if known["explanation"]["state"]["is"] == "unknown" {
+        return Err(Failure::refused(text(&known["text"])));
+    }
     if output.is_json() {
         return output.answer(&known);
     }
@@ -304,6 +315,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Bug: of a sink whose rows nobody counts it was said that there were none. Fix: nothing is said of them.
+    #[test]
+    fn rows_that_are_not_counted_are_not_said_to_be_none() {
+        let node = |id: &str, kind: &str, rows: u64| {
+            let counts = json!({ "rows": rows, "computed": rows, "skipped": 0, "failed": 0, "quarantined": 0 });
+            json!({ "id": id, "kind": kind, "state": "running", "counts": counts, "born": 1 })
+        };
+        let all = [node("wear", "model", 1_000), node("new", "model", 0), node("out", "sink", 0)];
+        let table = nodes(&json!({ "nodes": all }), false);
+        let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let lines: Vec<Vec<String>> = table.lines().skip(1).map(cells).collect();
+        assert_eq!(lines[0][3..], ["1,000", "1,000", "0", "0", "1"]);
+        assert_eq!(lines[1][3..], ["0", "0", "0", "0", "1"]);
+        assert_eq!(lines[2][3..], ["-", "-", "-", "-", "1"]);
+    }
 
     #[test]
     fn a_text_of_a_sensor_is_one_line_of_the_values() {

@@ -9,11 +9,12 @@ use gristmill::traits::Clock;
 use serde_json::{Value, json};
 
 use super::client::{Request, ServerOptions};
+use super::look::is_counted;
 use crate::failure::Failure;
-use crate::output::{Output, grouped, table};
+use crate::output::{Output, count, grouped, table};
 
 const EXAMPLE: &str = "\
-Rates are of the time between two pictures. Ctrl-C ends it.
+Rates are of the time between two pictures. Ctrl-C ends it, and so does whoever reads it and wants no more.
 
 Examples:
   grist top
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &TopArgs, output: &mut Output) -> Result<(), Failure> {
         } else {
             output.say(picture(&now, &lines, args.nodes));
         }
-        if args.once {
+        if args.once || !output.is_open() {
             return Ok(());
         }
         before = now;
@@ -74,6 +75,7 @@ pub(crate) fn run(args: &TopArgs, output: &mut Output) -> Result<(), Failure> {
 struct Line {
     node: String,
     state: String,
+    is_counted: bool,
     rows_per_second: f64,
     failed_per_second: f64,
     computed: u64,
@@ -104,6 +106,7 @@ fn lines(before: &Look, now: &Look) -> Vec<Line> {
             Line {
                 node: node["id"].as_str().unwrap_or_default().to_owned(),
                 state: node["state"].as_str().unwrap_or_default().to_owned(),
+                is_counted: is_counted(node),
                 rows_per_second: rows.saturating_sub(rows_before) as f64 / seconds,
                 failed_per_second: failed.saturating_sub(failed_before) as f64 / seconds,
                 computed: node["counts"]["computed"].as_u64().unwrap_or(0),
@@ -125,17 +128,12 @@ fn counts(node: &Value) -> (u64, u64) {
 }
 
 fn picture(now: &Look, lines: &[Line], most: usize) -> String {
-    let rate = |rate: f64| grouped(rate.round() as u64);
     let rows = lines.iter().take(most).map(|line| {
-        vec![
-            line.node.clone(),
-            line.state.clone(),
-            rate(line.rows_per_second),
-            rate(line.failed_per_second),
-            grouped(line.computed),
-        ]
+        let numbers = [line.rows_per_second.round() as u64, line.failed_per_second.round() as u64, line.computed];
+        let shown = numbers.map(|number| if line.is_counted { grouped(number) } else { "-".to_owned() });
+        [vec![line.node.clone(), line.state.clone()], shown.to_vec()].concat()
     });
-    let head = format!("revision {}, {} nodes", now.list["revision"], grouped(lines.len() as u64));
+    let head = format!("revision {}, {}", now.list["revision"], count(lines.len() as u64, "node"));
     let table = table(&["node", "state", "rows/s", "failed/s", "computed"], &[1], rows);
     let left = lines.len().saturating_sub(most);
     let more = if left > 0 { format!("\nand {} more", grouped(left as u64)) } else { String::new() };

@@ -1,9 +1,13 @@
 //! `grist token`, and `grist run --registry --admin`: the API listens, and denies whoever has no token.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 
 use crate::support::{Running, TOPOLOGY, file, folder, run};
+
+/// A source that ends.
+const CSV: &str = "kind = \"csv\"\npath = \"rows.csv\"\nkey = \"machine\"\ntime = \"ts\"";
 
 /// The status line and body of a request.
 fn get(address: &str, path: &str, token: &str) -> String {
@@ -73,6 +77,38 @@ fn an_api_needs_a_registry_and_an_address_of_this_machine() {
     let topology = file(&folder, "topology.toml", TOPOLOGY);
     let registry = folder.join("registry");
     let ended = run(&["run", &topology, "--admin", "0.0.0.0:0", "--registry", registry.to_str().expect("text")]);
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.stderr.contains("which others can reach"), "{ended:?}");
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("others could reach the admin API there"), "{ended:?}");
+    assert!(!ended.stderr.contains("allow"), "there is no option that allows it: {ended:?}");
+}
+
+/// Bug: the API took its address after the start, so that one that was taken ended a run whose outputs were truncated already
+/// and whose rows were written. Fix: the address is bound first.
+#[test]
+fn an_address_that_cannot_be_had_is_found_out_before_anything_runs() {
+    let folder = folder("run-admin-taken");
+    file(&folder, "rows.csv", "machine,ts,temperature\nP1,1000,50\nP1,2000,70\n");
+    let out = file(&folder, "out.csv", "what was there\n");
+    let text = TOPOLOGY
+        .replace("kind = \"console\"", "kind = \"csv\"\npath = \"out.csv\"\ntruncate = true")
+        .replace("kind = \"simulate\"\nmachines = 2\nrate = 20\nfor = \"120s\"", CSV);
+    let topology = file(&folder, "topology.toml", &text);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = taken.local_addr().map(|address| (address.to_string(), taken)).expect("it is bound");
+    let damaged = folder.join("damaged");
+    std::fs::create_dir(&damaged).expect("a folder");
+    file(&damaged, "tokens.json", "no tokens");
+    let fresh = folder.join("registry");
+    for (address, registry, code, said) in [
+        ("0.0.0.0:0", &fresh, 2, "others could reach"),
+        (&*taken.0, &fresh, 1, "the admin API cannot listen there: Address already in use"),
+        ("127.0.0.1:0", &damaged, 1, "is damaged"),
+    ] {
+        let registry = registry.to_str().expect("text");
+        let ended = run(&["run", &topology, "--registry", registry, "--admin", address]);
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
+        assert_eq!(std::fs::read_to_string(&out).expect("a file"), "what was there\n", "{address}");
+        assert!(!Path::new(registry).join("revisions").exists(), "{address}: no revision was begun");
+    }
 }

@@ -1,13 +1,19 @@
 //! A system that is killed while it is deployed on runs the old or the new after its next start, never half of it, and what it
-//! has said to be done stays done. `GRISTMILL_KILLS` says how often it is killed (5).
+//! has said to be done stays done. `GRISTMILL_KILLS` says how often it is killed (5), or more often until it was once in the
+//! middle of a deployment.
+#![expect(clippy::disallowed_methods, reason = "waits for another process, whose time no Clock of ours can drive")]
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::{Ended, Running, TOPOLOGY, file, folder, grist, run};
+
+/// Further kills until one is in the middle of a deployment.
+const MORE: u64 = 40;
 
 /// What is deployed: two nodes that carry the same number, in the place of those before.
 fn pair(number: u64) -> String {
@@ -67,15 +73,42 @@ fn deploy(folder: &Path, url: &str, token: &str, from: u64, gone: &AtomicBool, b
     done
 }
 
+/// The last file of a revision.
+fn newest(registry: &Path) -> Option<OsString> {
+    let files = std::fs::read_dir(registry.join("revisions")).ok()?;
+    files.filter_map(|file| Some(file.ok()?.file_name())).max()
+}
+
+/// Deployments that a start found begun and not done.
+fn interrupted(registry: &Path) -> usize {
+    let audit = std::fs::read_to_string(registry.join("audit.jsonl")).unwrap_or_default();
+    audit.lines().filter(|line| line.contains("\"what\":\"interrupted\"")).count()
+}
+
+/// Waits for the moment of a kill: by turns any, and just after the record that a deployment has begun.
+fn until_it_is_time(kill: u64, registry: &Path) {
+    std::thread::sleep(Duration::from_millis(60 + kill * 37 % 240));
+    if kill % 2 == 1 {
+        let (before, since) = (newest(registry), Instant::now());
+        while newest(registry) == before {
+            assert!(since.elapsed() < Duration::from_secs(20), "no deployment begins");
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
 #[test]
 fn a_deployment_that_is_killed_is_whole_or_not_at_all() {
     let kills: u64 = std::env::var("GRISTMILL_KILLS").map_or(5, |kills| kills.parse().expect("a number"));
     let folder = folder("killed");
     let topology = file(&folder, "topology.toml", TOPOLOGY);
-    let registry = folder.join("registry").display().to_string();
+    let place = folder.join("registry");
+    let registry = place.display().to_string();
     let token = run(&["token", "create", "me", "--registry", &registry, "--scope", "deploy"]).stdout.trim().to_owned();
-    let (mut runs, mut deployed) = (0, 0);
-    for kill in 0..kills {
+    let (mut runs, mut deployed, mut kill, since) = (0, 0, 0, Instant::now());
+    while kill < kills || interrupted(&place) == 0 {
+        let so_long = since.elapsed();
+        assert!(kill < kills + MORE, "none of {kill} kills in {so_long:?} was in the middle of a deployment");
         let running = Running::start(&topology, &registry);
         let url = format!("http://{}", running.address);
         let now = number(&url, &token);
@@ -83,7 +116,7 @@ fn a_deployment_that_is_killed_is_whole_or_not_at_all() {
         let (gone, begun) = (AtomicBool::new(false), AtomicU64::new(now));
         let done = std::thread::scope(|scope| {
             let deploying = scope.spawn(|| deploy(&folder, &url, &token, now, &gone, &begun));
-            std::thread::sleep(Duration::from_millis(60 + kill * 37 % 240));
+            until_it_is_time(kill, &place);
             gone.store(true, Ordering::Relaxed);
             drop(running); // by SIGKILL
             deploying.join().expect("nothing but the kill is in its way")
@@ -93,6 +126,8 @@ fn a_deployment_that_is_killed_is_whole_or_not_at_all() {
         let last = begun.load(Ordering::Relaxed);
         assert!((done..=last).contains(&runs), "{done} was said to be done and {last} begun, but {runs} runs");
         deployed += done - now;
+        kill += 1;
     }
     assert!(deployed > kills, "only {deployed} deployments");
+    eprintln!("{kill} kills, {} of them in the middle of a deployment", interrupted(&place));
 }

@@ -13,8 +13,11 @@ mod limits;
 mod otel;
 mod remote;
 mod run;
+mod same_files;
 mod score;
 mod state;
 #[cfg(feature = "kafka")]
 mod state_kafka;
 mod support;
+mod texts;
+mod written;

@@ -19,6 +19,14 @@ provides = ["temperature.mean: f32"]
 operator = { rolling = { rows = 2, stats = ["mean"] } }
 "#;
 
+/// A node that no sink asks for.
+const IDLE: &str = r#"
+topology = "pump"
+needs = ["temperature: f32"]
+provides = ["idle: f32"]
+operator = { rolling = { rows = 2, stats = ["mean"] } }
+"#;
+
 /// A running system, with a token for who may deploy.
 struct System {
     _running: Running,
@@ -113,8 +121,33 @@ fn a_model_is_previewed_deployed_looked_at_and_taken_back() {
     assert!(
         system.done(&["rollback", "--json"]).json()["changes"].as_str().is_some_and(|text| text.contains("+ anomaly"))
     );
+    // One that no sink asks for does not run, and is removed all the same.
+    system.done(&["deploy", &file(&system.folder, "idle.toml", IDLE)]);
+    let removed = system.done(&["remove", "idle"]);
+    assert!(removed.stdout.is_empty() && removed.stderr.contains("what runs is as before"), "{removed:?}");
     let removed = system.done(&["remove", "anomaly", "temperature.mean"]);
     assert!(removed.stdout.starts_with("- anomaly\n- temperature.mean\n"), "{removed:?}");
+}
+
+/// Bug: `grist top | head` never ended. Fix: who reads no more ends it.
+#[test]
+fn top_ends_when_nobody_reads_it() {
+    use std::io::{BufRead, BufReader};
+    let system = System::start("remote-top");
+    for json in [&["top"][..], &["top", "--json"]] {
+        let mut command = grist(json);
+        command
+            .env("GRIST_SERVER", &system.url)
+            .env("GRIST_TOKEN", &system.token)
+            .env("GRIST_CONFIG", system.folder.join("servers.json"));
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+        let mut first = String::new();
+        let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
+        reader.read_line(&mut first).expect("a line");
+        drop(reader);
+        assert!(first.contains("revision"), "{first}");
+        assert_eq!(child.wait().expect("it ends").code(), Some(0), "{json:?}");
+    }
 }
 
 #[test]
@@ -131,7 +164,15 @@ fn what_goes_wrong_has_a_code_and_says_what_to_do() {
         "unmet.toml",
         "topology = \"pump\"\nneeds = [\"wear: f32\"]\nprovides = [\"mean: f32\"]\noperator = { rolling = { rows = 2, stats = [\"mean\"] } }\n",
     );
-    let cases: [(&[&str], i32, &str); 10] = [
+    let text = file(&system.folder, "model.txt", "topology = \"pump\"\n");
+    let bad = "topology = \"pump\"\nneeds = [\"temperature: f32\"]\nprovides = [\"other: f32\"]\nmodel = { onnx = \"bad.onnx\" }\n";
+    file(&system.folder, "bad.onnx", "no model");
+    let bad = file(&system.folder, "bad.toml", bad);
+    let named = format!("{bad}:");
+    let cases: [(&[&str], i32, &str); 13] = [
+        (&["explain", "nobody", "--key", "P1"], 3, "there is no such node"),
+        (&["deploy", &text], 3, "it is no manifest by its name; manifests are written as .toml or .json"),
+        (&["deploy", &manifest, &bad], 3, &named),
         (&["deploy"], 2, "nothing is asked for"),
         (&["deploy", "none.toml"], 3, "none.toml"),
         (&["deploy", &missing], 3, "none.onnx"),
@@ -152,7 +193,15 @@ fn what_goes_wrong_has_a_code_and_says_what_to_do() {
     }
     let guessed = system.asked(&system.url, "grist_guess", &["ls"]);
     assert_eq!(guessed.code, 4, "{guessed:?}");
-    assert!(guessed.stderr.contains("unauthorized"), "{guessed:?}");
+    let said = "the token that was sent is none of this server; say --token-file FILE, set $GRIST_TOKEN";
+    assert!(guessed.stderr.contains("unauthorized") && guessed.stderr.contains(said), "{guessed:?}");
+    // What is empty is as if it were not set.
+    let mut unset = grist(&["ls", "--server", &system.url]);
+    unset.env("GRIST_TOKEN", "").env("GRIST_SERVER", "").env("GRIST_CONFIG", system.folder.join("servers.json"));
+    let output = unset.output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("no token was sent; say --token-file FILE"), "{said}");
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let nobody = system.asked(&format!("http://{port}"), &system.token, &["ls"]);
     assert_eq!(nobody.code, 5, "{nobody:?}");
@@ -299,7 +348,7 @@ fn dead_letters_are_listed_and_replayed_after_a_fix() {
     let mended = RISKY.replace("EXPR", "temperature * 2");
     system.done(&["deploy", &file(&system.folder, "risky.toml", &mended)]);
     let done = system.done(&["dead-letters", "replay", "1"]).stdout;
-    assert_eq!(done, "1: replayed, 1 values under revision 3\n");
+    assert_eq!(done, "1: replayed, 1 value under revision 3\n");
     let again = system.ask(&["dead-letters", "replay", "1"]);
     assert!(again.code == 1 && again.stdout.contains("it was replayed under revision 3"), "{again:?}");
     assert_eq!(system.ask(&["dead-letters", "replay"]).code, 2);

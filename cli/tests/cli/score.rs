@@ -1,10 +1,11 @@
 //! `grist score`: the numbers are those that one gets by hand.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Ended, file, folder, run};
+use crate::support::{Ended, file, folder, grist, run};
 
 const PLANT: &str = "examples/topologies/plant.toml";
 const READINGS: &str = "examples/topologies/readings.csv";
@@ -79,7 +80,7 @@ fn a_file_is_scored_as_by_hand() {
     assert_by_hand(&scores);
     assert!(ended.stdout.contains("7 rows of 3 keys"), "{}", ended.stdout);
     // Six rows have both readings, and three streams each.
-    assert!(ended.stdout.contains("\n18 values written to "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("\n1 reading was out of range\n18 values written to "), "{}", ended.stdout);
     assert_eq!(scores.len(), 18, "{scores:?}");
     let alarms: Vec<_> = scores.iter().filter(|((.., stream), _)| stream == "alarm").collect();
     let on: Vec<_> = alarms.iter().filter(|(_, value)| *value == "true").map(|((key, ..), _)| key.as_str()).collect();
@@ -173,4 +174,38 @@ fn bad_rows_are_told_and_no_more_than_one_can_read() {
     assert_eq!(ended.stderr.matches("`oops` is no f32").count(), 20, "{}", ended.stderr);
     assert!(ended.stderr.contains("more dead letters are only counted"), "{}", ended.stderr);
     assert!(!ended.stderr.contains('\u{1b}'), "no colours where nobody looks");
+}
+
+/// Bug: Ctrl-C took the running system down with frames in flight, which aborted the process. Fix: that is no failure of its
+/// own, and the command says that its output is not whole.
+#[cfg(unix)]
+#[test]
+fn who_interrupts_it_is_told_that_the_output_is_not_whole() {
+    use crate::state::{signal, until};
+    let folder = folder("score-interrupted");
+    // More than is scored before the signal comes.
+    let rows: String = (0..400_000).map(|row| format!("machine-0,{row},56,3\n")).collect();
+    let input = file(&folder, "rows.csv", &format!("machine,time,temperature,vibration\n{rows}"));
+    for json in [&[][..], &["--json"]] {
+        let output = folder.join("out.jsonl");
+        let _ = std::fs::remove_file(&output); // of the run before
+        let path = output.to_str().expect("text");
+        let arguments = ["score", PLANT, "--input", &input, "--output", path, "--key", "machine", "--time", "time"];
+        let mut command = grist(&[&arguments[..], json].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        until("values come out", || std::fs::metadata(&output).is_ok_and(|file| file.len() > 0));
+        signal(&child, "-INT");
+        let ended = child.wait_with_output().expect("it ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&ended.stdout), text(&ended.stderr));
+        assert_eq!(ended.status.code(), Some(1), "{stdout} {stderr}");
+        let said = format!("stopped before the end of the input; {path} is not whole");
+        assert!(stderr.contains(&said), "{stderr}");
+        if json.is_empty() {
+            assert_eq!(stdout, "");
+        } else {
+            let answer: Value = serde_json::from_str(&stdout).expect("one answer");
+            assert_eq!((answer["error"].as_str(), answer["exit_code"].as_i64()), (Some(&*said), Some(1)));
+        }
+    }
 }

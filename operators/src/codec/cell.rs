@@ -53,10 +53,23 @@ pub(crate) struct Place {
     pub(crate) element: ElementType,
 }
 
-/// `number` as an `f32`; a number that is too large for it is refused.
+/// `number` as an `f32`; a finite number that is too large for it is refused.
 pub(crate) fn to_f32(number: f64) -> Result<f32, String> {
     let narrow = number as f32;
-    if narrow.is_infinite() { Err(format!("{number:e} is out of the range of f32")) } else { Ok(narrow) }
+    if narrow.is_infinite() && number.is_finite() {
+        return Err(format!("{number:e} is out of the range of f32"));
+    }
+    Ok(narrow)
+}
+
+/// The infinite number that a text says, as sinks write it and other programs do.
+#[cold]
+pub(crate) fn infinite(text: &str) -> Option<f64> {
+    match text {
+        "inf" | "Infinity" => Some(f64::INFINITY),
+        "-inf" | "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
 }
 
 /// `number` as an `i64`, if it is whole.

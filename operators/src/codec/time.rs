@@ -91,7 +91,11 @@ fn absurd(what: &str) -> String {
 /// Reads `2026-11-23T19:12:04.25Z` or `2026-11-23 20:12:04+01:00`.
 pub(crate) fn time_of_text(text: &str) -> Result<Nanos, String> {
     let shown = || text.chars().take(40).collect::<String>();
-    let nanos = rfc3339(text.as_bytes()).ok_or_else(|| format!("`{}` is not an RFC 3339 time", shown()))?;
+    let nanos = rfc3339(text.as_bytes()).ok_or_else(|| {
+        let lacks_zone = text.len() < 40 && rfc3339(format!("{text}Z").as_bytes()).is_some();
+        let advice = if lacks_zone { ": its zone is missing; write Z or +01:00 behind it" } else { "" };
+        format!("`{}` is not an RFC 3339 time{advice}", shown())
+    })?;
     match i64::try_from(nanos) {
         Ok(nanos) if nanos >= 0 => Ok(Nanos(nanos)),
         _ => Err(absurd(&shown())),
@@ -250,6 +254,11 @@ mod tests {
         ] {
             assert!(time_of_text(bad).is_err_and(|reason| reason.contains("is not an RFC 3339 time")), "{bad}");
         }
+        let reason = time_of_text("2000-01-01T00:00:00").expect_err("no zone");
+        assert!(
+            reason.ends_with("is not an RFC 3339 time: its zone is missing; write Z or +01:00 behind it"),
+            "{reason}"
+        );
         for early_or_late in ["1969-12-31T23:59:59Z", "2263-01-01T00:00:00Z", "9999-12-31T23:59:59Z"] {
             let reason = time_of_text(early_or_late).expect_err("outside");
             assert!(reason.contains("outside the years 1970 to 2262"), "{reason}");

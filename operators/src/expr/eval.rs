@@ -12,7 +12,8 @@ use super::lane::{FALSE, Lane, TRUE, Truth, UNKNOWN, Values};
 use super::scalar::{Real, Scalar};
 use super::typed::{Arithmetic, Comparison, F32, I64, Math, Op, Type, Typed};
 
-/// A part's values, and which rows failed in it, if any did.
+/// A part's values, and which rows failed in it, if any did: a fault for each row of the block, also where all rows have
+/// one value.
 pub(super) struct Computed<'a> {
     values: Values<'a>,
     faults: Faults,
@@ -73,6 +74,10 @@ struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
+    fn rows(&self) -> usize {
+        self.end - self.start
+    }
+
     fn part(&self, typed: &Typed) -> Computed<'a> {
         match &typed.what {
             Op::Integer(value) => fine(whole(*value, typed.of)),
@@ -87,17 +92,19 @@ impl<'a> Block<'a> {
                 let truth = of.values.truth().map(|truth| if *truth == UNKNOWN { UNKNOWN } else { 1 - *truth });
                 Computed { values: Values::Bool(truth), faults: of.faults }
             }
-            Op::Arithmetic(what, two) => arithmetic(*what, typed.place, self.part(&two[0]), self.part(&two[1])),
+            Op::Arithmetic(what, two) => {
+                arithmetic(*what, typed.place, self.rows(), self.part(&two[0]), self.part(&two[1]))
+            }
             Op::Compare(what, two) => compare(*what, self.part(&two[0]), self.part(&two[1])),
             Op::Logic(and, two) => logic(*and, self.part(&two[0]), self.part(&two[1])),
             Op::If(three) => choose(self.part(&three[0]), self.part(&three[1]), self.part(&three[2])),
             Op::Math(what, of) => self.math(*what, of),
             Op::IsMissing(of) => {
                 let of = self.part(of);
-                Computed { values: Values::Bool(of.values.missing(self.end - self.start)), faults: of.faults }
+                Computed { values: Values::Bool(of.values.missing(self.rows())), faults: of.faults }
             }
             Op::Coalesce(two) => self.coalesce(self.part(&two[0]), self.part(&two[1])),
-            Op::Cast(of) => cast(typed.of, typed.place, self.part(of)),
+            Op::Cast(of) => cast(typed.of, typed.place, self.rows(), self.part(of)),
             Op::Element(of, index) => {
                 let Values::Vector { width, values } = self.part(of).values else { unreachable!("{TYPED}") };
                 // A vector whose first element is missing is missing as a whole.
@@ -142,7 +149,7 @@ impl<'a> Block<'a> {
     }
 
     fn coalesce(&self, first: Computed<'a>, second: Computed<'a>) -> Computed<'a> {
-        let missing = first.values.missing(self.end - self.start);
+        let missing = first.values.missing(self.rows());
         // What is there cannot have failed; where it has, that stands.
         let faults = second.faults.map(|faults| {
             let rows = faults.into_iter().enumerate();
@@ -188,7 +195,13 @@ fn math<R: Real>(what: Math, lane: &Lane<'_, R>) -> Lane<'static, R> {
     }
 }
 
-fn arithmetic<'a>(what: Arithmetic, place: Place, left: Computed<'a>, right: Computed<'a>) -> Computed<'a> {
+fn arithmetic<'a>(
+    what: Arithmetic,
+    place: Place,
+    rows: usize,
+    left: Computed<'a>,
+    right: Computed<'a>,
+) -> Computed<'a> {
     let faults = both(left.faults, right.faults);
     match (&left.values, &right.values) {
         (Values::F32(a), Values::F32(b)) => Computed { values: Values::F32(floats(what, a, b)), faults },
@@ -198,7 +211,7 @@ fn arithmetic<'a>(what: Arithmetic, place: Place, left: Computed<'a>, right: Com
             Arithmetic::Max => Computed { values: Values::I64(a.zip(b, |a, b| greatest(*a, *b))), faults },
             _ => {
                 let results = a.zip(b, |a, b| integers(what, *a, *b));
-                let (values, new) = split(&results, place);
+                let (values, new) = split(&results, place, rows);
                 Computed { values: Values::I64(values), faults: both(faults, new) }
             }
         },
@@ -258,11 +271,11 @@ fn integers(what: Arithmetic, a: i64, b: i64) -> Result<i64, Cause> {
 }
 
 /// Results and what failed, apart; what failed reads missing.
-fn split(results: &Lane<'_, Result<i64, Cause>>, place: Place) -> (Lane<'static, i64>, Faults) {
+fn split(results: &Lane<'_, Result<i64, Cause>>, place: Place, rows: usize) -> (Lane<'static, i64>, Faults) {
     let values = results.map(|result| result.unwrap_or(i64::MISSING));
     let fault = |result: &Result<i64, Cause>| result.map_or_else(|cause| Fault::new(cause, place), |_| Fault::NONE);
     let faults = match results {
-        Lane::One(result) => result.is_err().then(|| vec![fault(result); BLOCK_ROWS]),
+        Lane::One(result) => result.is_err().then(|| vec![fault(result); rows]),
         Lane::Of(results) => results.iter().any(Result::is_err).then(|| results.iter().map(fault).collect()),
         Lane::Made(results) => results.iter().any(Result::is_err).then(|| results.iter().map(fault).collect()),
     };
@@ -342,12 +355,12 @@ fn pick(truths: &Lane<'_, Truth>, then: &Values<'_>, other: &Values<'_>) -> Valu
     }
 }
 
-fn cast(to: Type, place: Place, of: Computed<'_>) -> Computed<'_> {
+fn cast(to: Type, place: Place, rows: usize, of: Computed<'_>) -> Computed<'_> {
     let (values, new) = match (to, of.values) {
         (Type::Of(ElementType::F32), values) => (Values::F32(floating(&values)), None),
         (Type::Of(ElementType::F64), values) => (Values::F64(floating(&values)), None),
-        (_, Values::F32(lane)) => cut(&lane.map(|value| value.wide()), place),
-        (_, Values::F64(lane)) => cut(&lane, place),
+        (_, Values::F32(lane)) => cut(&lane.map(|value| value.wide()), place, rows),
+        (_, Values::F64(lane)) => cut(&lane, place, rows),
         (_, Values::Bool(lane)) => {
             let whole = |truth: &Truth| if *truth == UNKNOWN { i64::MISSING } else { i64::from(*truth) };
             (Values::I64(lane.map(whole)), None)
@@ -368,7 +381,7 @@ fn floating<R: Real>(values: &Values<'_>) -> Lane<'static, R> {
 }
 
 /// Floats cut to whole numbers, towards zero.
-fn cut(lane: &Lane<'_, f64>, place: Place) -> (Values<'static>, Faults) {
+fn cut(lane: &Lane<'_, f64>, place: Place, rows: usize) -> (Values<'static>, Faults) {
     // 2^63: the first float that is beyond i64 on either side; the least i64 says that a value is missing.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     let results = lane.map(|value| match *value {
@@ -376,7 +389,7 @@ fn cut(lane: &Lane<'_, f64>, place: Place) -> (Values<'static>, Faults) {
         value if value.abs() < BEYOND => Ok(value as i64),
         _ => Err(Cause::Cast),
     });
-    let (values, faults) = split(&results, place);
+    let (values, faults) = split(&results, place, rows);
     (Values::I64(values), faults)
 }
 

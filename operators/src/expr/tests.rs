@@ -1,6 +1,7 @@
 use gristmill::traits::{Operator, Outputs, Rows};
 use gristmill::words::{Column, ElementType, Time, Value};
 
+use super::eval::BLOCK_ROWS;
 use super::{DEPTH_MAX, Expr, LENGTH_MAX, PARTS_MAX, expr};
 
 fn needs() -> Vec<(String, ElementType)> {
@@ -25,26 +26,32 @@ fn wired(text: &str, provides: ElementType) -> Expr {
     made
 }
 
-/// The value for a row: wear 0.5, vibration.rms 2, count 7, on, label "ok", spectrum 1 2 3, line/2:x 4, @rating 10,
-/// previous(wear) 0.25.
-fn value(text: &str, provides: ElementType) -> Result<Option<Value>, String> {
+/// The values for rows that are all the same: wear 0.5, vibration.rms 2, count 7, on, label "ok", spectrum 1 2 3,
+/// line/2:x 4, @rating 10, previous(wear) 0.25.
+fn values(text: &str, provides: ElementType, rows: usize) -> Result<Column, String> {
     let made = wired(text, provides);
     made.check(&[], &[])?;
     let columns = [
-        Column::F32(vec![0.5]),
-        Column::F64(vec![2.0]),
-        Column::I64(vec![7]),
-        Column::Bool(vec![Some(true)]),
-        Column::Str(vec![Some("ok".into())]),
-        Column::Vector { width: 3, values: vec![1.0, 2.0, 3.0] },
-        Column::F32(vec![4.0]),
-        Column::F64(vec![10.0]),
-        Column::F32(vec![0.25]),
+        Column::F32(vec![0.5; rows]),
+        Column::F64(vec![2.0; rows]),
+        Column::I64(vec![7; rows]),
+        Column::Bool(vec![Some(true); rows]),
+        Column::Str(vec![Some("ok".into()); rows]),
+        Column::Vector { width: 3, values: [1.0, 2.0, 3.0].repeat(rows) },
+        Column::F32(vec![4.0; rows]),
+        Column::F64(vec![10.0; rows]),
+        Column::F32(vec![0.25; rows]),
     ];
     let columns: Vec<_> = columns.iter().map(Column::as_ref).collect();
-    let mut out = [Column::missing(provides, 1)];
-    made.run(&mut (), &Rows::new(&[Time(0)], &columns), &mut Outputs::new(&mut out, 0..1)).map_err(|error| error.0)?;
-    Ok(out[0].as_ref().value(0))
+    let (times, mut out) = (vec![Time(0); rows], [Column::missing(provides, rows)]);
+    let mut to = Outputs::new(&mut out, 0..rows);
+    made.run(&mut (), &Rows::new(&times, &columns), &mut to).map_err(|error| error.0)?;
+    let [out] = out;
+    Ok(out)
+}
+
+fn value(text: &str, provides: ElementType) -> Result<Option<Value>, String> {
+    values(text, provides, 1).map(|column| column.as_ref().value(0))
 }
 
 #[test]
@@ -109,6 +116,36 @@ fn what_fails_fails_its_row_only_where_it_is_wanted() {
     assert_eq!(value("vibration.rms / 0", ElementType::F64), Ok(Some(Value::F64(f64::INFINITY))));
     for (text, can_fail) in [("vibration.rms / 0", false), ("f64(count) / 0", false), ("f64(count / 2)", true)] {
         assert_eq!(wired(text, ElementType::F64).can_fail(), can_fail, "{text}");
+    }
+}
+
+/// Bug: an expression with a part that fails for all rows, such as `1 / 0`, panicked in `if`, `and`, `or` and `coalesce`.
+/// Cause: that part had a fault for each row of a full block, and the others values for as many rows as there were. Fix: as
+/// many faults as rows.
+#[test]
+fn a_part_that_fails_for_all_rows_fails_those_that_want_it() {
+    let zero = |part: &str| Err(format!("an i64 is divided by zero in `{part}`"));
+    let cases = [
+        ("if(on, 1 / 0, count)", ElementType::I64, zero("1 / 0")),
+        ("if(not on, 1 / 0, count)", ElementType::I64, Ok(Value::I64(7))),
+        ("coalesce(count, i64(1e30))", ElementType::I64, Ok(Value::I64(7))),
+        ("coalesce(count, 9223372036854775807 + 1)", ElementType::I64, Ok(Value::I64(7))),
+        ("count != 7 and 100 / 0 > count", ElementType::Bool, Ok(Value::Bool(false))),
+        ("count == 7 or 100 / 0 > count", ElementType::Bool, Ok(Value::Bool(true))),
+        ("count == 7 and 100 / 0 > count", ElementType::Bool, zero("100 / 0")),
+    ];
+    // Less than a block, and a block and the beginning of the next.
+    for rows in [1, 5, BLOCK_ROWS + 3] {
+        for (text, provides, expected) in &cases {
+            match (values(text, *provides, rows), expected) {
+                (Ok(column), Ok(value)) => {
+                    let all = (0..rows).all(|row| column.as_ref().value(row).as_ref() == Some(value));
+                    assert!(all, "{text}: {column:?}");
+                }
+                (Err(got), Err(reason)) => assert_eq!(&got, reason, "{text}"),
+                (got, _) => panic!("{text} gives {got:?}, not {expected:?}"),
+            }
+        }
     }
 }
 

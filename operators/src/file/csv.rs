@@ -9,12 +9,12 @@ use gristmill::traits::{Decode, RowsRecord};
 use gristmill::words::{ElementType, Key, StreamName, Time};
 use smol_str::SmolStr;
 
-use crate::codec::cell::{Cell, Place, RECORD_BYTES_MAX, RowsOut, When, checked_i64, to_f32};
+use crate::codec::cell::{Cell, Place, RECORD_BYTES_MAX, RowsOut, When, checked_i64, infinite, to_f32};
 use crate::codec::names::{Names, key_of};
 use crate::codec::time::{Nanos, TimeUnit, time_of_any_text};
 
 /// What the columns of a CSV file mean; every other column is the stream of its name. An empty field is a missing
-/// reading, `NaN` one that is not a number; the elements of a vector are separated by blanks.
+/// reading, `NaN` one that is not a number, `inf` and `-inf` are infinite; the elements of a vector are separated by blanks.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct CsvRecord {
@@ -188,7 +188,11 @@ fn cell(field: &str, element: ElementType) -> Result<Cell, String> {
         return Ok(Cell::Absent);
     }
     let wrong = || format!("`{}` is no {element}", field.chars().take(40).collect::<String>());
-    let float = |text: &str| text.parse::<f64>().ok().filter(|number| !number.is_infinite()).ok_or_else(wrong);
+    let float = |text: &str| {
+        // A number that is too large is refused; infinity is one that says so.
+        let number = text.parse::<f64>().ok().filter(|number| !number.is_infinite());
+        number.or_else(|| infinite(text)).ok_or_else(wrong)
+    };
     Ok(match element {
         ElementType::F32 => Cell::F32(to_f32(float(field)?)?),
         ElementType::F64 => Cell::F64(float(field)?),

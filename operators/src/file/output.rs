@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use gristmill::traits::{Done, SinkError};
 
@@ -12,14 +12,10 @@ use crate::failure::OnFailure;
 /// An open file.
 pub(super) struct Output {
     path: PathBuf,
-    file: Mutex<State>,
+    file: Mutex<File>,
+    /// Why nothing is written any more; beside the lock, which is held while the system writes.
+    failed: OnceLock<String>,
     on_failure: OnFailure,
-}
-
-struct State {
-    file: File,
-    /// Why nothing is written any more.
-    failed: Option<String>,
 }
 
 /// What ends a file that is not empty and ends within a line: its disk was full, or who wrote it was killed. One that may
@@ -74,48 +70,45 @@ impl Output {
             // Of the files of lines only CSV has a header.
             file.write_all(end_of_torn(path, !header.is_empty())).map_err(error)?;
         }
-        Ok(Self { path: path.to_owned(), file: Mutex::new(State { file, failed: None }), on_failure })
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file), failed: OnceLock::new(), on_failure })
     }
 
     /// Writes whole lines and says `done` once the system has them. After a failure nothing is written any more, and
     /// nothing is said to be done.
     pub(super) fn write(&self, lines: &[u8], done: Done) {
-        let mut state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = state.failed.is_none().then(|| state.file.write_all(lines));
-        match written {
-            Some(Ok(())) => {
-                drop(state);
-                done.done();
-            }
-            Some(Err(error)) => {
-                let reason = format!("file `{}` cannot be written: {error}", self.path.display());
-                state.failed = Some(reason.clone());
-                drop(state);
-                done.never();
-                tracing::error!(reason, "what was not committed will be read again");
-                (self.on_failure)(&reason);
-            }
-            None => done.never(),
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.failed.get().is_some() {
+            return done.never();
         }
+        let Err(error) = file.write_all(lines) else {
+            drop(file);
+            return done.done();
+        };
+        let reason = format!("file `{}` cannot be written: {error}", self.path.display());
+        // It is the first: none is written after it.
+        let _ = self.failed.set(reason.clone());
+        drop(file);
+        done.never();
+        tracing::error!(reason, "what was not committed will be read again");
+        (self.on_failure)(&reason);
     }
 
     /// Why nothing is written any more.
     pub(super) fn failure(&self) -> Option<SinkError> {
-        let state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        state.failed.clone().map(|reason| SinkError { reason })
+        self.failed.get().map(|reason| SinkError { reason: reason.clone() })
     }
 
     /// Waits until the disk has everything.
     pub(super) fn sync(&self) -> Result<(), SinkError> {
-        let state = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let error =
-            |reason: &dyn std::fmt::Display| SinkError { reason: format!("file `{}`: {reason}", self.path.display()) };
-        if let Some(reason) = &state.failed {
-            return Err(SinkError { reason: reason.clone() });
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = self.failure() {
+            return Err(failure);
         }
-        match state.file.sync_data() {
+        match file.sync_data() {
             // A pipe or a terminal has no disk.
-            Err(problem) if problem.kind() != std::io::ErrorKind::InvalidInput => Err(error(&problem)),
+            Err(problem) if problem.kind() != std::io::ErrorKind::InvalidInput => {
+                Err(SinkError { reason: format!("file `{}`: {problem}", self.path.display()) })
+            }
             _ => Ok(()),
         }
     }

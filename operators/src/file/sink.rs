@@ -87,8 +87,8 @@ impl Sink for FileSink {
     }
 
     fn failure(&self) -> Option<SinkError> {
-        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        output.and_then(|output| output.failure())
+        // Who has the lock opens it, and has written nothing.
+        self.output.try_lock().ok()?.as_ref()?.failure()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The source: a file is one partition, a record its offset.
 
 use std::fs::File;
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::{BufReader, Chain, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,19 +10,37 @@ use gristmill::traits::{Axes, Batch, Decode, RawRecord, Records, Source, SourceE
 use gristmill::words::Offset;
 
 use super::csv::{Csv, CsvRecord};
-use super::lines::{Ends, Lines};
+use super::lines::{Ends, Lines, without_mark};
+#[cfg(feature = "parquet")]
+use super::parquet::ParquetRows;
 use crate::codec::json::{JsonRecord, json};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Gives the bytes of the next record; `None` at the end.
-type NextRecord = Box<dyn FnMut() -> Result<Option<Vec<u8>>, String> + Send>;
+/// Where records come from.
+trait Reader: Send {
+    /// The bytes of the next record; `None` at the end.
+    fn read(&mut self) -> Result<Option<Vec<u8>>, String>;
+
+    /// Whether that can be read without waiting for it.
+    fn is_there(&self) -> bool {
+        true
+    }
+}
+
+/// A file of text, or a pipe.
+struct Text {
+    lines: Lines<BufReader<Chain<Cursor<Vec<u8>>, File>>>,
+    is_pipe: bool,
+}
 
 /// A source that reads a file once; made by [`csv`], [`json_lines`] or `parquet`. Partition 0; offsets count records from 0, the
 /// header not among them, blank lines among them.
 pub struct FileSource {
     path: PathBuf,
-    records: NextRecord,
+    records: Box<dyn Reader>,
+    /// Why no more can be read.
+    failed: Option<String>,
     axes: Axes,
     decoder: Arc<dyn Decode>,
     from: i64,
@@ -32,7 +50,7 @@ pub struct FileSource {
     paused: bool,
 }
 
-/// Reads a CSV file with a header. All columns of a row share their axis.
+/// Reads a CSV file with a header, or a pipe of one. All columns of a row share their axis.
 ///
 /// # Errors
 /// When the file cannot be read, or its header lacks what is described.
@@ -40,14 +58,14 @@ pub fn csv(path: impl AsRef<Path>, describe: impl FnOnce(CsvRecord) -> CsvRecord
     let path = path.as_ref();
     let record = describe(CsvRecord::default());
     let separator = record.separator_byte().map_err(|reason| stop(path, &reason))?;
-    let mut lines = open(path, Ends::Row(separator))?;
-    let header =
-        lines.next().map_err(|error| stop(path, &error))?.ok_or_else(|| stop(path, &"the file has no header"))?;
+    let mut text = open(path, Ends::Row(separator))?;
+    let header = text.lines.next().map_err(|error| stop(path, &error))?;
+    let header = header.ok_or_else(|| stop(path, &"the file has no header"))?;
     let decoder = Csv::new(&header, &record).map_err(|reason| stop(path, &reason))?;
-    Ok(FileSource::new(path, by_line(lines), Axes::default(), Arc::new(decoder)))
+    Ok(FileSource::new(path, Box::new(text), Axes::default(), Arc::new(decoder)))
 }
 
-/// Reads a file with a JSON record on each line.
+/// Reads a file, or a pipe, with a JSON record on each line.
 ///
 /// # Errors
 /// When the file cannot be read, or the description makes no sense.
@@ -59,15 +77,16 @@ pub fn json_lines(
     let decoder = json(describe);
     decoder.check().map_err(|reason| stop(path, &reason))?;
     let axes = decoder.axes();
-    Ok(FileSource::new(path, by_line(open(path, Ends::Line)?), axes, Arc::new(decoder)))
+    Ok(FileSource::new(path, Box::new(open(path, Ends::Line)?), axes, Arc::new(decoder)))
 }
 
 /// Reads a Parquet file: a row is a record whose fields are named as its columns, described as one of JSON. A value that is
 /// null or NaN is a reading that is not there; a column of timestamps has times, whatever the unit that is described; one
-/// of lists of floats has vectors.
+/// of lists of floats has vectors. Timestamps without a zone are not read.
 ///
 /// # Errors
-/// When the file cannot be read, the description makes no sense, or a column that it names is missing.
+/// When the file cannot be read or is a pipe, the description makes no sense, or a column that it names is missing or of a
+/// type that is not read.
 #[cfg(feature = "parquet")]
 pub fn parquet(
     path: impl AsRef<Path>,
@@ -76,31 +95,52 @@ pub fn parquet(
     let path = path.as_ref();
     let decoder = json(describe);
     decoder.check().map_err(|reason| stop(path, &reason))?;
+    let metadata = std::fs::metadata(path).map_err(|error| stop(path, &error))?;
+    if !metadata.is_file() {
+        let why = "it is no regular file, and Parquet is read from its end on; write it to a file first";
+        return Err(stop(path, &why));
+    }
     let (axes, file) = (decoder.axes(), File::open(path).map_err(|error| stop(path, &error))?);
-    let mut rows = super::parquet::ParquetRows::open(file, &decoder.fields()).map_err(|reason| stop(path, &reason))?;
-    Ok(FileSource::new(path, Box::new(move || rows.next()), axes, Arc::new(decoder)))
+    let rows = ParquetRows::open(file, &decoder.fields()).map_err(|reason| stop(path, &reason))?;
+    Ok(FileSource::new(path, Box::new(rows), axes, Arc::new(decoder)))
 }
 
-fn by_line(mut lines: Lines<BufReader<File>>) -> NextRecord {
-    Box::new(move || lines.next().map_err(|error| error.to_string()))
-}
-
-fn open(path: &Path, ends: Ends) -> Result<Lines<BufReader<File>>, SourceError> {
-    let mut file = File::open(path).map_err(|error| stop(path, &error))?;
-    // A folder opens well and only then cannot be read.
-    file.seek(SeekFrom::Start(0)).map_err(|error| stop(path, &error))?;
-    let mut lines = Lines::new(BufReader::with_capacity(BUFFER_BYTES, file), ends);
-    lines.skip_mark().map_err(|error| stop(path, &error))?;
-    Ok(lines)
+fn open(path: &Path, ends: Ends) -> Result<Text, SourceError> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = opened.map_err(|error| stop(path, &error))?;
+    if metadata.is_dir() {
+        return Err(stop(path, &"it is a directory; name a file"));
+    }
+    let file = without_mark(file).map_err(|error| stop(path, &error))?;
+    let lines = Lines::new(BufReader::with_capacity(BUFFER_BYTES, file), ends);
+    Ok(Text { lines, is_pipe: !metadata.is_file() })
 }
 
 fn stop(path: &Path, reason: &dyn std::fmt::Display) -> SourceError {
     SourceError { reason: format!("file `{}`: {reason}", path.display()), retry: false }
 }
 
+impl Reader for Text {
+    fn read(&mut self) -> Result<Option<Vec<u8>>, String> {
+        self.lines.next().map_err(|error| error.to_string())
+    }
+
+    fn is_there(&self) -> bool {
+        !self.is_pipe || self.lines.has_line()
+    }
+}
+
+#[cfg(feature = "parquet")]
+impl Reader for ParquetRows {
+    fn read(&mut self) -> Result<Option<Vec<u8>>, String> {
+        self.next()
+    }
+}
+
 impl FileSource {
-    fn new(path: &Path, records: NextRecord, axes: Axes, decoder: Arc<dyn Decode>) -> Self {
-        Self { path: path.to_owned(), records, axes, decoder, from: 0, next: 0, goes_on: false, paused: false }
+    fn new(path: &Path, records: Box<dyn Reader>, axes: Axes, decoder: Arc<dyn Decode>) -> Self {
+        let (path, failed) = (path.to_owned(), None);
+        Self { path, records, failed, axes, decoder, from: 0, next: 0, goes_on: false, paused: false }
     }
 
     /// Begins with the record at `offset`: those before it are read and dropped.
@@ -126,19 +166,25 @@ impl Source for FileSource {
             return Ok(Polled::Batches(Vec::new()));
         }
         let (mut records, mut bytes) = (Vec::new(), 0);
-        while records.len() < limits.records.max(1) && bytes < limits.bytes.max(1) {
-            let record = (self.records)();
-            let record = record.map_err(|error| stop(&self.path, &format!("record {}: {error}", self.next)))?;
-            let Some(payload) = record else {
-                if self.goes_on && self.next < self.from {
+        while self.failed.is_none() && records.len() < limits.records.max(1) && bytes < limits.bytes.max(1) {
+            // What has come does not wait for what a pipe has still to bring.
+            if !records.is_empty() && !self.records.is_there() {
+                break;
+            }
+            let payload = match self.records.read() {
+                Ok(Some(payload)) => payload,
+                Ok(None) if self.goes_on && self.next < self.from => {
                     let (has, from) = (self.next, self.from);
                     let reason = format!("it has {has} records, but {from} of it were read before: it is another file");
                     return Err(stop(&self.path, &reason));
                 }
-                if records.is_empty() {
-                    return Ok(Polled::End);
+                Ok(None) if records.is_empty() => return Ok(Polled::End),
+                Ok(None) => break,
+                Err(error) => {
+                    // What came before is handed over first.
+                    self.failed = Some(format!("record {}: {error}", self.next));
+                    break;
                 }
-                break;
             };
             let offset = Offset(self.next);
             self.next += 1;
@@ -147,8 +193,10 @@ impl Source for FileSource {
                 records.push(RawRecord { offset, log_time: None, key: None, payload: payload.into() });
             }
         }
-        if records.is_empty() {
-            return Ok(Polled::Batches(Vec::new()));
+        match &self.failed {
+            Some(reason) if records.is_empty() => return Err(stop(&self.path, reason)),
+            None if records.is_empty() => return Ok(Polled::Batches(Vec::new())),
+            _ => {}
         }
         Ok(Polled::Batches(vec![Batch::new(0, Records::Raw(records))]))
     }
@@ -166,6 +214,10 @@ impl Source for FileSource {
         (partition == 0).then_some(Offset(self.from))
     }
 
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
     /// A file keeps no position: whoever wants to go on says [`FileSource::from_offset`], or keeps states.
     fn commit(&mut self, _partition: u32, _next: Offset) -> Result<(), SourceError> {
         Ok(())
@@ -179,5 +231,38 @@ impl Source for FileSource {
 impl std::fmt::Debug for FileSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileSource").field("path", &self.path).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Two records, and then a place that cannot be read.
+    struct Damaged(u32);
+
+    impl Reader for Damaged {
+        fn read(&mut self) -> Result<Option<Vec<u8>>, String> {
+            self.0 += 1;
+            if self.0 <= 2 { Ok(Some(b"{}".to_vec())) } else { Err(format!("damaged, read {} times", self.0)) }
+        }
+    }
+
+    /// Bug: the records before a damaged place were lost where one poll came to both. Fix: they are handed over, and the next
+    /// poll says what is damaged.
+    #[test]
+    fn what_comes_before_a_damaged_place_is_handed_over() {
+        let decoder = Arc::new(json(|r| r.key("device").time("ts")));
+        let mut source = FileSource::new(Path::new("rows"), Box::new(Damaged(0)), Axes::default(), decoder);
+        let limits = PollLimits { records: 10, bytes: 1 << 20, wait: Duration::ZERO };
+        let Ok(Polled::Batches(batches)) = source.poll(limits) else { panic!("two can be read") };
+        let Records::Raw(records) = &batches[0].records else { panic!("raw") };
+        assert_eq!(records.iter().map(|record| record.offset.0).collect::<Vec<_>>(), [0, 1]);
+        for _ in 0..2 {
+            let error = source.poll(limits).expect_err("it is damaged");
+            assert_eq!(error.reason, "file `rows`: record 2: damaged, read 3 times");
+        }
     }
 }

@@ -78,9 +78,21 @@ fn csv_rows_are_read_by_the_header() {
     assert_eq!(rest.len(), 1);
 }
 
+/// Bug: a row with an infinite value was refused, though the sink writes such values. Fix: it is read, and the sensor's range
+/// decides.
+#[test]
+fn infinite_numbers_are_read() {
+    let file = Temporary::new(b"ts,machine,temp,v\n1,P1,inf,1 -inf\n2,P1,-Infinity,\n");
+    let rows = all(csv(&file.0, |r| r.key("machine").time("ts")).expect("a file"));
+    let value = |row: usize, column: usize| rows[row].1.as_ref().expect("good").columns[column].as_ref().value(0);
+    assert_eq!(value(0, 0), Some(Value::F32(f32::INFINITY)));
+    assert_eq!(value(0, 2), Some(Value::Vector([1.0, f32::NEG_INFINITY].into())));
+    assert_eq!(value(1, 0), Some(Value::F32(f32::NEG_INFINITY)));
+}
+
 #[test]
 fn bad_csv_rows_say_what_and_where() {
-    let rows = "1,P1\",5\n1,P1,hot\n1,P1\n1,P1,1,2\nsoon,P1,1\n1,,1\n1,P1,1e40\n1,P1,inf\n1,\"P1\"x,1\n1,P1,\"1\n";
+    let rows = "1,P1\",5\n1,P1,hot\n1,P1\n1,P1,1,2\nsoon,P1,1\n1,,1\n1,P1,1e40\n1,P1,infinite\n1,\"P1\"x,1\n1,P1,\"1\n";
     let file = Temporary::new(format!("ts,machine,temp\n{rows}").as_bytes());
     let rows = all(csv(&file.0, |r| r.key("machine").time("ts")).expect("a file"));
     let rows_said = [
@@ -91,7 +103,7 @@ fn bad_csv_rows_say_what_and_where() {
         "column `ts`: `soon` is not an RFC 3339 time",
         "column `machine`: the key is empty",
         "out of the range of f32",
-        "`inf` is no f32",
+        "`infinite` is no f32",
         "there is text after a closing quote",
         "a quote is not closed",
     ];
@@ -147,6 +159,48 @@ fn a_byte_order_mark_is_no_part_of_the_first_record() {
     let file = Temporary::new("\u{feff}\"ts\nin ms\",machine,temp\n1000,P1,1.5\n".as_bytes());
     let rows = all(csv(&file.0, |r| r.key("machine").time("ts\nin ms")).expect("a file"));
     assert!(matches!(&rows[..], [(0, Ok(_))]), "{rows:?}");
+}
+
+/// A pipe, by its path, and where it is written.
+#[cfg(target_os = "linux")]
+fn pipe() -> (String, std::io::PipeReader, std::io::PipeWriter) {
+    use std::os::fd::AsRawFd;
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    (format!("/proc/self/fd/{}", reader.as_raw_fd()), reader, writer)
+}
+
+/// Bug: no pipe could be read: "Illegal seek". Cause: a file was opened with a seek, to tell it from a folder. Fix: it is
+/// asked what it is; what came through a pipe does not wait for more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_is_read_as_its_rows_come() {
+    use std::io::Write;
+    let (path, _reader, mut writer) = pipe();
+    let mut write = |text: &str| writer.write_all(text.as_bytes()).expect("the pipe has room");
+    write("\u{feff}ts,machine,temp\n1,P1,1.5\n2,P1");
+    let mut source = csv(&path, |r| r.key("machine").time("ts")).expect("a pipe");
+    let poll = |source: &mut FileSource| match source.poll(LIMITS).expect("a poll") {
+        Polled::End => None,
+        Polled::Batches(batches) => match &batches[0].records {
+            Records::Raw(records) => Some(records.iter().map(|record| record.offset.0).collect::<Vec<_>>()),
+            other => panic!("{other:?}"),
+        },
+    };
+    assert_eq!(poll(&mut source), Some(vec![0]));
+    write(",2\n3,P1,3\n");
+    assert_eq!(poll(&mut source), Some(vec![1, 2]));
+    drop(writer);
+    assert_eq!(poll(&mut source), None);
+}
+
+#[cfg(all(target_os = "linux", feature = "parquet"))]
+#[test]
+fn a_parquet_file_is_no_pipe() {
+    let (path, _reader, _writer) = pipe();
+    for path in [path.as_str(), "/"] {
+        let reason = super::parquet(path, |r| r.key("machine").time("ts")).expect_err("refused").reason;
+        assert!(reason.contains("it is no regular file"), "{reason}");
+    }
 }
 
 fn write(sink: &dyn Sink, key: &str, done: &Arc<AtomicUsize>) {

@@ -90,7 +90,8 @@ impl Sink for KafkaSink {
     }
 
     fn failure(&self) -> Option<SinkError> {
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Who has the lock opens it, which may take a while.
+        let core = self.core.try_lock().ok()?.clone();
         core.and_then(|core| core.failure())
     }
 }

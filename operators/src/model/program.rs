@@ -1,5 +1,7 @@
 //! A lowered graph: steps from registers to registers, a block of rows at a time.
 
+use std::sync::Arc;
+
 use gristmill::prefetch::prefetch;
 use gristmill::traits::{Digest, Model, Port, ScoreError};
 use gristmill::words::{ColumnMut, ColumnRef};
@@ -8,7 +10,7 @@ use smol_str::SmolStr;
 use super::block::{self, LANES, Lanes};
 use super::dense::{Activation, Dense, activate};
 use super::forest::Ensemble;
-use super::transform::{self, Arithmetic, Norm, PostTransform};
+use super::transform::{self, Arithmetic, Function, Norm, PostTransform};
 
 /// Registers that follow one another: the columns of one value. Whole numbers, class numbers and bools lie in floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,12 @@ pub(crate) enum Action {
     Constant { arithmetic: Arithmetic, values: Box<[f32]>, swapped: bool },
     /// Arithmetic of two values; one of width 1 serves all columns.
     Pair { arithmetic: Arithmetic, second: Span },
-    /// A function of each value.
+    /// An activation of each value.
     Activate(Activation),
+    /// A function of each value.
+    Function(Function),
+    /// The sum of all columns, in their order.
+    Sum,
     /// Exponentials that sum to 1.
     Softmax,
     /// The number of the largest column.
@@ -182,6 +188,11 @@ impl Step {
                 out.copy_from_slice(x);
                 activate(*activation, out);
             }
+            Action::Function(function) => {
+                out.copy_from_slice(x);
+                transform::apply(*function, out);
+            }
+            Action::Sum => transform::sum(x, &mut out[0]),
             Action::Softmax => {
                 out.copy_from_slice(x);
                 transform::softmax(out);
@@ -234,11 +245,11 @@ impl Step {
     }
 }
 
-/// The labels of classes, by their numbers.
+/// The labels of classes, by their numbers; those of a constant are its own.
 #[derive(Debug)]
 pub(crate) enum Labels {
-    Ints(Box<[i64]>),
-    Strings(Box<[SmolStr]>),
+    Ints(Arc<[i64]>),
+    Strings(Arc<[SmolStr]>),
 }
 
 /// How registers become an output column.
@@ -253,7 +264,7 @@ pub(crate) enum Write {
     /// True or false.
     Bool(usize),
     /// The label of a class.
-    Label(usize, std::sync::Arc<Labels>),
+    Label(usize, Arc<Labels>),
 }
 
 impl Write {

@@ -1,6 +1,9 @@
-//! Steps between columns: scaling, imputing, normalising, arithmetic, soft maxima, labels.
+//! Steps between columns: scaling, imputing, normalising, arithmetic, functions, soft maxima, labels.
+
+use multiversion::multiversion;
 
 use super::block::{LANES, Lanes};
+use super::kernels::Kernels;
 use super::math;
 
 /// How `Normalizer` divides a row.
@@ -53,6 +56,72 @@ impl Arithmetic {
     pub(crate) fn lanes(self, a: &Lanes, b: &Lanes, out: &mut Lanes) {
         for lane in 0..LANES {
             out[lane] = self.apply(a[lane], b[lane]);
+        }
+    }
+}
+
+/// A function of one value. NaN stays NaN, but for `IsZero`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Function {
+    /// e to the value.
+    Exp,
+    /// The square root; NaN below 0.
+    Sqrt,
+    /// 1 divided by the value.
+    Reciprocal,
+    /// `low` below it, and then `high` above it.
+    Clip { low: f32, high: f32 },
+    /// 1 for 0, else 0: what `Not` is to a bool.
+    IsZero,
+}
+
+impl Function {
+    #[inline(always)]
+    fn apply(self, lanes: &mut Lanes) {
+        match self {
+            Self::Exp => lanes.iter_mut().for_each(|x| *x = math::exp(*x)),
+            Self::Sqrt => lanes.iter_mut().for_each(|x| *x = x.sqrt()),
+            Self::Reciprocal => lanes.iter_mut().for_each(|x| *x = 1.0 / *x),
+            Self::Clip { low, high } => lanes.iter_mut().for_each(|x| {
+                let raised = if *x < low { low } else { *x };
+                *x = if raised > high { high } else { raised };
+            }),
+            Self::IsZero => lanes.iter_mut().for_each(|x| *x = f32::from(u8::from(*x == 0.0))),
+        }
+    }
+
+    /// Of each of some constants.
+    pub(crate) fn of_all(self, values: &[f32]) -> Vec<f32> {
+        let mut all = Vec::with_capacity(values.len());
+        for values in values.chunks(LANES) {
+            let mut lanes = [0.0; LANES];
+            lanes[..values.len()].copy_from_slice(values);
+            self.apply(&mut lanes);
+            all.extend_from_slice(&lanes[..values.len()]);
+        }
+        all
+    }
+}
+
+/// Applies a function to lanes.
+pub(crate) fn apply(function: Function, lanes: &mut [Lanes]) {
+    match Kernels::current() {
+        Kernels::Scalar => lanes.iter_mut().for_each(|lanes| function.apply(lanes)),
+        Kernels::Best => apply_best(function, lanes),
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx+avx2", "aarch64+neon"))]
+fn apply_best(function: Function, lanes: &mut [Lanes]) {
+    lanes.iter_mut().for_each(|lanes| function.apply(lanes));
+}
+
+/// Sums the columns of each row, in their order.
+pub(crate) fn sum(x: &[Lanes], out: &mut Lanes) {
+    *out = x[0];
+    for column in &x[1..] {
+        for lane in 0..LANES {
+            out[lane] += column[lane];
         }
     }
 }

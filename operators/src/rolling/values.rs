@@ -35,6 +35,14 @@ impl Values {
         }
     }
 
+    /// No values, of the same type, with room for so many.
+    pub(crate) fn alike(&self, room: usize) -> Self {
+        match self {
+            Self::F32(_) => Self::F32(VecDeque::with_capacity(room)),
+            Self::F64(_) => Self::F64(VecDeque::with_capacity(room)),
+        }
+    }
+
     /// Asks for the values to be brought near.
     pub(crate) fn prefetch(&self) {
         fn both<T>((front, back): (&[T], &[T])) {
@@ -57,6 +65,30 @@ impl Values {
                 copy_numbers(column, &mut wide);
                 push(self.wide(), &wide, most);
             }
+        }
+    }
+
+    /// Appends all of `other`.
+    pub(crate) fn append(&mut self, other: &Self) {
+        match other {
+            Self::F32(values) => {
+                let (old, new) = values.as_slices();
+                self.push(ColumnRef::F32(old), usize::MAX);
+                self.push(ColumnRef::F32(new), usize::MAX);
+            }
+            Self::F64(values) => {
+                let (old, new) = values.as_slices();
+                self.push(ColumnRef::F64(old), usize::MAX);
+                self.push(ColumnRef::F64(new), usize::MAX);
+            }
+        }
+    }
+
+    /// All of them as a column.
+    pub(crate) fn column(&mut self) -> ColumnRef<'_> {
+        match self {
+            Self::F32(values) => ColumnRef::F32(values.make_contiguous()),
+            Self::F64(values) => ColumnRef::F64(values.make_contiguous()),
         }
     }
 

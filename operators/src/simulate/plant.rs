@@ -190,13 +190,15 @@ impl Plant {
         let machines = (0..self.machines).map(|number| (self.key(number), self.machine(number))).collect();
         let began = self.clock.monotonic();
         let mut running = Running { machines, round: 0, next: 0, began, passed: 0.0, paused: false };
-        if self.from.len() == self.partitions as usize {
-            // All partitions have got about as far; each passes over the rest by itself.
-            let rounds = (0..self.partitions).map(|partition| {
-                let in_partition = i64::from(self.in_partition(partition).max(1));
-                self.from[&partition].0.div_euclid(in_partition).max(0)
-            });
-            running.round = rounds.min().unwrap_or(0) as u64;
+        // All partitions that have a machine have got about as far; each passes over the rest by itself.
+        let rounds: Option<Vec<u64>> = (0..self.partitions.min(self.machines))
+            .map(|partition| {
+                let from = self.from.get(&partition)?.0.max(0) as u64;
+                Some(from / u64::from(self.in_partition(partition)))
+            })
+            .collect();
+        if let Some(round) = rounds.and_then(|rounds| rounds.into_iter().min()) {
+            running.round = round;
             running.passed = self.event_seconds(&running);
         }
         Ok(running)
@@ -401,6 +403,21 @@ mod tests {
         let rest: Vec<_> =
             whole.into_iter().filter(|(partition, record)| record.offset.0 >= from[*partition as usize]).collect();
         assert_eq!(format!("{:?}", all(later)), format!("{rest:?}"));
+    }
+
+    /// Bug: with more partitions than machines a plant in real time stood still after a restart for as long as it had run
+    /// before. Cause: only where every partition had a state did it begin where they end, and one without a machine never has
+    /// one. Fix: the others are enough.
+    #[test]
+    fn it_goes_on_at_once_where_a_partition_has_no_machine() {
+        let clock = Arc::new(Hand(AtomicU64::new(5)));
+        let mut plant = plant(2).rate(10.0).realtime(1.0).partitions(3).clock(clock);
+        for partition in [0, 1] {
+            assert!(plant.go_on_at(partition, Offset(50)).expect("it can"));
+        }
+        let Ok(Polled::Batches(batches)) = plant.poll(LIMITS) else { panic!("it goes on") };
+        let Records::Rows(records) = &batches[0].records else { panic!("rows") };
+        assert_eq!((batches[0].partition, records[0].offset), (0, Offset(50)));
     }
 
     #[test]

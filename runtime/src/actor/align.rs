@@ -117,7 +117,7 @@ impl KeyAlign {
         self.newest.resize(incoming.len(), None);
         for (incoming, history) in incoming.iter().zip(&mut self.histories) {
             // Not once for good: a provider may have moved to another axis, or to the node's own.
-            if !is_as_of(incoming) {
+            if !incoming.need.is_as_of() {
                 *history = None;
                 continue;
             }
@@ -271,11 +271,6 @@ fn on_any(incoming: &[Incoming<'_>], node: &Node) -> Vec<Candidate> {
     let mut brought: Vec<(Cause, Time)> = brought(incoming, node).into_iter().map(|(c, t, _)| (c, t)).collect();
     brought.dedup();
     brought.into_iter().map(|(cause, time)| Candidate { time, cause, index: None }).collect()
-}
-
-/// Whether a need is read as of a time, so that its values are remembered.
-fn is_as_of(incoming: &Incoming<'_>) -> bool {
-    incoming.need.kind.is_direct() && !incoming.need.in_row
 }
 
 /// The times that values of direct needs bring, by cause and time.

@@ -212,13 +212,15 @@ impl Task {
     }
 
     fn one(&self, row: &Rows<'_>, table: Option<&mut dyn AnyTable>, out: &mut Outputs<'_>) -> Result<(), String> {
-        match &self.run {
+        let result = match &self.run {
             Run::Model(model) => attempt(|| scorer::score(model.as_ref(), row, out)),
             Run::Operator(operator) => match table {
                 Some(table) => attempt(|| operator.run(table, ONLY, row, out)),
                 None => attempt(|| operator.run(operator.table(false).as_mut(), ONLY, row, out)),
             },
-        }
+        };
+        // Only sensors refuse rows, and they are never slow.
+        result.map_err(|error| error.0)
     }
 
     fn copy(&self, state: Option<&dyn AnyTable>) -> Option<Box<dyn AnyTable>> {
@@ -232,7 +234,7 @@ impl Task {
 impl Progress {
     /// A row failed; after too many failures nothing more is done for the key.
     pub(super) fn fail(&mut self, key: KeyIndex, row: usize, reason: String) {
-        self.failures.push(RowFailure { row, reason });
+        self.failures.push(RowFailure { row, reason, is_refusal: false });
         self.ended |= self.health.failed(key);
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Cell {
     pub(crate) busy: Duration,
     /// For nodes whose needs are on several axes, or whose rows are gated or thinned.
     pub(crate) align: FxHashMap<KeyIndex, KeyAlign>,
+    /// For nodes with needs that came to be on other axes: the last revision in which one did that a key's rows were under.
+    pub(super) moved: FxHashMap<KeyIndex, Revision>,
     /// For nodes that need `previous` or hold the last value: a column of one row for each need.
     pub(crate) last: FxHashMap<KeyIndex, Vec<Option<Column>>>,
     /// What a sensor could not use.
@@ -89,6 +91,7 @@ impl Cell {
         let mut cell = Self {
             table: None,
             align: FxHashMap::default(),
+            moved: FxHashMap::default(),
             last: FxHashMap::default(),
             health: Health::new(quarantine),
             counts: Counts::default(),
@@ -109,6 +112,18 @@ impl Cell {
         if self.table.is_none() {
             self.table = plan.operator.as_ref().map(|operator| operator.table(many));
         }
+    }
+
+    /// Forgets the values of needs that were on the node's own axis since they came: a key may have had no rows then, or the
+    /// node may have looked at none but those.
+    pub(super) fn forget_moved(&mut self, plan: &PlanNode, key: KeyIndex) {
+        let Some(moved) = &plan.moved else { return };
+        let known = self.moved.entry(key).or_insert(plan.born);
+        if let Some(align) = self.align.get_mut(&key).filter(|_| *known < moved.last) {
+            let stale = align.histories.iter_mut().zip(moved.needs.iter()).filter(|(_, since)| **since > *known);
+            stale.for_each(|(history, _)| *history = None);
+        }
+        *known = moved.last.max(*known);
     }
 
     /// Asks for what every frame looks at to be brought near.

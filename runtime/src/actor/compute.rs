@@ -198,10 +198,9 @@ impl<'f> NodeRun<'f> {
         Some(KeyRows::InPlace { times, causes, views })
     }
 
-    /// Whether somebody provides a need on the node's axis for the key: without, it has no rows.
+    /// Whether somebody provides a need that gives the node its rows for the key: without, it has none.
     pub(super) fn has_axis(&self, run: usize) -> bool {
-        let on_axis = |need: &&PlanNeed| need.in_row && need.kind.is_direct();
-        self.plan.needs.iter().filter(on_axis).any(|need| self.provided(run, need))
+        self.plan.needs.iter().any(|need| self.plan.gives_rows(need) && self.provided(run, need))
     }
 
     /// The rows of the axis that the node is on, if somebody provides one of its needs on it for the key.
@@ -210,7 +209,13 @@ impl<'f> NodeRun<'f> {
             return None;
         }
         let AxisLabel::Source(axis) = &self.plan.input_axis else {
-            return self.frame.view(run, self.plan.axis_slot?).map(|view| (view.times, view.causes));
+            // Where a node of the same key makes the rows, they have no slot, and are those of a need on its axis.
+            let by_need = || self.plan.needs.iter().filter(|need| self.plan.gives_rows(need));
+            let view = match self.plan.axis_slot {
+                Some(slot) => self.frame.view(run, slot),
+                None => by_need().find_map(|need| self.view(run, need)),
+            };
+            return view.map(|view| (view.times, view.causes));
         };
         let axis = self.frame.axes.get(usize::from(*axis))?.as_ref()?;
         let rows = axis.run(run);
@@ -230,6 +235,7 @@ impl<'f> NodeRun<'f> {
         if nothing && after.tick.is_none() && after.flush.is_none() {
             return None;
         }
+        cell.forget_moved(self.plan, key);
         let align = cell.align.entry(key).or_default();
         let rows = align.rows(&self.plan.node, &incoming, base, after, self.frame.waiting_rows_max);
         if rows.early > 0 {
@@ -355,9 +361,9 @@ impl<'f> NodeRun<'f> {
         let (before, mut bad) = (failures.len(), BadReadings::default());
         let tried = guard::run(&mut runner, key, rows, &mut out.counting(&mut bad), health, failures);
         self.count_bad(&bad, cell);
-        if failures.len() > before {
+        if let Some(last) = failures[before..].iter().rfind(|failure| !failure.is_refusal) {
             self.check_artifact(key, cell);
-            self.note_failure(key, &failures[failures.len() - 1].reason, cell);
+            self.note_failure(key, &last.reason, cell);
         }
         Some(tried)
     }
@@ -419,14 +425,15 @@ impl<'f> NodeRun<'f> {
         match tried {
             None => cell.counts.skipped += rows as u64,
             Some(tried) => {
-                cell.counts.computed += (tried - failures.len()) as u64;
-                cell.counts.failed += failures.len() as u64;
+                let failed = failures.iter().filter(|failure| !failure.is_refusal).count();
+                cell.counts.computed += (tried - failed) as u64;
+                cell.counts.failed += failed as u64;
                 cell.counts.quarantined += (rows - tried) as u64;
             }
         }
     }
 
-    /// Sends failed rows to the dead letters, with what the node was given.
+    /// Sends rows that failed or were refused to the dead letters, with what the node was given.
     pub(super) fn letters(
         &self,
         run: usize,
@@ -465,8 +472,13 @@ impl<'f> NodeRun<'f> {
         let mut outputs = out.outputs(0, 0, true);
         let result = guard::tick(operator.as_ref(), table.as_mut(), key, now, &mut outputs);
         out.caused(|_| cause);
-        if let Err(reason) = result {
-            self.letters(run, vec![RowFailure { row: 0, reason }], &[], |_| (now, cause));
+        if let Err(error) = result {
+            // For the quarantine it is a failed row; it is none for the counts, as no row came.
+            cell.health.failed(key);
+            self.check_artifact(key, cell);
+            self.note_failure(key, &error.0, cell);
+            let failure = RowFailure { row: 0, reason: error.0, is_refusal: false };
+            self.letters(run, vec![failure], &[], |_| (now, cause));
         }
     }
 }

@@ -5,6 +5,7 @@ mod drained;
 mod ending;
 mod hand_over;
 mod keeping;
+mod newest;
 mod replay;
 mod sinks;
 mod split;
@@ -12,7 +13,7 @@ mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use super::tally::TallyReader;
 use crate::defect::{self, Defect};
 use crate::metrics::ClassMetrics;
 use crate::topology::plan::ClassPlan;
-use crate::traits::sink::DeadLetters;
+use crate::traits::sink::{Abandoned, DeadLetters};
 use crate::traits::source::{PollLimits, Polled, Source, SourceError};
 use crate::traits::{Clock, Decode};
 use crate::words::{Cause, Offset, PartitionIndex};
@@ -98,8 +99,6 @@ pub(crate) enum Control {
     Drained { until: Until, drained: oneshot::Sender<()> },
     /// A record that was read before is decoded again, as if it came now; the position stays.
     Replay(Replay),
-    /// Polls no more, waits for what is in flight, commits, closes.
-    Stop,
 }
 
 /// See the module.
@@ -113,6 +112,10 @@ pub(crate) struct Driver {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dead_letters: Arc<dyn DeadLetters>,
     pub(crate) control: Receiver<Control>,
+    /// Set when it shall poll no more, wait for what is in flight, commit and close.
+    pub(crate) halt: Arc<AtomicBool>,
+    /// Set when it ends without waiting for what is in flight.
+    pub(crate) abandoned: Abandoned,
     /// Numbers of partitions over all sources.
     pub(crate) partition_numbers: Arc<AtomicU32>,
     pub(crate) sinks: BoundSinks,
@@ -154,15 +157,14 @@ struct Running {
     committed_at: Duration,
     paused: bool,
     pace: Pace,
-    /// Set when it ends without waiting for what is in flight.
-    abandoned: Arc<AtomicBool>,
     /// A plan that takes over one record too late, by a defect.
     late: Option<Arc<ClassPlan>>,
 }
 
 impl Driver {
     /// Drives the source to its end.
-    pub(crate) fn run(self) -> Ended {
+    pub(crate) fn run(mut self) -> Ended {
+        self.sinks.uses(&self.plan);
         let done = std::sync::mpsc::sync_channel(self.options.messages_max());
         let pace = Pace::new(self.shards.len());
         let running = Running {
@@ -178,7 +180,6 @@ impl Driver {
             replaying: Vec::new(),
             committed_at: Duration::ZERO,
             paused: false,
-            abandoned: Arc::default(),
             late: None,
         };
         running.run()
@@ -197,8 +198,8 @@ impl Running {
             }
             self.take_done(Duration::ZERO);
             if self.is_to_commit() {
-                if self.driver.sinks.failure().is_some() {
-                    break;
+                if let Some(error) = self.driver.sinks.failure() {
+                    return self.finish(Some(error));
                 }
                 if let Err(error) = self.commit() {
                     self.driver.metrics.commit_errors.increment(1);
@@ -219,7 +220,10 @@ impl Running {
                         return self.fail(error);
                     }
                 }
-                Ok(Polled::End) => break,
+                Ok(Polled::End) => {
+                    self.let_go();
+                    break;
+                }
                 Err(error) if error.retry => {
                     self.driver.metrics.poll_errors.increment(1);
                     if let Err(error) = self.bears(&mut failing, Some(&error)) {
@@ -237,7 +241,7 @@ impl Running {
                 }
             }
         }
-        self.finish()
+        self.finish(None)
     }
 
     /// Polls the source; when too much is in flight, lets it keep its place instead, and waits for what is.
@@ -277,8 +281,8 @@ impl Running {
                 Ok(Control::Switch { plan, departing, switched }) => self.switch(plan, &departing, switched),
                 Ok(Control::Drained { until, drained }) => self.await_done(until, drained),
                 Ok(Control::Replay(replay)) => self.replay(replay),
-                Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return true,
-                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
+                Err(TryRecvError::Empty) => return self.driver.halt.load(Ordering::Acquire),
             }
         }
     }
@@ -292,6 +296,7 @@ impl Running {
                 self.tell_all_shards(number, |_| Delivered::Flush(Arc::clone(&flush), 0));
             }
         }
+        self.driver.sinks.uses(&plan);
         if defect::is_chosen(Defect::SwitchPosition) {
             self.late = Some(plan);
         } else {
@@ -381,6 +386,15 @@ impl Running {
         self.by_local.insert(local, place);
         self.by_index.insert(index, place);
         place
+    }
+}
+
+/// However it ends, also by a panic of the source.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.is_in_flight() {
+            self.driver.abandoned.abandon();
+        }
     }
 }
 

@@ -327,7 +327,7 @@ impl Frame {
     /// The same word, to be said by a sink when what it wrote is durable.
     pub(crate) fn done(self: &Arc<Self>) -> Done {
         let frame = Arc::clone(self);
-        Done(Some(Box::new(move || frame.finish())))
+        Done::unless(&self.part.token().abandoned, move || frame.finish())
     }
 }
 

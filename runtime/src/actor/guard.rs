@@ -67,11 +67,13 @@ impl Runner<'_> {
     }
 }
 
-/// A row that failed.
+/// A row that has no result and goes to the dead letters.
 #[derive(Debug)]
 pub(crate) struct RowFailure {
     pub(crate) row: usize,
     pub(crate) reason: String,
+    /// Whether the row was no good. The node has not failed then: the row counts as computed.
+    pub(crate) is_refusal: bool,
 }
 
 /// How a node fares with each key that it failed for.
@@ -300,11 +302,14 @@ fn one_by_one(
         let one = rows.part(row..row + 1);
         match attempt(|| runner.run(key, &one, &mut out.part(row..row + 1))) {
             Ok(()) => health.fine(key, 1),
-            Err(reason) => {
+            Err(error) => {
                 runner.restore(key, saved);
                 out.undo(row..row + 1, emitted);
-                failures.push(RowFailure { row, reason });
-                if health.failed(key) {
+                let is_refusal = error.is_refusal();
+                failures.push(RowFailure { row, reason: error.0, is_refusal });
+                if is_refusal {
+                    health.fine(key, 1);
+                } else if health.failed(key) {
                     return row + 1;
                 }
             }
@@ -313,14 +318,14 @@ fn one_by_one(
     rows.len()
 }
 
-/// Tells an operator with rows of its own that time has passed; the reason when it failed.
+/// Tells an operator with rows of its own that time has passed.
 pub(crate) fn tick(
     operator: &dyn AnyOperator,
     table: &mut dyn AnyTable,
     key: KeyIndex,
     now: Time,
     out: &mut Outputs<'_>,
-) -> Result<(), String> {
+) -> Result<(), RowError> {
     let (saved, emitted) = (if table.is_stateless() { None } else { table.save(key) }, out.emitted());
     let result = attempt(|| operator.tick(table, key, now, out));
     if result.is_err() {
@@ -332,12 +337,9 @@ pub(crate) fn tick(
     result
 }
 
-pub(crate) fn attempt(work: impl FnOnce() -> Result<(), RowError>) -> Result<(), String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.0),
-        Err(panic) => Err(format!("panicked: {}", text_of(panic.as_ref()))),
-    }
+pub(crate) fn attempt(work: impl FnOnce() -> Result<(), RowError>) -> Result<(), RowError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(RowError::new(format!("panicked: {}", text_of(panic.as_ref())))))
 }
 
 /// The text of a panic.

@@ -193,10 +193,16 @@ impl AxisClock {
         self.newest = self.newest.max(self.released);
     }
 
-    /// Event time has got to `now` without a row.
-    pub(crate) fn tick(&mut self, now: Time, like: &RowsRecord, cause: Cause, policy: &IntakePolicy) -> Option<Piece> {
+    /// Event time has got to `now` without a row; what is let go is as if it had come with a record like that.
+    pub(crate) fn tick(
+        &mut self,
+        now: Time,
+        like: impl FnOnce() -> RowsRecord,
+        cause: Cause,
+        policy: &IntakePolicy,
+    ) -> Option<Piece> {
         self.newest = self.newest.max(now);
-        self.release(like, cause, policy)
+        if self.waiting.is_some() { self.release(&like(), cause, policy) } else { None }
     }
 
     fn wait(&mut self, record: &RowsRecord, row: usize) {

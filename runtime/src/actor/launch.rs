@@ -61,7 +61,7 @@ impl Shard {
         }
         let bytes = frame_bytes(plan, &installed, &axes, own.locals as usize);
         self.options.tally.frame_begun(bytes);
-        let sinks = installed.variant.sinks.iter().filter(|leader| woken.contains(**leader as usize)).count();
+        let sinks = installed.variant.sinks().filter(|leader| woken.contains(*leader as usize)).count();
         // Exporters of spans send an `i64` as a number, and a `usize` as text.
         let (shard, keys, count) = (i64::from(self.options.shard.0), gathering.keys.len() as i64, nodes as i64);
         let frame = Arc::new(Frame {

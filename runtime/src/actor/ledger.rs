@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::metrics::ClassMetrics;
 use crate::traits::Done;
-use crate::traits::sink::{DeadLetter, DeadLetters};
+use crate::traits::sink::{Abandoned, DeadLetter, DeadLetters};
 use crate::words::{Offset, PartitionIndex, Revision, Time, Traces};
 
 /// A micro-batch in flight. The last of its parts to finish says so to the source's driver.
@@ -20,8 +20,7 @@ pub(crate) struct BatchToken {
     pub(crate) number: u64,
     pub(crate) parts: AtomicU32,
     pub(crate) finished: Box<dyn Fn(PartitionIndex, u64) + Send + Sync>,
-    /// Whether the driver has ended without waiting for what is in flight.
-    pub(crate) abandoned: Arc<AtomicBool>,
+    pub(crate) abandoned: Abandoned,
     pub(crate) dead_letters: Arc<dyn DeadLetters>,
     pub(crate) metrics: Arc<ClassMetrics>,
     /// Which of its records are part of a trace.
@@ -69,14 +68,14 @@ impl Part {
         } else {
             self.token.metrics.dead_letters.increment(letters.len() as u64);
             let token = Arc::clone(&self.token);
-            self.token.dead_letters.write(letters, Done(Some(Box::new(move || token.one_less()))));
+            self.token.dead_letters.write(letters, Done::unless(&self.token.abandoned, move || token.one_less()));
         }
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !*self.said.get_mut() && !std::thread::panicking() && !self.token.abandoned.load(Ordering::Acquire) {
+        if !*self.said.get_mut() && !std::thread::panicking() && !self.token.abandoned.is_abandoned() {
             tracing::error!("a part of a micro-batch was dropped unfinished; aborting so that it is read again");
             std::process::abort();
         }

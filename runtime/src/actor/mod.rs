@@ -22,6 +22,7 @@ mod launch;
 pub(crate) mod ledger;
 mod loops;
 mod missing;
+mod newest;
 mod node;
 mod output;
 mod own_actor;

@@ -427,7 +427,7 @@ fn wake_after_key(frame: &Arc<Frame>, own: Own<'_>, (run, node): (u32, u16), sha
 /// The class nodes, by leader, that wait for a node of a key: those that read what it provides, and sinks.
 pub(crate) fn feeds(variant: &Variant, node: &Wires) -> SmallVec<[u32; 4]> {
     let readers = node.read_as.iter().filter_map(|slot| variant.readers.get(slot)).flatten().copied();
-    let sinks = node.sinks.iter().filter_map(|(place, _)| variant.sinks.get(usize::from(*place))).copied();
+    let sinks = node.sinks.iter().filter_map(|(place, _)| variant.sink(*place));
     let mut leaders: SmallVec<[u32; 4]> = readers.chain(sinks).collect();
     leaders.sort_unstable();
     leaders.dedup();

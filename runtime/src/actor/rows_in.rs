@@ -164,7 +164,7 @@ impl Shard {
             entry.axes.resize_with(axis + 1, || AxisClock::after(ticked));
         }
         if let Record::Shared(record) = record {
-            entry.like = Some(Arc::clone(record));
+            entry.like = Some((record.offset, record.log_time));
         }
         let (mut pieces, mut refused) = (SmallVec::new(), Vec::new());
         entry.axes[axis].take(record, first_row, &self.options.policy, &mut pieces, &mut refused);

@@ -12,11 +12,10 @@ use super::cell::Cell;
 use super::node::AbortOnPanic;
 use super::shard::{KeyEntry, Shard};
 use crate::defect::{self, Defect};
-use crate::state::envelope::{self, Kind, Sum};
+use crate::state::envelope::{self, EnvelopeError, Kind, Sum};
 use crate::state::fit::identity;
 use crate::state::{AxisClock, IntakeRecord, KeyRecord, NodeRecord, OperatorRecord, StateError, Waiting};
 use crate::topology::plan::{ClassPlan, PlanNode};
-use crate::traits::RowsRecord;
 use crate::traits::erased::STATE_BYTES_MAX;
 use crate::traits::source::{AxisStreams, absent};
 use crate::words::{Column, ElementType, Key, KeyIndex, NodeId, Offset, StreamName, Time};
@@ -85,6 +84,31 @@ impl LeftOut {
     }
 }
 
+impl Piece {
+    /// Adds a record, without the largest states of operators where all together are too many bytes for one record.
+    fn seal(&mut self, record: &mut KeyRecord) -> Result<(), StateError> {
+        loop {
+            let error = match envelope::seal(Kind::Key, record, &mut self.bytes) {
+                Ok(sum) => {
+                    self.sums.push(sum);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let bytes = |node: &NodeRecord| node.operator.as_ref().map_or(0, |operator| operator.bytes.len());
+            let largest = (0..record.nodes.len()).max_by_key(|place| bytes(&record.nodes[*place]));
+            match largest.filter(|place| bytes(&record.nodes[*place]) > 0) {
+                Some(largest) if matches!(error, EnvelopeError::TooLarge { .. }) => {
+                    let node = record.nodes.swap_remove(largest);
+                    let reason = format!("it has {} bytes, and of all that is kept of the key, {error}", bytes(&node));
+                    self.left_out.note(&node.name, &record.key, reason);
+                }
+                _ => return Err(StateError::Key { key: record.key.clone(), reason: error.to_string() }),
+            }
+        }
+    }
+}
+
 impl Message for Save {
     type Result = ();
 }
@@ -129,7 +153,7 @@ impl Shard {
                     Err(reason) => piece.left_out.note(&node.plan.name, &name, reason),
                 }
             }
-            let record = KeyRecord {
+            let mut record = KeyRecord {
                 partition,
                 next,
                 home,
@@ -138,9 +162,7 @@ impl Shard {
                 nodes,
                 key: name,
             };
-            let sum = envelope::seal(Kind::Key, &record, &mut piece.bytes)
-                .map_err(|error| StateError::Key { key: record.key.clone(), reason: error.to_string() })?;
-            piece.sums.push(sum);
+            piece.seal(&mut record)?;
         }
         Ok(piece)
     }
@@ -164,7 +186,7 @@ impl Shard {
             let key = self.meet(plan, chain, &record.key);
             let own = self.running(plan.own_nodes_of(&record.key).iter().map(AsRef::as_ref));
             let entry = &mut self.keys[key.0 as usize];
-            restore_intake(entry, record.intake, &record.key, &plan.base.axes);
+            restore_intake(entry, record.intake, &plan.base.axes);
             for saved in record.nodes {
                 match own.iter().chain(&base).find(|node| node.plan.name == saved.name) {
                     Some(node) if node.identity == saved.identity => node.restore(key, saved),
@@ -181,6 +203,7 @@ impl Shard {
 impl Running<'_> {
     /// What the node keeps of a key, or why its operator's state cannot be saved.
     fn record(&self, key: KeyIndex) -> Result<NodeRecord, String> {
+        self.cell.borrow_mut().forget_moved(self.plan, key);
         let cell = self.cell.borrow();
         let operator = match self.plan.operator.as_ref().zip(cell.table.as_ref()) {
             Some((operator, table)) => table.encode(key)?.map(|bytes| (operator.state_version(), bytes)),
@@ -228,17 +251,14 @@ fn intake_of(entry: &KeyEntry, axes: &[AxisStreams]) -> IntakeRecord {
     let streams = |axis: &AxisStreams| axis.streams.clone();
     IntakeRecord {
         ticked: entry.ticked,
-        like: entry.like.as_ref().map(|like| (like.offset, like.log_time)),
+        like: entry.like,
         axes: entry.axes.iter().zip(axes).map(|(clock, axis)| (streams(axis), clock.clone())).collect(),
     }
 }
 
-fn restore_intake(entry: &mut KeyEntry, saved: IntakeRecord, key: &crate::words::Key, axes: &[AxisStreams]) {
+fn restore_intake(entry: &mut KeyEntry, saved: IntakeRecord, axes: &[AxisStreams]) {
     entry.ticked = saved.ticked;
-    entry.like = saved.like.map(|(offset, log_time)| {
-        let (times, columns) = (Vec::new(), Vec::new());
-        Arc::new(RowsRecord { offset, log_time, key: key.clone(), axis: 0, times, columns })
-    });
+    entry.like = saved.like;
     for (streams, mut clock) in saved.axes {
         // An axis is known by its streams: the sensors that are declared now may have given it another number.
         let has = |axis: &AxisStreams| axis.streams.iter().any(|(name, _)| streams.iter().any(|(of, _)| of == name));

@@ -90,8 +90,8 @@ pub(super) struct KeyEntry {
     pub(super) attributes: (Revision, Arc<KeyAttributes>),
     /// Its class nodes under a base plan; only kept where selectors differ by key.
     mask: Option<(Revision, Arc<Bits>)>,
-    /// The axes and streams of its last record, for what is let go by a tick.
-    pub(super) like: Option<Arc<RowsRecord>>,
+    /// Offset and log time of its last record, for what is let go by a tick.
+    pub(super) like: Option<(Offset, Option<Time>)>,
 }
 
 /// Part of a micro-batch, for one shard.
@@ -347,6 +347,8 @@ impl Shard {
     ) -> usize {
         let axes = delivery.plan.base.axes.len();
         self.mark += 1;
+        // Rows from within `reorder` may still come to the nodes.
+        let told = tick.map(|(now, cause)| (now.minus(self.options.policy.reorder), cause));
         let mut gathering: Vec<(Arc<Bits>, Gathering)> = Vec::new();
         let (mut index, mut launched) = (from, 0);
         while index < self.keys.len() && launched + gathering.len() < ALL_KEYS_FRAMES {
@@ -362,23 +364,24 @@ impl Shard {
                 let policy = self.options.policy;
                 let entry = &mut self.keys[key.0 as usize];
                 entry.ticked = entry.ticked.max(now);
-                if let Some(like) = entry.like.clone() {
-                    for (axis, clock) in entry.axes.iter_mut().enumerate() {
-                        let like = RowsRecord { axis: u16::try_from(axis).unwrap_or(u16::MAX), ..(*like).clone() };
-                        if let Some(piece) = clock.tick(now, &like, cause, &policy) {
-                            gathering[place].1.rows(run, &Arc::new(like), 0, piece);
-                        }
+                let (offset, log_time) = entry.like.unwrap_or((cause.offset, None));
+                for (axis, clock) in entry.axes.iter_mut().enumerate() {
+                    let axis = u16::try_from(axis).expect("a source has few axes");
+                    let (times, columns, key) = (Vec::new(), Vec::new(), name.clone());
+                    let like = RowsRecord { offset, log_time, key, axis, times, columns };
+                    if let Some(piece) = clock.tick(now, || like.clone(), cause, &policy) {
+                        gathering[place].1.rows(run, &Arc::new(like), 0, piece);
                     }
                 }
             }
             if gathering[place].1.keys.len() >= self.options.frame_keys || gathering[place].1.lane.is_some() {
                 let (mask, mut frame) = gathering.swap_remove(place);
-                self.launch(delivery, &mask, &mut frame, tick, flush);
+                self.launch(delivery, &mask, &mut frame, told, flush);
                 launched += 1;
             }
         }
         for (mask, mut frame) in gathering {
-            self.launch(delivery, &mask, &mut frame, tick, flush);
+            self.launch(delivery, &mask, &mut frame, told, flush);
         }
         index
     }

@@ -27,7 +27,7 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
         sink.takes.iter().filter_map(|(stream, slot)| taken(frame, shared, stream, *slot)).collect();
     let families: Vec<Option<Ref<'_, Cell>>> =
         taken.iter().map(|taken| taken.family.as_ref().map(|cell| cell.borrow())).collect();
-    let place = frame.installed.variant.sinks.iter().position(|sink| *sink == leader);
+    let place = frame.installed.variant.place_of(leader);
     let mut columns: Vec<SinkColumn<'_>> = Vec::with_capacity(taken.len() * frame.keys.len() + frame.own_locals.len());
     for run in 0..frame.keys.len() {
         let first = columns.len();
@@ -48,7 +48,7 @@ pub(super) fn write(frame: &Arc<Frame>, leader: u32, sink: &PlanNode, shared: &S
         }
         if let Some(own) = own {
             for (node, wires) in own.installed.nodes.iter().zip(&own.kind.wiring.wires) {
-                for (_, local) in wires.sinks.iter().filter(|(of, _)| Some(usize::from(*of)) == place) {
+                for (_, local) in wires.sinks.iter().filter(|(of, _)| Some(*of) == place) {
                     if let Some(view) = own.view(*local) {
                         let plan = node.plan.as_ref();
                         let output = plan.provides.iter().position(|to| *to == To::Local(*local));

@@ -152,8 +152,7 @@ impl Question<'_> {
         if self.looked.key.is_none() {
             reasons.push(Reason::KeyNeverSeen);
         }
-        let on_axis =
-            |(seen, need): &(&NeedSeen, &PlanNeed)| need.in_row && matches!(seen.how, "required" | "optional");
+        let on_axis = |(seen, need): &(&NeedSeen, &PlanNeed)| seen.how != "column" && node.gives_rows(need);
         let mut rows_from = so_far.needs.iter().zip(&node.needs).filter(on_axis).peekable();
         if rows_from.peek().is_some() && rows_from.all(|(seen, _)| seen.provider.is_none()) {
             reasons.push(Reason::NoRows);

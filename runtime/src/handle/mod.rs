@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use actix::System;
@@ -64,6 +65,9 @@ pub(crate) use subscriptions::{SourceEnd, Subscriptions};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// When the last one is dropped without a stop, it is as if the process had been killed: what is in flight is read again at
+/// the next start.
 #[derive(Clone)]
 pub struct Handle(Arc<Inner>);
 
@@ -92,6 +96,8 @@ pub(crate) struct Inner {
     arbiters: Vec<ArbiterHandle>,
     system: System,
     subscriptions: Arc<Subscriptions>,
+    /// Tells all sources to end.
+    halt: Arc<AtomicBool>,
 }
 
 impl Inner {
@@ -102,7 +108,7 @@ impl Inner {
         ended: watch::Receiver<usize>,
         arbiters: Vec<ArbiterHandle>,
         system: System,
-        subscriptions: Arc<Subscriptions>,
+        (subscriptions, halt): (Arc<Subscriptions>, Arc<AtomicBool>),
     ) -> Self {
         let sources = threads.len();
         Self {
@@ -116,6 +122,7 @@ impl Inner {
             arbiters,
             system,
             subscriptions,
+            halt,
         }
     }
 
@@ -153,6 +160,10 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.halt.store(true, Ordering::Release);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // What is in flight goes with the shards, and is not waited for.
+        state.classes.values().for_each(|class| class.doors.abandoned.abandon());
         self.arbiters.iter().for_each(|arbiter| _ = arbiter.stop());
         self.system.stop();
     }
@@ -272,11 +283,11 @@ impl Handle {
 
     /// Waits until everything that the sources have handed over so far has had its effect; they may go on meanwhile.
     pub async fn settled(&self) {
-        let drivers: Vec<_> = self.0.state().classes.values().map(|class| class.doors.driver.clone()).collect();
-        for driver in drivers {
+        let doors: Vec<_> = self.0.state().classes.values().map(|class| Arc::clone(&class.doors)).collect();
+        for doors in doors {
             let (drained, settled) = tokio::sync::oneshot::channel();
             // A source that has ended has nothing in flight.
-            if driver.send(Control::Drained { until: Until::HandedOver, drained }).is_ok() {
+            if doors.tell(Control::Drained { until: Until::HandedOver, drained }).await {
                 let _ = settled.await;
             }
         }
@@ -287,17 +298,12 @@ impl Handle {
     /// # Errors
     /// When a source could not be ended in order.
     pub async fn stop(&self) -> Result<(), RunError> {
-        {
-            let state = self.0.state();
-            for class in state.classes.values() {
-                // A source that has ended needs not be stopped.
-                let _ = class.doors.driver.send(Control::Stop);
-            }
-        }
+        self.0.halt.store(true, Ordering::Release);
         self.finished().await
     }
 
-    /// Waits until all sources have ended and everything that they brought has had its effect.
+    /// Waits until all sources have ended and everything that they brought has had its effect. One that fails, or whose
+    /// sinks do, ends the others, as a stop does.
     ///
     /// # Errors
     /// When a source failed; the same error at each call. Where several failed, the others are logged.
@@ -310,7 +316,7 @@ impl Handle {
         self.0.outcome.get_or_init(|| self.0.join()).clone()
     }
 
-    /// Runs until `signal` is ready or a source ends by itself, then stops.
+    /// Runs until `signal` is ready, a source fails or all have ended, then stops.
     ///
     /// # Errors
     /// As [`Handle::finished`].

@@ -57,7 +57,9 @@ impl Handle {
                 decodes(decoder.as_ref(), record, &plan)?;
                 let (done, replayed) = oneshot::channel();
                 let replay = Replay { partition: letter.source_partition, record: (**record).clone(), done };
-                doors.driver.try_send(Control::Replay(replay)).map_err(|_| "the source has ended, or is busy")?;
+                if !doors.tell(Control::Replay(replay)).await {
+                    return Err("the source has ended".to_owned());
+                }
                 match tokio::time::timeout(REPLAY_WAIT, replayed).await {
                     Ok(Ok(result)) => result?,
                     Ok(Err(_)) => return Err("the source ended meanwhile".to_owned()),

@@ -88,7 +88,17 @@ async fn settled_waits_for_what_was_handed_over_and_for_nothing_that_comes_later
 }
 
 /// Cannot go on, and says so with these words.
-struct Broken(&'static str);
+struct Broken {
+    words: &'static str,
+    /// Only when it is closed.
+    at_the_end: bool,
+}
+
+impl Broken {
+    fn error(&self) -> SourceError {
+        SourceError { reason: self.words.to_owned(), retry: false }
+    }
+}
 
 impl Source for Broken {
     fn axes(&self) -> Axes {
@@ -96,7 +106,11 @@ impl Source for Broken {
     }
 
     fn poll(&mut self, _limits: PollLimits) -> Result<Polled, SourceError> {
-        Err(SourceError { reason: self.0.to_owned(), retry: false })
+        if self.at_the_end { Ok(Polled::Batches(Vec::new())) } else { Err(self.error()) }
+    }
+
+    fn close(&mut self) -> Result<(), SourceError> {
+        if self.at_the_end { Err(self.error()) } else { Ok(()) }
     }
 
     fn commit(&mut self, _partition: u32, _next: Offset) -> Result<(), SourceError> {
@@ -137,7 +151,9 @@ async fn everybody_who_waits_for_the_end_gets_the_first_failure_and_the_others_a
     let _logged = tracing::subscriber::set_default(errors.clone());
     let topology = |class: &str| Topology::new(class).with(sensor(X)).with(sink("out").needs(X));
     let builder = Runtime::builder().topology(topology("pump")).topology(topology("valve"));
-    let builder = builder.source_of("pump", Broken("no road")).source_of("valve", Broken("no bridge"));
+    // One ends the other, which fails in that.
+    let source = |words, at_the_end| Broken { words, at_the_end };
+    let builder = builder.source_of("pump", source("no road", false)).source_of("valve", source("no bridge", true));
     let builder = builder.sink("out", OneBehind::default()).shards(1);
     let handle = builder.start().await.expect("nothing is wrong with it");
     let (one, other) = tokio::join!(handle.finished(), handle.finished());

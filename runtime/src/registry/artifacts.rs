@@ -30,7 +30,10 @@ pub(super) fn path_of(root: &Path, digest: Digest) -> PathBuf {
 pub(super) fn store(disk: &dyn Disk, root: &Path, bytes: &[u8], now: Time) -> Result<Digest, RegistryError> {
     let digest = digest_of(bytes);
     let path = path_of(root, digest);
+    let folder = path.parent().unwrap_or(root);
     if matches!(load(root, digest), Ok(found) if found == bytes) {
+        // Whoever placed it may have died before its name was durable.
+        disk.sync(folder).map_err(RegistryError::write(folder))?;
         // It may have been sent for the next deployment, like one that is new.
         let now = UNIX_EPOCH + since_epoch(now);
         let is_older = fs::metadata(&path).and_then(|found| found.modified()).is_ok_and(|written| written < now);
@@ -40,7 +43,6 @@ pub(super) fn store(disk: &dyn Disk, root: &Path, bytes: &[u8], now: Time) -> Re
         }
         return Ok(digest);
     }
-    let folder = path.parent().unwrap_or(root);
     fs::create_dir_all(folder).map_err(RegistryError::write(folder))?;
     let above = folder.parent().unwrap_or(root);
     disk.sync(above).map_err(RegistryError::write(above))?;

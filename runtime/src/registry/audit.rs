@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -42,12 +43,14 @@ pub(crate) struct AuditLog {
     file_bytes: u64,
     /// Held while files get other names, and while they are opened to be read.
     names: Arc<Mutex<()>>,
+    /// Whether the name of the newest file is durable.
+    named: Arc<AtomicBool>,
 }
 
 impl AuditLog {
     /// The log of a folder.
     pub(super) fn new(disk: Arc<dyn Disk>, root: &Path, file_bytes: u64) -> Self {
-        Self { root: root.to_owned(), disk, file_bytes, names: Arc::default() }
+        Self { root: root.to_owned(), disk, file_bytes, names: Arc::default(), named: Arc::default() }
     }
 
     fn newest(&self) -> PathBuf {
@@ -61,23 +64,26 @@ impl AuditLog {
         let mut bytes = serde_json::to_vec(line)
             .map_err(|error| RegistryError::Damaged { path: path.clone(), reason: error.to_string() })?;
         bytes.push(b'\n');
-        let is_new = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.named.store(false, Ordering::Relaxed),
             file => {
                 let (size, is_whole) = file.and_then(end_of).map_err(RegistryError::read(&path))?;
                 if !is_whole && size < self.file_bytes {
                     bytes.insert(0, b'\n');
                 }
-                let is_full = size >= self.file_bytes;
-                if is_full {
+                if size >= self.file_bytes {
+                    self.named.store(false, Ordering::Relaxed);
                     self.begin_next()?;
                 }
-                is_full
             }
-        };
+        }
         let written = self.disk.append(&path, &bytes).and_then(|()| self.disk.sync(&path));
-        let written = written.and_then(|()| if is_new { self.disk.sync(&self.root) } else { Ok(()) });
-        written.map_err(RegistryError::write(&path))
+        written.map_err(RegistryError::write(&path))?;
+        if !self.named.load(Ordering::Relaxed) {
+            self.disk.sync(&self.root).map_err(RegistryError::write(&self.root))?;
+            self.named.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Puts the newest file to the older ones, and removes the oldest beyond those that are kept.

@@ -69,7 +69,9 @@ impl RegistryFolder {
             fs::create_dir_all(&folder).map_err(RegistryError::write(&folder))?;
         }
         let lock = lock(&root)?;
-        disk.sync(&root).map_err(RegistryError::write(&root))?;
+        for folder in [&root.join("artifacts"), &root] {
+            disk.sync(folder).map_err(RegistryError::write(folder))?;
+        }
         check_format(disk.as_ref(), &root)?;
         clear_aside(disk.as_ref(), &root)?;
         let mut sets = BTreeSet::new();

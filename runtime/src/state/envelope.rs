@@ -221,8 +221,11 @@ pub fn open(bytes: &[u8]) -> Result<Opened<'_>, EnvelopeError> {
 /// # Errors
 /// When it makes no sense, or is too large.
 pub fn content<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EnvelopeError> {
-    let config = bincode::config::standard().with_limit::<CONTENT_BYTES_MAX>();
-    let (value, read) = bincode::serde::decode_from_slice::<T, _>(bytes, config)
+    if bytes.len() > CONTENT_BYTES_MAX {
+        return Err(EnvelopeError::TooLarge { bytes: bytes.len() });
+    }
+    // The decoder's own limit counts numbers as if they were not packed: it would refuse what was written.
+    let (value, read) = bincode::serde::decode_from_slice::<T, _>(bytes, bincode::config::standard())
         .map_err(|error| EnvelopeError::Content(error.to_string()))?;
     if read == bytes.len() {
         Ok(value)

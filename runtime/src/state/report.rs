@@ -63,7 +63,12 @@ impl std::fmt::Display for RestoreReport {
             None => f.write_str("begins without: none was saved")?,
             Some((_, revision)) => {
                 let partitions = self.partitions.len() + self.waiting.len();
-                write!(f, "{} keys of {partitions} partitions, saved at revision {revision}", self.found)?;
+                let (keys, s) = (self.found, |count: usize| if count == 1 { "" } else { "s" });
+                let (of_keys, of_partitions) = (s(keys), s(partitions));
+                write!(
+                    f,
+                    "{keys} key{of_keys} of {partitions} partition{of_partitions}, saved at revision {revision}"
+                )?;
             }
         }
         for (node, keys, why) in &self.dropped {

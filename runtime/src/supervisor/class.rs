@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix::Addr;
 
@@ -16,6 +17,7 @@ use crate::metrics::ClassMetrics;
 use crate::state::RestoreReport;
 use crate::topology::declared::Declared;
 use crate::topology::plan::{ClassPlan, PlanNode};
+use crate::traits::sink::Abandoned;
 use crate::traits::{Clock, Decode};
 use crate::words::Revision;
 
@@ -67,12 +69,31 @@ pub(crate) struct Ground {
 pub(crate) struct Doors {
     pub(crate) shards: Vec<Addr<Shard>>,
     pub(crate) driver: SyncSender<Control>,
+    /// Whether the driver has ended without waiting for what is in flight.
+    pub(crate) abandoned: Abandoned,
     /// What turns the source's bytes into rows, if it hands over bytes.
     pub(crate) decoder: Option<Arc<dyn Decode>>,
     pub(crate) metrics: Arc<ClassMetrics>,
     pub(crate) clock: Arc<dyn Clock>,
     /// What became of the saved state, where one is kept.
     pub(crate) restored: Option<Arc<Mutex<RestoreReport>>>,
+}
+
+/// How long one waits before it tries again to give an order to a driver that has many.
+const TELL_AGAIN: Duration = Duration::from_millis(2);
+
+impl Doors {
+    /// Gives the driver an order, once there is room for it; whether it is there to take it.
+    pub(crate) async fn tell(&self, mut control: Control) -> bool {
+        loop {
+            control = match self.driver.try_send(control) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(control)) => control,
+            };
+            tokio::time::sleep(TELL_AGAIN).await;
+        }
+    }
 }
 
 impl ClassState {

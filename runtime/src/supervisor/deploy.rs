@@ -59,7 +59,7 @@ pub(crate) async fn switch(doors: &Doors, old: &ClassPlan, staged: &Staged, span
     let (tell, switched) = oneshot::channel();
     let control = Control::Switch { plan: Arc::clone(&staged.plan), departing: Arc::new(flush), switched: tell };
     // A source that has ended has no more rows: the plan takes over for whoever asks about it.
-    let positions = if doors.driver.send(control).is_ok() { switched.await.unwrap_or_default() } else { Vec::new() };
+    let positions = if doors.tell(control).await { switched.await.unwrap_or_default() } else { Vec::new() };
     phase(doors, span, "switch_us", begun);
     positions
 }
@@ -121,9 +121,12 @@ fn departing(old: &ClassPlan, staged: &Staged) -> Vec<(NodeId, Revision)> {
 pub(crate) async fn drain_and_retire(doors: Arc<Doors>, retire: Retire, span: Span) {
     let begun = doors.clock.monotonic();
     let (tell, drained) = oneshot::channel();
-    if doors.driver.send(Control::Drained { until: Until::Older(retire.before), drained: tell }).is_ok() {
-        // An error means that the source has ended, and with it all that was in flight.
+    if doors.tell(Control::Drained { until: Until::Older(retire.before), drained: tell }).await {
+        // An error means that the source has ended, and with it all that was in flight, unless it has abandoned that.
         let _ = drained.await;
+    }
+    if doors.abandoned.is_abandoned() {
+        return;
     }
     for shard in &doors.shards {
         // A shard that is gone has nothing to end.

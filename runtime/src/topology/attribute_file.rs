@@ -176,10 +176,13 @@ pub(super) fn read_types(types: Option<&Tree>, place: &str, problems: &mut Probl
 
 fn vector(tree: &Tree) -> Option<Value> {
     let Kind::List(items) = &tree.kind else { return None };
-    let numbers = items.iter().map(|item| match item.kind {
-        Kind::Integer(value) => Some(value as f32),
-        Kind::Float(value) => Some(value as f32),
-        _ => None,
+    let numbers = items.iter().map(|item| {
+        let number = match item.kind {
+            Kind::Integer(value) => Value::I64(value),
+            Kind::Float(value) => Value::F64(value),
+            _ => return None,
+        };
+        if let Some(Value::F32(number)) = number.cast(ElementType::F32) { Some(number) } else { None }
     });
     numbers.collect::<Option<Box<[f32]>>>().map(Value::Vector)
 }

@@ -114,7 +114,9 @@ impl Labels {
             let other_is = self.of_node(node);
             // Where nodes need each other directly, that is told of as a cycle.
             let is_lost = |name: &StreamName| !self.gaps && *self.of_name(name) == NOWHERE;
-            if first_need(node).is_some_and(|need| is_previous(need) && is_lost(&need.name)) {
+            // Rows that a gate or `every` picks are the node's own axis: of earlier ones alone none are made.
+            if first_need(node).is_some_and(|need| is_previous(need) && (is_lost(&need.name) || picks_of_itself(node)))
+            {
                 let what = "nothing gives it rows: it needs only what comes from itself; add a need that a sensor's rows lead to";
                 problems.push(Problem::Setting { node: node.name(), what: what.to_owned() });
             }
@@ -201,6 +203,12 @@ fn own_label(node: &Node) -> AxisLabel {
 fn first_need(node: &Node) -> Option<&Need> {
     let direct = node.needs.iter().find(|need| need.is_direct());
     direct.or_else(|| node.needs.iter().find(|need| is_previous(need)))
+}
+
+/// Whether it reads what it provides, and lets only some rows through.
+fn picks_of_itself(node: &Node) -> bool {
+    let is_own = |need: &Need| node.provides.iter().any(|(name, _)| *name == need.name);
+    (node.every.is_some() || node.when.is_some()) && node.needs.iter().any(is_own)
 }
 
 fn is_previous(need: &Need) -> bool {

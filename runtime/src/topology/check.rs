@@ -66,7 +66,7 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
     if node.only_key().is_some() && matches!(node.work, Work::Sink(_)) {
         wrong("a sink cannot be limited to one key; use a pattern".to_owned());
     }
-    if node.rule != RowRule::First && !node.needs.iter().any(super::need::Need::is_direct) {
+    if needs_stream && node.rule != RowRule::First && !node.needs.iter().any(super::need::Need::is_direct) {
         wrong("rows on any or all needs want at least one need that is read in the row".to_owned());
     }
     if !node.inputs.is_empty() {
@@ -106,6 +106,7 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
             wrong(format!("{number} cannot stand in for `{}`, which is {}", need.name, need.element));
         }
     }
+    all_rows(node, problems);
     slow(node, problems);
     fitting(node, problems);
     let names = node.provides.iter().map(|(name, _)| name);
@@ -116,6 +117,25 @@ pub(super) fn node_settings(node: &Node, problems: &mut Vec<Problem>) {
     }
     if let Err(error) = check_name("node", &node.id) {
         problems.push(error.into());
+    }
+}
+
+/// Sensors and sinks take all rows as they are.
+fn all_rows(node: &Node, problems: &mut Vec<Problem>) {
+    let instead = match node.work {
+        Work::Sensor { .. } => "a sensor brings in every row; put it on a node behind the sensor",
+        Work::Sink(_) => "a sink writes every value; put it on a node before the sink",
+        _ => return,
+    };
+    let set = [
+        ("every", node.every.is_some()),
+        ("when", node.when.is_some()),
+        ("on_any", node.rule == RowRule::OnAny),
+        ("on_all", matches!(node.rule, RowRule::OnAll { .. })),
+        ("missing", node.missing != Missing::Skip),
+    ];
+    for (name, _) in set.iter().filter(|(_, is_set)| *is_set) {
+        problems.push(Problem::Setting { node: node.name(), what: format!("it cannot have `{name}`: {instead}") });
     }
 }
 
@@ -293,6 +313,40 @@ pub(super) fn previous(declared: &Declared, pending: &Pending, labels: &Labels, 
                 let (stream, is, own) = (need.name.clone(), is.to_string(), own.to_string());
                 problems.push(Problem::PreviousElsewhere { node: node.name(), stream, is, own });
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::topology::{Missing, Node, Topology, sensor, sink};
+    use crate::words::{Span, Stream};
+
+    /// Bug: a sensor with `every`, a gate, a row rule or `missing` never brought in a row, and a sink took no notice of them.
+    /// Fix: they are refused there, as manifests do.
+    #[test]
+    fn sensors_and_sinks_take_all_rows() {
+        const X: Stream<f64> = Stream::new("x");
+        const ON: Stream<bool> = Stream::new("on");
+        type Change = fn(Node) -> Node;
+        const CHANGES: [(&str, Change); 5] = [
+            ("every", |node| node.every(Span::from_secs(1))),
+            ("when", |node| node.when(&ON)),
+            ("on_any", |node| node.on_any()),
+            ("on_all", |node| node.on_all(Span::from_secs(1))),
+            ("missing", |node| node.missing(Missing::Last)),
+        ];
+        let problems = |x: Node, out: Node| {
+            let plant = Topology::new("plant").with(x).with(sensor(ON)).with(out);
+            plant.resolve().err().map(|errors| errors.to_string()).unwrap_or_default()
+        };
+        let (x, out) = (|| Node::from(sensor(X)), || sink("out").needs(X));
+        assert_eq!(problems(x(), out()), "");
+        for (name, change) in CHANGES {
+            let text = problems(change(x()), out());
+            assert!(text.contains(&format!("`x`: it cannot have `{name}`: a sensor brings in every row")), "{text}");
+            let text = problems(x(), change(out()));
+            assert!(text.contains(&format!("`out`: it cannot have `{name}`: a sink writes every value")), "{text}");
         }
     }
 }

@@ -22,6 +22,10 @@ pub type SlotNumber = u32;
 /// See [`SlotNumber`].
 pub const OWN_NAMES: SlotNumber = 1 << 31;
 
+/// A sink by its place among all running sinks of the class, whichever of them take a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkPlace(pub u16);
+
 /// Whose rows a stream has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AxisLabel {
@@ -138,6 +142,12 @@ pub struct PlanNeed {
 }
 
 impl PlanNeed {
+    /// Whether it is read as of the row's time, so that its values are remembered.
+    #[inline]
+    pub(crate) fn is_as_of(&self) -> bool {
+        self.kind.is_direct() && !self.in_row
+    }
+
     /// Whether a column of rows on its axis, in which no value is missing or some are, is all that it asks for.
     #[inline]
     pub(crate) fn is_met(&self, complete: bool) -> bool {
@@ -177,9 +187,21 @@ pub struct PlanNode {
     pub artifact: Option<Digest>,
     /// What was decided about it, if anything was.
     pub held: Option<Arc<Held>>,
+    /// Which of its needs came to be on other axes than its own since it began to run; `None` for most.
+    pub moved: Option<Box<Moved>>,
     /// The rest, one value for nodes that differ only in key and artifact: a shard that runs a node for each of many
     /// keys reads it from the cache.
     pub shape: Arc<Shape>,
+}
+
+/// Since when needs of a running node are on other axes than its own: what is remembered of a need begins then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    /// The last revision in which one did.
+    pub last: Revision,
+    /// For each need, and for the gate behind them, that revision; 0 for those on the node's own axis, and those that were
+    /// on another when the node began to run.
+    pub needs: Box<[Revision]>,
 }
 
 /// What a running node reads and writes, and on which rows. A [`PlanNode`] gives its fields as its own.
@@ -201,7 +223,7 @@ pub struct Shape {
     pub emits: bool,
     /// Whether it has rows of its own, by its operator or its rule.
     pub own_rows: bool,
-    /// Whose rows it runs on: the axis of its first need.
+    /// Whose rows it runs on: the axis of its first need that is read as a stream, or else of its first `previous`.
     pub input_axis: AxisLabel,
     /// Where the rows of that axis are, when another node makes them.
     pub axis_slot: Option<SlotNumber>,
@@ -224,6 +246,11 @@ impl Deref for PlanNode {
 }
 
 impl PlanNode {
+    /// Whether it is a sink.
+    pub fn is_sink(&self) -> bool {
+        matches!(self.node.work, super::node::Work::Sink(_))
+    }
+
     /// Whether it computes nothing until it is resumed.
     #[inline]
     pub fn paused(&self) -> bool {
@@ -269,6 +296,16 @@ impl fmt::Debug for PlanNode {
 }
 
 impl Shape {
+    /// Whether a need's rows are the node's: it is read in the row, or is `previous` where no stream is read otherwise.
+    pub fn gives_rows(&self, need: &PlanNeed) -> bool {
+        need.in_row
+            && match need.kind {
+                NeedKind::Required | NeedKind::Optional => true,
+                NeedKind::Previous { .. } => !self.needs.iter().any(|need| need.kind.is_direct()),
+                NeedKind::Attribute => false,
+            }
+    }
+
     /// Whether time that passes without rows can make it write.
     pub fn ticks(&self) -> bool {
         self.emits || matches!(self.rule, RowRule::OnAll { .. })
@@ -318,8 +355,8 @@ pub struct Wires {
     pub successors: Vec<u16>,
     /// The numbers of the streams it provides that class nodes read.
     pub read_as: Vec<SlotNumber>,
-    /// The sinks that take it, by their place among the sinks of the class, and which of its streams.
-    pub sinks: Vec<(u16, u16)>,
+    /// The sinks that ask for it, and for which of its streams. Not all of them need to take the key.
+    pub sinks: Vec<(SinkPlace, u16)>,
 }
 
 impl Wiring {
@@ -348,10 +385,10 @@ impl BasePlan {
         }
     }
 
-    /// The running sinks, in order.
-    pub fn sinks(&self) -> impl Iterator<Item = (usize, &Arc<PlanNode>)> {
-        let is_sink = |node: &PlanNode| matches!(node.node.work, super::node::Work::Sink(_));
-        self.nodes.iter().enumerate().filter(move |(_, node)| is_sink(node))
+    /// The running sinks, in the order of the nodes.
+    pub fn sinks(&self) -> impl Iterator<Item = (SinkPlace, &Arc<PlanNode>)> {
+        let sinks = self.nodes.iter().filter(|node| node.is_sink());
+        sinks.zip(0..).map(|(node, place)| (SinkPlace(place), node))
     }
 
     /// A node by name.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::need::{Need, NeedKind};
 use super::node::{AS_OF_ROWS_DEFAULT, Ask, Missing, NodeKind, RowRule, Work};
-use super::plan::{ClassPlan, PlanNode};
+use super::plan::{ClassPlan, PlanNode, SinkPlace};
 use super::selector::Selector;
 use super::twins::among;
 use crate::words::{ElementType, Key, NodeId, StreamName};
@@ -24,8 +24,8 @@ const KEY_NODES_IN_JSON: usize = 1_000;
 struct Group<'p> {
     example: &'p PlanNode,
     keys: Vec<&'p Key>,
-    /// The sinks that take them, by their place among the sinks.
-    sinks: Vec<(u16, StreamName)>,
+    /// The sinks that ask for them.
+    sinks: Vec<(SinkPlace, StreamName)>,
 }
 
 impl ClassPlan {
@@ -247,7 +247,7 @@ impl ClassPlan {
         let sinks: Vec<&NodeId> = self.base.sinks().map(|(_, sink)| &sink.name).collect();
         for (group, (name, _)) in groups.iter().zip(&all[self.base.nodes.len()..]) {
             for (sink, stream) in &group.sinks {
-                edge(name, sinks[usize::from(*sink)], stream, "");
+                edge(name, sinks[usize::from(sink.0)], stream, "");
             }
         }
         dot.push_str("}\n");

@@ -198,13 +198,16 @@ impl<'p> Row<'p> {
     /// What each sink of the key takes of what was computed.
     fn writes(self) -> BTreeMap<Binding, Vec<Computed>> {
         let mut writes: BTreeMap<Binding, Vec<Computed>> = BTreeMap::new();
-        let own = self.plan.keys.get(self.key);
-        for (place, (_, node)) in self.plan.base.sinks().enumerate() {
+        let (own, attributes) = (self.plan.keys.get(self.key), self.plan.base.attributes.of(self.key));
+        for (place, node) in self.plan.base.sinks() {
+            if !node.node.selector.takes(self.key, &attributes) {
+                continue;
+            }
             // A subscriber has the rows from its position on, and may not be reading.
             let (Work::Sink(sink), None) = (&node.node.work, node.node.subscription) else { continue };
             let mut taken: BTreeSet<&StreamName> = node.takes.iter().map(|(stream, _)| stream).collect();
             for (node, wires) in own.into_iter().flat_map(|own| own.nodes.iter().zip(&own.wiring.wires)) {
-                for (_, local) in wires.sinks.iter().filter(|(of, _)| usize::from(*of) == place) {
+                for (_, local) in wires.sinks.iter().filter(|(of, _)| *of == place) {
                     let output = node.provides.iter().position(|to| *to == To::Local(*local));
                     taken.extend(output.map(|output| &node.streams[output].0));
                 }

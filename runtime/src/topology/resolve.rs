@@ -15,7 +15,7 @@ use super::held::Held;
 use super::key_graph::KeyGraph;
 use super::names::{Pending, demanded, names_and_pending, running_of_class, streams_needed};
 use super::node::{Node, Work};
-use super::plan::{BasePlan, ClassPlan, KeyPlan, OWN_NAMES, OwnName, PlanNode};
+use super::plan::{BasePlan, ClassPlan, KeyPlan, Moved, OWN_NAMES, OwnName, PlanNeed, PlanNode, Shape};
 use super::problem::{Problem, ResolveErrors};
 use super::resolve_base::{Builder, Slots};
 use super::resolve_key::{KeyResolver, resolve_key};
@@ -430,6 +430,31 @@ pub(super) fn born(
         }
         _ => revision,
     }
+}
+
+/// Since when needs of a node that began to run in `born` are on other axes than its own.
+pub(super) fn moved(
+    before: Option<&Arc<PlanNode>>,
+    born: Revision,
+    shape: &Shape,
+    revision: Revision,
+) -> Option<Box<Moved>> {
+    let before = before.filter(|before| before.born == born)?;
+    let now = shape.needs.iter().chain(&shape.when).map(PlanNeed::is_as_of);
+    let then = before.needs.iter().chain(&before.when).map(PlanNeed::is_as_of);
+    let both = then.zip(now);
+    if both.clone().all(|(then, now)| then == now) {
+        return before.moved.clone();
+    }
+    let known = |need: usize| before.moved.as_ref().map_or(Revision(0), |moved| moved.needs[need]);
+    let needs = both.enumerate().map(|(need, as_of)| match as_of {
+        (_, false) => Revision(0),
+        (true, true) => known(need),
+        (false, true) => revision,
+    });
+    let needs: Box<[Revision]> = needs.collect();
+    let last = needs.iter().copied().max().filter(|last| *last > Revision(0))?;
+    Some(Box::new(Moved { last, needs }))
 }
 
 /// What a node runs, models and sinks apart.

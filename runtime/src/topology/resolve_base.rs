@@ -15,7 +15,7 @@ use super::node::{Node, Work};
 use super::plan::{
     AxisLabel, BasePlan, ClassPlan, From, NameInfo, OWN_NAMES, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To,
 };
-use super::resolve::{born, model, operator, runs};
+use super::resolve::{born, model, moved, operator, runs};
 use super::scorer::casts;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
 
@@ -160,6 +160,7 @@ impl Builder<'_> {
         let name = node.name();
         let before = self.previous.base.node(&name);
         let (operator, model) = (operator(node), model(node));
+        let born = born(before, node, held, self.revision);
         let shape = Shape {
             needs,
             when,
@@ -180,12 +181,13 @@ impl Builder<'_> {
             takes,
         };
         PlanNode {
-            born: born(before, node, held, self.revision),
+            born,
             operator,
             casts: model.as_ref().is_some_and(|model| casts(model.as_ref(), node)),
             model,
             artifact: node.artifact(),
             held: held.cloned(),
+            moved: moved(before, born, &shape, self.revision),
             shape: Arc::new(shape),
             node: Arc::clone(node),
             name,

@@ -13,10 +13,11 @@ use super::names::{asks_for, streams_needed};
 use super::need::NeedKind;
 use super::node::{Node, RowRule, Work};
 use super::plan::{
-    AxisLabel, BasePlan, ClassPlan, From, KeyPlan, OwnName, PlanNeed, PlanNode, Shape, SlotNumber, To, Wires, Wiring,
+    AxisLabel, BasePlan, ClassPlan, From, KeyPlan, OwnName, PlanNeed, PlanNode, Shape, SinkPlace, SlotNumber, To,
+    Wires, Wiring,
 };
 use super::problem::Problem;
-use super::resolve::{born, model, operator};
+use super::resolve::{born, model, moved, operator};
 use super::resolve_base::raw_name;
 use super::scorer::casts;
 use crate::words::{ElementType, NodeId, Revision, StreamName};
@@ -28,7 +29,7 @@ pub(super) struct KeyResolver<'a> {
     labels: &'a Labels,
     held: &'a AllHeld,
     revision: Revision,
-    sinks: Vec<&'a Arc<PlanNode>>,
+    sinks: Vec<(SinkPlace, &'a Arc<PlanNode>)>,
     graph: KeyGraph<'a>,
     shared: Shared,
 }
@@ -42,7 +43,7 @@ impl<'a> KeyResolver<'a> {
         previous: &ClassPlan,
         revision: Revision,
     ) -> Self {
-        let sinks = base.sinks().map(|(_, sink)| sink).collect();
+        let sinks = base.sinks().collect();
         let class = base.nodes.iter().map(|node| &node.node);
         let graph = KeyGraph::of(class, &base.pending, &base.demanded, BTreeSet::new());
         Self { base, own_names, labels, held, revision, sinks, graph, shared: Shared::of(previous) }
@@ -138,13 +139,15 @@ fn key_node(
         in_loop: None,
         takes: Vec::new(),
     };
+    let born = born(before, node, held, resolver.revision);
     let plan = PlanNode {
-        born: born(before, node, held, resolver.revision),
+        born,
         operator,
         casts: model.as_ref().is_some_and(|model| casts(model.as_ref(), node)),
         model,
         artifact: node.artifact(),
         held: held.cloned(),
+        moved: moved(before, born, &shape, resolver.revision),
         shape: resolver.shared.shape(shape, before.map(|before| &before.shape)),
         node: Arc::clone(node),
         name,
@@ -168,9 +171,9 @@ fn wires(resolver: &KeyResolver<'_>, plan: &PlanNode, locals: &BTreeMap<&StreamN
         .collect();
     providers.sort_unstable();
     providers.dedup();
-    let sinks = resolver.sinks.iter().zip(0u16..).flat_map(|(sink, place)| {
+    let sinks = resolver.sinks.iter().flat_map(|(place, sink)| {
         let asked = node.provides.iter().filter(|(stream, _)| asks_for(&sink.node, stream, node));
-        asked.map(|(stream, _)| (place, locals[stream].0)).collect::<Vec<_>>()
+        asked.map(|(stream, _)| (*place, locals[stream].0)).collect::<Vec<_>>()
     });
     Wires {
         gate: gate.into(),

@@ -19,7 +19,7 @@ pub enum BadReading {
     /// The value is missing, and counted.
     #[default]
     Missing,
-    /// The row goes to the dead letters; the value is missing.
+    /// The row goes to the dead letters; the value is missing, and counted. The sensor has not failed.
     DeadLetter,
 }
 
@@ -35,7 +35,7 @@ pub struct Cleaning {
     pub nan: BadReading,
     /// Whether the key's last good value stands in for a missing one.
     pub hold_last: bool,
-    /// The value is multiplied by this after the range was checked. What an `i64` then cannot hold is out of range.
+    /// The value is multiplied by this after the range was checked. What the sensor's type then cannot hold is out of range.
     pub scale: Option<f64>,
     /// This is added after that.
     pub offset: Option<f64>,
@@ -183,7 +183,10 @@ reading!(
     f32,
     |v: &f32| Some(f64::from(*v)),
     limit_of_f32,
-    |v: &f32, scale: f64, offset: f64| Some((f64::from(*v) * scale + offset) as f32),
+    |v: &f32, scale: f64, offset: f64| {
+        let converted = (f64::from(*v) * scale + offset) as f32;
+        (converted.is_finite() || !v.is_finite()).then_some(converted)
+    },
     |rows: &Rows<'_>, row: usize| !rows.f32(0)[row].is_absent(),
     |v: &f32| v.to_bits() == ABSENT_F32.to_bits(),
     F32
@@ -192,7 +195,10 @@ reading!(
     f64,
     |v: &f64| Some(*v),
     std::convert::identity,
-    |v: &f64, scale: f64, offset: f64| Some(*v * scale + offset),
+    |v: &f64, scale: f64, offset: f64| {
+        let converted = *v * scale + offset;
+        (converted.is_finite() || !v.is_finite()).then_some(converted)
+    },
     |rows: &Rows<'_>, row: usize| !rows.f64(0)[row].is_absent(),
     |v: &f64| v.to_bits() == ABSENT_F64.to_bits(),
     F64
@@ -266,7 +272,7 @@ impl<T: Reading> Clean<T> {
             let was_nan = T::was_nan(rows, row);
             bad.nan += u64::from(was_nan);
             return if cleaning.nan == BadReading::DeadLetter && was_nan {
-                Err(RowError::new("the reading is not a number"))
+                Err(RowError::refused("the reading is not a number"))
             } else {
                 Ok(None)
             };
@@ -291,7 +297,7 @@ impl<T: Reading> Clean<T> {
         bad.out_of_range += 1;
         match self.cleaning.out_of_range {
             BadReading::Missing => Ok(None),
-            BadReading::DeadLetter => Err(RowError::new(why())),
+            BadReading::DeadLetter => Err(RowError::refused(why())),
         }
     }
 }

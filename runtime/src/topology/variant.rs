@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use super::attributes::KeyAttributes;
 use super::bits::Bits;
-use super::node::Work;
-use super::plan::{AxisLabel, BasePlan, PlanNode, SlotNumber, To};
+use super::plan::{AxisLabel, BasePlan, PlanNode, SinkPlace, SlotNumber, To};
 use super::selector::Selector;
 use crate::words::Key;
 
@@ -32,8 +31,8 @@ pub struct Variant {
     pub leader: Vec<u32>,
     /// Which leader provides a slot.
     pub provider: HashMap<SlotNumber, u32>,
-    /// The sinks, in order.
-    pub sinks: Vec<u32>,
+    /// Each sink of the class, by its [`SinkPlace`]; `None` where it does not take these keys.
+    sinks: Vec<Option<u32>>,
 }
 
 /// Which class nodes win all their names for a key.
@@ -112,8 +111,8 @@ impl Variant {
         };
         let axes = u16::try_from(base.axes.len()).unwrap_or(u16::MAX);
         let tickers = active.iter().filter(|index| nodes[*index].ticks()).map(|index| leader[index]).collect();
-        let sinks =
-            active.iter().filter(|index| matches!(nodes[*index].node.work, Work::Sink(_))).map(number).collect();
+        let sinks = nodes.iter().enumerate().filter(|(_, node)| node.is_sink());
+        let sinks = sinks.map(|(index, _)| active.contains(index).then(|| number(index))).collect();
         Self {
             reach: (0..axes).map(|axis| reach_from(axis_starts(axis))).collect(),
             tick_reach: reach_from(tickers),
@@ -126,6 +125,22 @@ impl Variant {
             provider,
             sinks,
         }
+    }
+
+    /// The sinks that take these keys, in order.
+    pub fn sinks(&self) -> impl Iterator<Item = u32> {
+        self.sinks.iter().copied().flatten()
+    }
+
+    /// The sink at a place, if it takes these keys.
+    #[inline]
+    pub fn sink(&self, place: SinkPlace) -> Option<u32> {
+        self.sinks.get(usize::from(place.0)).copied().flatten()
+    }
+
+    /// The place of a sink.
+    pub fn place_of(&self, sink: u32) -> Option<SinkPlace> {
+        self.sinks.iter().zip(0..).find(|(at, _)| **at == Some(sink)).map(|(_, place)| SinkPlace(place))
     }
 
     /// Those of `starts` and all behind them.

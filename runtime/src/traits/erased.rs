@@ -324,7 +324,11 @@ impl<S: Clone + Serialize + DeserializeOwned + Send + 'static> AnyTable for Tabl
     }
 
     fn decode(&mut self, key: KeyIndex, bytes: &[u8]) -> Result<(), String> {
-        let config = bincode::config::standard().with_limit::<STATE_BYTES_MAX>();
+        if bytes.len() > STATE_BYTES_MAX {
+            return Err(format!("it has {} bytes, and the limit is {STATE_BYTES_MAX}", bytes.len()));
+        }
+        // The decoder's own limit counts numbers as if they were not packed: it would refuse what was saved.
+        let config = bincode::config::standard();
         let (state, read) =
             bincode::serde::decode_from_slice::<S, _>(bytes, config).map_err(|error| error.to_string())?;
         if read != bytes.len() {

@@ -356,14 +356,33 @@ impl<'a> Outputs<'a> {
     }
 }
 
-/// A row could not be computed.
+/// A row could not be computed, with the reason; or was refused, as a sensor does that was told so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct RowError(pub String);
+pub struct RowError(pub String, Blame);
+
+/// What is wrong where a row has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// The node, which failed.
+    Node,
+    /// The row.
+    Row,
+}
 
 impl RowError {
     /// With this text as the reason; it goes to the dead letters.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+        Self(reason.into(), Blame::Node)
+    }
+
+    /// The row is no good, and goes to the dead letters: that is no failure of the node.
+    pub(crate) fn refused(reason: impl Into<String>) -> Self {
+        Self(reason.into(), Blame::Row)
+    }
+
+    /// Whether the row was refused: it counts as computed, and never leads to a quarantine.
+    pub fn is_refusal(&self) -> bool {
+        self.1 == Blame::Row
     }
 }

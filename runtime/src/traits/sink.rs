@@ -2,6 +2,7 @@
 //! what it wrote is durable.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::model::{Digest, Model};
 use super::source::RawRecord;
@@ -63,18 +64,41 @@ pub struct SinkError {
 }
 
 /// A sink's word that it has made a frame durable. Dropping it without saying so is a defect of the engine or the
-/// sink: the process aborts, and what was not committed is read again.
-pub struct Done(pub(crate) Option<Box<dyn FnOnce() + Send>>);
+/// sink: the process aborts, and what was not committed is read again. It is none once the source has ended without it, as
+/// after a failure of another sink.
+pub struct Done {
+    said: Option<Box<dyn FnOnce() + Send>>,
+    abandoned: Option<Abandoned>,
+}
+
+/// Whether a source has ended without waiting for what it had handed over: it may be dropped unfinished then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Abandoned(Arc<AtomicBool>);
+
+impl Abandoned {
+    pub(crate) fn abandon(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 impl Done {
     /// A word that calls `said`, for tests of sinks.
     pub fn new(said: impl FnOnce() + Send + 'static) -> Self {
-        Self(Some(Box::new(said)))
+        Self { said: Some(Box::new(said)), abandoned: None }
+    }
+
+    /// The same for a frame of a source that may be abandoned.
+    pub(crate) fn unless(abandoned: &Abandoned, said: impl FnOnce() + Send + 'static) -> Self {
+        Self { said: Some(Box::new(said)), abandoned: Some(abandoned.clone()) }
     }
 
     /// What was written is durable.
     pub fn done(mut self) {
-        if let Some(said) = self.0.take() {
+        if let Some(said) = self.said.take() {
             said();
         }
     }
@@ -93,7 +117,8 @@ impl std::fmt::Debug for Done {
 
 impl Drop for Done {
     fn drop(&mut self) {
-        if self.0.is_some() && !std::thread::panicking() {
+        let is_abandoned = self.abandoned.as_ref().is_some_and(Abandoned::is_abandoned);
+        if self.said.is_some() && !is_abandoned && !std::thread::panicking() {
             tracing::error!("a sink dropped a frame without saying `done`; aborting so that it is read again");
             std::process::abort();
         }

@@ -151,6 +151,13 @@ pub trait Source: Send + 'static {
         None
     }
 
+    /// Whether its end is the end of all that there is, as that of a file. Rows that wait for later ones are let go then, as
+    /// by a tick at the newest time of their partition and as much further as they wait; not where states are kept, as the
+    /// next start goes on with what waits.
+    fn is_bounded(&self) -> bool {
+        false
+    }
+
     /// Every effect of the records of `partition` before `next` is durable.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ impl Maker {
         if node.own_rows() {
             return Axis::Own(node.provides[0].0.clone());
         }
-        match plan::first_direct(node) {
+        match plan::first_need(node) {
             Some(first) => {
                 self.known.iter().find(|known| known.name == first.name).expect("needs are known").axis.clone()
             }
@@ -221,7 +221,7 @@ impl Maker {
     }
 }
 
-fn sink_node(binding: &str, asks: Vec<Ask>) -> Node {
+pub(super) fn sink_node(binding: &str, asks: Vec<Ask>) -> Node {
     let sink = SinkNode { binding: Binding::from(binding), asks };
     Node::new(NodeId::from(binding), NodeKind::Sink, Vec::new(), Vec::new(), Work::Sink(sink))
 }

@@ -328,7 +328,7 @@ fn is_number(element: ElementType) -> bool {
     matches!(element, ElementType::F32 | ElementType::F64 | ElementType::I64 | ElementType::Bool)
 }
 
-fn initial(element: ElementType) -> Value {
+pub(super) fn initial(element: ElementType) -> Value {
     match element {
         ElementType::F32 => Value::F32(0.5),
         ElementType::F64 => Value::F64(-1.5),

@@ -12,6 +12,7 @@ use super::words::{NO, either, golden, out, pair, sense, sink, times, total};
 
 pub(super) fn all() -> Vec<Golden> {
     let mut all = loops();
+    all.extend(previous_only());
     all.extend(own_rows());
     all.extend(failures());
     all.extend(selectors());
@@ -67,6 +68,58 @@ fn loops() -> Vec<Golden> {
     ]
 }
 
+/// `name` is the previous `of`.
+fn was(name: &'static str, of: &'static str, initial: f64) -> Node {
+    provide(Stream::<f64>::new(name)).needs(previous(Stream::<f64>::new(of), initial)).by(|before: f64| before)
+}
+
+/// Nodes that read nothing in their row.
+fn previous_only() -> Vec<Golden> {
+    let sum = || {
+        let needs = (Stream::<f64>::new("a"), Stream::<f64>::new("x"));
+        provide(Stream::<f64>::new("y")).needs(needs).by(|a: f64, x: f64| a + x)
+    };
+    vec![
+        golden("9: a node of previous alone has the rows of that axis", &[&["a"]])
+            .plan(vec![sense("a"), was("n", "a", 100.0), out(&["n"])])
+            .rows("P", 0, &[(1000, &[1.0]), (2000, &[NO]), (3000, &[2.0])])
+            .row("P", 0, 4000, &[3.0])
+            .writes(&["P 0.0 @1000 n=100", "P 0.1 @2000 n=1", "P 0.2 @3000 n=1", "P 1.0 @4000 n=2"]),
+        golden("9: the same, for keys for which somebody provides the stream", &[&["a", "b"]])
+            .plan(vec![
+                sense("a"),
+                sense("b").for_keys("P*"),
+                was("n", "b", 7.0),
+                was("m", "a", 8.0).for_key("Q"),
+                out(&["n", "m"]),
+            ])
+            .row("P", 0, 1000, &[1.0, 2.0])
+            .row("Q", 0, 1000, &[3.0, 4.0])
+            .row("P", 0, 2000, &[5.0, 6.0])
+            .row("Q", 0, 2000, &[5.0, 6.0])
+            .writes(&["P 0.0 @1000 n=7", "P 2.0 @2000 n=2", "Q 1.0 @1000 m=8 by m@Q", "Q 3.0 @2000 m=3 by m@Q"]),
+        golden("9: the same, of a window", &[&["a"]])
+            .plan(vec![sense("a"), window(), was("n", "w", -1.0), out(&["n"])])
+            .rows("P", 0, &[(1100, &[1.0]), (1200, &[2.0])])
+            .row("P", 0, 2100, &[4.0])
+            .row("P", 0, 3000, &[8.0])
+            .writes(&["P 1.0 @2000 n=-1", "P 2.0 @3000 n=3"]),
+        golden("9: in a loop such a node has the rows of the others", &[&["a"]])
+            .plan(vec![sense("a"), was("x", "y", 0.5), sum(), out(&["x", "y"])])
+            .rows("P", 0, &[(1000, &[1.0]), (2000, &[NO]), (3000, &[2.0])])
+            .row("P", 0, 4000, &[3.0])
+            .writes(&[
+                "P 0.0 @1000 x=0.5",
+                "P 0.0 @1000 y=1.5",
+                "P 0.1 @2000 x=1.5",
+                "P 0.2 @3000 x=1.5",
+                "P 0.2 @3000 y=3.5",
+                "P 1.0 @4000 x=3.5",
+                "P 1.0 @4000 y=6.5",
+            ]),
+    ]
+}
+
 fn window() -> Node {
     let tumble = Tumble { width: 1_000_000, fails_percent: 0 };
     operator_node("w", required("a"), provided(&["w", "count"], ElementType::F64), tumble)
@@ -93,9 +146,9 @@ fn own_rows() -> Vec<Golden> {
             .tick(9000) // nobody has spoken
             .row("P", 0, 1100, &[1.0])
             .tick(2000)
-            .row("P", 0, 1500, &[2.0]) // old enough at once, and its window is closed
+            .row("P", 0, 1500, &[2.0]) // old enough at once, and its window is open as long as such rows come
             .tick(3000)
-            .writes(&["P 0.end @1100 a=1", "P 0.end @2000 w=1", "P 1.0 @1500 a=2"]),
+            .writes(&["P 0.end @1100 a=1", "P 1.0 @1500 a=2", "P 1.end @2000 w=3"]),
     ]
 }
 

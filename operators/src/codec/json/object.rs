@@ -173,7 +173,7 @@ impl<'a> Object<'a> {
         Ok(())
     }
 
-    fn when(&self) -> Result<When, String> {
+    fn when(&mut self) -> Result<When, String> {
         if let Some(start) = self.start {
             let Some(step) = self.step else {
                 return Err(format!("a series without its step: field `{}` is missing", self.role_name(Role::Step)));
@@ -185,18 +185,21 @@ impl<'a> Object<'a> {
             let role = if self.json.shape.time.is_some() { Role::Time } else { Role::Start };
             return Err(format!("no time: field `{}` is missing", self.role_name(role)));
         };
-        if let Some((place, cell)) = self.cells.iter().find(|(_, cell)| matches!(cell, Cell::Many(_))) {
-            return Err(format!(
-                "field `{}` has {} values and one time; a series has a start and a step",
-                self.stream_name(*place),
-                cell.rows()
-            ));
+        for (place, cell) in self.cells.iter_mut() {
+            match cell {
+                // No values are a reading that is not there.
+                Cell::Many(column) if column.is_empty() => *cell = Cell::Absent,
+                Cell::Many(column) => {
+                    return Err(format!(
+                        "field `{}` has {} values and one time; a series has a start and a step",
+                        stream_name(self.axes, *place),
+                        column.len()
+                    ));
+                }
+                _ => {}
+            }
         }
         Ok(When::At(time))
-    }
-
-    fn stream_name(&self, place: Place) -> &str {
-        &self.axes[usize::from(place.axis)].streams[usize::from(place.column)].0
     }
 
     fn role_name(&self, role: Role) -> &str {
@@ -238,6 +241,10 @@ impl<'a> Object<'a> {
             },
         }
     }
+}
+
+fn stream_name(axes: &[AxisStreams], place: Place) -> &str {
+    &axes[usize::from(place.axis)].streams[usize::from(place.column)].0
 }
 
 fn once<T, E: Error>(slot: &mut Option<T>, value: Option<T>) -> Result<(), E> {
@@ -282,7 +289,7 @@ impl<'de> Visitor<'de> for ObjectSeed<'_, '_> {
                 Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
                 Field::Stream(place) => match map.next_value_seed(object.seed(place)) {
                     Ok(cell) => object.keep(place, cell),
-                    Err(error) => return Err(in_field(object.stream_name(place), &error)),
+                    Err(error) => return Err(in_field(stream_name(object.axes, place), &error)),
                 },
                 Field::Role(role) => {
                     object

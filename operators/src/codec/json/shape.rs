@@ -49,7 +49,8 @@ pub struct JsonRecord {
 }
 
 /// Describes JSON records. Every field that is none of those named here is a stream's, and ignored if no sensor asks for
-/// it. A record is an object or an array of objects of one key; a missing or null value is a missing reading.
+/// it. A record is an object or an array of objects of one key; a missing or null value is a missing reading, and so is an
+/// empty array that is no series. For streams of floats the texts `"inf"` and `"-inf"` are infinite numbers.
 ///
 /// Wide rows `{"device":"P1","ts":1700000000000,"temp":1.2,"vib":3}`:
 /// ```

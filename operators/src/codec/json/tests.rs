@@ -82,6 +82,44 @@ fn null_and_absent_are_missing_and_told_from_nan() {
     assert!(decode_on(&one_axis(), &wide(), r#"{"device":7,"ts":0,"other":1}"#).is_ok_and(|rows| rows.is_empty()));
 }
 
+/// Bug: a row with an infinite value was refused, though sinks write such values as texts. Fix: the texts are read as the
+/// numbers they say, and the sensor's range decides.
+#[test]
+fn infinite_numbers_are_texts() {
+    let text =
+        r#"{"device":"P1","ts":0,"temp":"inf","vib":"-Infinity","state":"inf","spectrum":["-inf",1,"Infinity"]}"#;
+    let rows = decode_on(&one_axis(), &wide(), text).expect("good");
+    assert_eq!(value(&rows[0], 0, 0), Some(Value::F32(f32::INFINITY)));
+    assert_eq!(value(&rows[0], 1, 0), Some(Value::F64(f64::NEG_INFINITY)));
+    assert_eq!(value(&rows[0], 4, 0), Some(Value::Str("inf".into())));
+    assert_eq!(value(&rows[0], 5, 0), Some(Value::Vector([f32::NEG_INFINITY, 1.0, f32::INFINITY].into())));
+    let series = r#"{"device":"P1","start":1,"step":1,"temp":[1,"-inf"]}"#;
+    let rows = decode_on(&one_axis(), &every_shape(), series).expect("good");
+    assert_eq!(value(&rows[0], 0, 1), Some(Value::F32(f32::NEG_INFINITY)));
+    for bad in
+        [r#""temp":"Inf""#, r#""vib":"infinite""#, r#""count":"inf""#, r#""on":"inf""#, r#""spectrum":["hot",1,2]"#]
+    {
+        let reason = decode_on(&one_axis(), &wide(), &format!(r#"{{"device":"P1","ts":0,{bad}}}"#)).expect_err(bad);
+        assert!(reason.contains("invalid type: string"), "{bad}: {reason}");
+    }
+}
+
+/// Bug: a row with an empty array was refused. Fix: the array is a reading that is not there, like null.
+#[test]
+fn an_empty_array_is_a_reading_that_is_not_there() {
+    let text = r#"{"device":"P1","ts":0,"temp":1,"vib":[],"spectrum":[]}"#;
+    let rows = decode_on(&one_axis(), &wide(), text).expect("good");
+    assert_eq!(value(&rows[0], 0, 0), Some(Value::F32(1.0)));
+    assert_eq!((value(&rows[0], 1, 0), value(&rows[0], 5, 0)), (None, None));
+    let tagged = r#"{"device":"P1","ts":0,"tag":"spectrum","value":[]}"#;
+    let rows = decode_on(&an_axis_each(), &every_shape(), tagged).expect("good");
+    assert_eq!((rows[0].times.len(), value(&rows[0], 0, 0)), (1, None));
+    let series = r#"{"device":"P1","start":1,"step":1,"spectrum":[[],[1,2,3],[]]}"#;
+    let rows = decode_on(&one_axis(), &every_shape(), series).expect("good");
+    let vectors: Vec<_> = (0..3).map(|row| value(&rows[0], 5, row)).collect();
+    assert_eq!(vectors, [None, Some(Value::Vector([1.0, 2.0, 3.0].into())), None]);
+}
+
 #[test]
 fn an_array_is_many_rows_of_one_key() {
     let text = r#"[{"device":"P1","ts":1,"temp":1},{"ts":2,"device":"P1","vib":2},{"device":"P1","ts":3,"temp":3}]"#;

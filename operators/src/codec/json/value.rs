@@ -8,7 +8,7 @@ use gristmill::words::{Column, ElementType};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use smol_str::SmolStr;
 
-use crate::codec::cell::{Cell, ROWS_PER_RECORD_MAX, checked_i64, push, to_f32, to_i64, too_large};
+use crate::codec::cell::{Cell, ROWS_PER_RECORD_MAX, checked_i64, infinite, push, to_f32, to_i64, too_large};
 use crate::codec::time::{Nanos, TimeUnit, step_of_float, time_of_float, time_of_integer, time_of_text};
 
 macro_rules! any {
@@ -246,9 +246,13 @@ impl<'de> Visitor<'de> for CellSeed {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Cell, E> {
         if self.element == ElementType::Str {
-            Ok(Cell::Str(SmolStr::new(text)))
-        } else {
-            Err(E::invalid_type(Unexpected::Str(text), &self))
+            return Ok(Cell::Str(SmolStr::new(text)));
+        }
+        // JSON has no infinite numbers: who has one writes it as a text.
+        match (self.element, infinite(text)) {
+            (ElementType::F32, Some(number)) => Ok(Cell::F32(number as f32)),
+            (ElementType::F64, Some(number)) => Ok(Cell::F64(number)),
+            _ => Err(E::invalid_type(Unexpected::Str(text), &self)),
         }
     }
 
@@ -285,11 +289,11 @@ impl<'de> DeserializeSeed<'de> for RowSeed {
 
     #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cell, D::Error> {
-        let cell = CellSeed { element: self.element, room: None }.deserialize(deserializer)?;
-        if matches!(cell, Cell::Many(_)) {
-            return Err(D::Error::custom(WITHIN_ROWS));
+        match (CellSeed { element: self.element, room: None }).deserialize(deserializer)? {
+            // There is no room for an array of values, so this one is empty: a vector that is not there.
+            Cell::Many(_) => Ok(Cell::Absent),
+            cell => Ok(cell),
         }
-        Ok(cell)
     }
 }
 
@@ -340,6 +344,11 @@ impl<'de> Visitor<'de> for VectorOrFloatSeed {
         self.visit_f64(number as f64)
     }
 
+    fn visit_str<E: Error>(self, text: &str) -> Result<VectorOrFloat, E> {
+        let number = infinite(text).ok_or_else(|| E::invalid_type(Unexpected::Str(text), &self))?;
+        Ok(VectorOrFloat::Float(number as f32))
+    }
+
     fn visit_unit<E: Error>(self) -> Result<VectorOrFloat, E> {
         Ok(VectorOrFloat::Float(ABSENT_F32))
     }
@@ -347,7 +356,7 @@ impl<'de> Visitor<'de> for VectorOrFloatSeed {
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<VectorOrFloat, A::Error> {
         let seed = CellSeed { element: ElementType::Vector(self.width), room: None };
         let Some(first) = array.next_element_seed(FloatSeed)? else {
-            return Err(A::Error::custom(format_args!("0 values; the stream is f32[{}]", self.width)));
+            return Ok(VectorOrFloat::Vector(Cell::Absent));
         };
         seed.vector(first, usize::from(self.width), array).map(VectorOrFloat::Vector)
     }

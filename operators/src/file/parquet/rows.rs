@@ -42,7 +42,7 @@ impl ParquetRows {
         let (read, other): (Vec<_>, Vec<_>) = schema.get_fields().iter().cloned().partition(is_read);
         for name in needed {
             if let Some(column) = other.iter().find(|column| column.name() == *name) {
-                return Err(format!("column `{name}` is of a type that is not read: {}", type_name(column)));
+                return Err(not_read(column));
             }
             if !read.iter().any(|column| column.name() == *name) {
                 let has: Vec<&str> = schema.get_fields().iter().map(|column| column.name()).collect();
@@ -122,12 +122,30 @@ fn is_read(column: &Arc<Type>) -> bool {
                     | ConvertedType::TIMESTAMP_MILLIS
                     | ConvertedType::TIMESTAMP_MICROS
             ) && !matches!(info.logical_type_ref(), Some(LogicalType::Time(_)))
+                && !is_without_zone(column)
         }
         Physical::BYTE_ARRAY => {
             matches!(converted, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON)
         }
         _ => false,
     }
+}
+
+/// Whether a column has the times of some clock, and does not say of which. They are not guessed, as little as in text.
+fn is_without_zone(column: &Type) -> bool {
+    matches!(column.get_basic_info().logical_type_ref(), Some(LogicalType::Timestamp(of)) if !of.is_adjusted_to_u_t_c)
+}
+
+/// Why a column cannot be used, and what to do.
+fn not_read(column: &Type) -> String {
+    let name = column.name();
+    if is_without_zone(column) {
+        return format!(
+            "column `{name}` has times without a zone; write them with one, in pandas by \
+             frame[\"{name}\"].dt.tz_localize(\"UTC\")"
+        );
+    }
+    format!("column `{name}` is of a type that is not read: {}", type_name(column))
 }
 
 /// The type of the values in a list: a group of a repeated group of one column.
@@ -212,5 +230,52 @@ fn value(field: &Field, unit: Unit, out: &mut Vec<u8>) {
             out.push(b']');
         }
         _ => out.extend_from_slice(b"null"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::data_type::Int64Type;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// A file with one row, in which each column is a million, opened for its column `ts`.
+    fn opened(number: u32, columns: &str) -> Result<ParquetRows, String> {
+        let path = std::env::temp_dir().join(format!("gristmill-zone-{}-{number}", std::process::id()));
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("a file");
+        // What is open stays until it is closed.
+        std::fs::remove_file(&path).expect("it is there");
+        let schema = parse_message_type(&format!("message rows {{ {columns} }}")).expect("a schema");
+        let (to, properties) = (file.try_clone().expect("a handle"), WriterProperties::builder().build());
+        let mut writer = SerializedFileWriter::new(to, Arc::new(schema), Arc::new(properties)).expect("a writer");
+        let mut group = writer.next_row_group().expect("a group");
+        while let Some(mut column) = group.next_column().expect("a column") {
+            column.typed::<Int64Type>().write_batch(&[1_000_000], None, None).expect("a value is written");
+            column.close().expect("the column is whole");
+        }
+        group.close().expect("the group is whole");
+        writer.close().expect("the file is whole");
+        ParquetRows::open(file, &["ts"])
+    }
+
+    /// Bug: timestamps of no zone, as pandas has them unless told, were taken for UTC; the same times in CSV or JSON are
+    /// refused. Fix: they are refused where they are needed, and passed over elsewhere.
+    #[test]
+    fn times_without_a_zone_are_not_taken_for_utc() {
+        for (number, unit) in (0..).zip(["MILLIS", "MICROS", "NANOS"]) {
+            let refused = opened(number, &format!("REQUIRED INT64 ts (TIMESTAMP({unit}, false));"));
+            let reason = refused.err().expect("it has no zone");
+            assert!(reason.contains("column `ts` has times without a zone"), "{reason}");
+            assert!(reason.contains("frame[\"ts\"].dt.tz_localize(\"UTC\")"), "{reason}");
+        }
+        let [zone, none] = ["ts (TIMESTAMP(MICROS, true))", "local (TIMESTAMP(MICROS, false))"];
+        let columns = format!("REQUIRED INT64 {zone}; REQUIRED INT64 {none}; REQUIRED INT64 n;");
+        let mut rows = opened(3, &columns).expect("`ts` has a zone");
+        let row = rows.next().expect("it is whole").expect("there is a row");
+        assert_eq!(String::from_utf8_lossy(&row), r#"{"ts":"1970-01-01T00:00:01.000000Z","n":1000000}"#);
+        assert_eq!(rows.next(), Ok(None));
     }
 }

@@ -8,7 +8,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::Context;
 
-const LEAVE_MAX: Duration = Duration::from_secs(10);
+/// Within the 9 s that a stop of `grist` has unless said, and the 10 s of those who kill what does not stop.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// Lets a consumer go. When it has not gone in time it is left to itself.
 pub(super) fn leave(consumer: BaseConsumer<Context>) {

@@ -1,12 +1,16 @@
 //! The operators of ai.onnx.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use gristmill::traits::LoadError;
 
+use super::budget::Part;
+use super::functions;
 use super::lower::{Kind, Lowering, Rows, Value};
 use super::node::{Node, few};
 use super::proto::element;
+use super::scan::RANK_MAX;
 use super::tensor::{Data, Tensor};
 use crate::model::dense::{Activation, Dense};
 use crate::model::program::{Action, Labels, Span};
@@ -33,7 +37,7 @@ pub(crate) fn lower(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadE
         "Reshape" => reshape(lowering, node),
         "Flatten" => flatten(lowering, node),
         "Squeeze" | "Unsqueeze" => squeeze(lowering, node),
-        _ => Err(node.refused("not supported")),
+        _ => functions::lower(lowering, node),
     }
 }
 
@@ -44,7 +48,7 @@ fn identity(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
 
 fn constant(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
     node.only(&["value"])?;
-    match node.tensor("value")? {
+    match node.tensor("value", &mut lowering.budget)? {
         Some(tensor) => lowering.define(node, 0, Value::Constant(Arc::new(tensor))),
         None => Err(node.refused("it has no value")),
     }
@@ -68,6 +72,7 @@ fn cast(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
                 (Kind::Label(labels), None)
             }
             (Labels::Ints(ints), element::FLOAT) => {
+                lowering.take(node, Part::Labels, ints.len(), size_of::<f32>())?;
                 (Kind::Float, Some(Action::Look(ints.iter().map(|label| *label as f32).collect())))
             }
             _ => return Err(node.refused(format!("labels to {} is not supported", element::name(to)))),
@@ -82,33 +87,55 @@ fn cast(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
 }
 
 /// A matrix as output by output, from `[inputs, outputs]`, or the other way round when `transposed`.
-fn weights(node: Node<'_>, tensor: &Tensor, inputs: usize, transposed: bool) -> Result<Vec<f32>, LoadError> {
-    let (Data::Floats(values), &[first, second]) = (&tensor.data, &tensor.dims[..]) else {
+fn weights(
+    lowering: &mut Lowering,
+    node: Node<'_>,
+    tensor: &Tensor,
+    inputs: usize,
+    transposed: bool,
+) -> Result<Vec<f32>, LoadError> {
+    let dims = match tensor.dims[..] {
+        // A product with one column that is no dimension of its own.
+        [first] if !transposed => Some((first, 1)),
+        [first, second] => Some((first, second)),
+        _ => None,
+    };
+    let (Data::Floats(values), Some((first, second))) = (&tensor.data, dims) else {
         return Err(node.refused(format!("its matrix is {}, or not of floats", few(&tensor.dims))));
     };
     let (rows, outputs) = if transposed { (second, first) } else { (first, second) };
     if rows != inputs || outputs == 0 {
         return Err(node.refused(format!("a matrix {} does not fit {inputs} columns", few(&tensor.dims))));
     }
+    // Here, and where the layer keeps them: a constant that many nodes read is copied for each.
+    lowering.take(node, Part::Layers, values.len(), 2 * size_of::<f32>())?;
     if transposed {
         return Ok(values.clone());
     }
     Ok((0..outputs).flat_map(|output| values.iter().skip(output).step_by(outputs).copied()).collect())
 }
 
-fn dense(lowering: &mut Lowering, node: Node<'_>, x: &Rows, weights: &[f32], bias: &[f32]) -> Result<(), LoadError> {
+/// An input that is `[rows, columns]` of floats: what a layer reads.
+fn table(lowering: &Lowering, node: Node<'_>) -> Result<Rows, LoadError> {
+    let x = lowering.floats(node, 0)?;
+    if x.after.is_empty() { Err(node.refused("input 0 is [rows] without columns")) } else { Ok(x) }
+}
+
+fn dense(lowering: &mut Lowering, node: Node<'_>, x: &Rows, weights: &[f32], bias: &[f32]) -> Result<Span, LoadError> {
     let dense = Dense::new(weights, bias, Activation::Identity)?;
     let outputs = dense.outputs();
     let span = lowering.step(node, Action::Dense(dense), x.span, outputs)?;
     lowering.open_layer = node.proto.output.first().cloned().unwrap_or_default();
-    lowering.define_floats(node, 0, span)
+    Ok(span)
 }
 
 fn matmul(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
-    let (x, matrix) = (lowering.floats(node, 0)?, lowering.constant(node, 1)?);
-    let weights = weights(node, &matrix, x.span.width, false)?;
+    let (x, matrix) = (table(lowering, node)?, lowering.constant(node, 1)?);
+    let weights = weights(lowering, node, &matrix, x.span.width, false)?;
     let outputs = weights.len() / x.span.width;
-    dense(lowering, node, &x, &weights, &vec![0.0; outputs])
+    let span = dense(lowering, node, &x, &weights, &vec![0.0; outputs])?;
+    let after = if matrix.dims.len() == 1 { vec![] } else { vec![outputs] };
+    lowering.define(node, 0, Value::Rows(Rows { span, kind: Kind::Float, before: 0, after }))
 }
 
 fn gemm(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
@@ -116,8 +143,11 @@ fn gemm(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
     if node.int("transA", 0) != 0 {
         return Err(node.refused("transA is not supported"));
     }
-    let (x, matrix) = (lowering.floats(node, 0)?, lowering.constant(node, 1)?);
-    let mut weights = weights(node, &matrix, x.span.width, node.int("transB", 0) != 0)?;
+    let (x, matrix) = (table(lowering, node)?, lowering.constant(node, 1)?);
+    if matrix.dims.len() != 2 {
+        return Err(node.refused(format!("its matrix is {}", few(&matrix.dims))));
+    }
+    let mut weights = weights(lowering, node, &matrix, x.span.width, node.int("transB", 0) != 0)?;
     let alpha = node.float("alpha", 1.0);
     weights.iter_mut().for_each(|weight| *weight *= alpha);
     let outputs = weights.len() / x.span.width;
@@ -130,14 +160,15 @@ fn gemm(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
             spread(node, &values, outputs)?.into_iter().map(|bias| bias * beta).collect()
         }
     };
-    dense(lowering, node, &x, &weights, &bias)
+    let span = dense(lowering, node, &x, &weights, &bias)?;
+    lowering.define_floats(node, 0, span)
 }
 
 /// A constant that is one value, `[columns]` or `[1, columns]`.
-fn columns(node: Node<'_>, tensor: &Tensor) -> Result<Vec<f32>, LoadError> {
+fn columns<'t>(node: Node<'_>, tensor: &'t Tensor) -> Result<Cow<'t, [f32]>, LoadError> {
     let (leading, _) = tensor.dims.split_at(tensor.dims.len().saturating_sub(1));
     match tensor.floats() {
-        Some(values) if tensor.dims.len() <= 2 && leading.iter().all(|dim| *dim == 1) => Ok(values.into_owned()),
+        Some(values) if tensor.dims.len() <= 2 && leading.iter().all(|dim| *dim == 1) => Ok(values),
         _ => {
             let dims = few(&tensor.dims);
             Err(node.refused(format!("a constant of {dims} is not the same for all rows, or not of numbers")))
@@ -196,13 +227,25 @@ fn add_to_bias(
 
 fn pair(lowering: &mut Lowering, node: Node<'_>, arithmetic: Arithmetic) -> Result<(), LoadError> {
     let (a, b) = (lowering.floats(node, 0)?, lowering.floats(node, 1)?);
+    let both = paired(lowering, node, arithmetic, &a, &b)?;
+    lowering.define(node, 0, Value::Rows(both))
+}
+
+/// Adds the step that joins two values.
+pub(crate) fn paired(
+    lowering: &mut Lowering,
+    node: Node<'_>,
+    arithmetic: Arithmetic,
+    a: &Rows,
+    b: &Rows,
+) -> Result<Rows, LoadError> {
     let width = a.span.width.max(b.span.width);
-    if a.after.len() != b.after.len() || [&a, &b].iter().any(|x| x.span.width != width && x.span.width != 1) {
+    if a.after.len() != b.after.len() || [a, b].iter().any(|x| x.span.width != width && x.span.width != 1) {
         return Err(node.refused(format!("{} and {} columns do not fit", a.span.width, b.span.width)));
     }
     let span = lowering.step(node, Action::Pair { arithmetic, second: b.span }, a.span, width)?;
     let after = if a.after.is_empty() { vec![] } else { vec![width] };
-    lowering.define(node, 0, Value::Rows(Rows { span, kind: Kind::Float, before: 0, after }))
+    Ok(Rows { span, kind: Kind::Float, before: 0, after })
 }
 
 fn activate(lowering: &mut Lowering, node: Node<'_>, activation: Activation) -> Result<(), LoadError> {
@@ -219,7 +262,7 @@ fn activate(lowering: &mut Lowering, node: Node<'_>, activation: Activation) -> 
 }
 
 /// Whether `axis` is that of the columns of `[rows, columns]`.
-fn is_columns(x: &Rows, axis: i64) -> bool {
+pub(crate) fn is_columns(x: &Rows, axis: i64) -> bool {
     x.after.len() == 1 && x.before == 0 && (axis == 1 || axis == -1)
 }
 
@@ -270,6 +313,9 @@ fn arg_max(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
 
 /// Gives a value the shape `[1 (before times), rows, after]`; the order of its elements stays.
 fn shaped(lowering: &mut Lowering, node: Node<'_>, x: Rows, before: usize, after: Vec<usize>) -> Result<(), LoadError> {
+    if before + 1 + after.len() > RANK_MAX {
+        return Err(node.refused(format!("{} dimensions; {RANK_MAX} are allowed", before + 1 + after.len())));
+    }
     let width = after.iter().try_fold(1_usize, |width, dim| width.checked_mul(*dim));
     if width != Some(x.span.width) {
         let (columns, after) = (x.span.width, few(&after));
@@ -282,6 +328,9 @@ fn reshape(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
     node.only(&["allowzero"])?;
     let (x, shape) = (lowering.rows(node, 0)?, lowering.constant(node, 1)?);
     let Data::Ints(dims) = &shape.data else { return Err(node.refused("its shape is not of integers")) };
+    if dims.len() > RANK_MAX {
+        return Err(node.refused(format!("to {}: {RANK_MAX} dimensions are allowed", few(dims))));
+    }
     // The dimension of the rows is the open one, or the copied first one.
     let is_rows = |(index, dim): (usize, &i64)| *dim == -1 || (*dim == 0 && index == x.before);
     let Some(place) = dims.iter().enumerate().position(is_rows) else {
@@ -313,16 +362,23 @@ fn flatten(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
     shaped(lowering, node, x, 0, vec![width])
 }
 
+/// The axes that an operator names: by an attribute in old versions, by an input in new ones.
+pub(crate) fn axes(lowering: &Lowering, node: Node<'_>) -> Result<Vec<i64>, LoadError> {
+    let constant = node.input(1).map(|_| lowering.constant(node, 1)).transpose()?;
+    let axes = match constant.as_ref().map(|tensor| &tensor.data) {
+        None => node.ints("axes"),
+        Some(Data::Ints(axes)) => axes,
+        Some(_) => return Err(node.refused("its axes are not integers")),
+    };
+    if axes.len() > RANK_MAX {
+        return Err(node.refused(format!("axes {}: {RANK_MAX} are allowed", few(axes))));
+    }
+    Ok(axes.to_vec())
+}
+
 fn squeeze(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
     node.only(&["axes"])?;
-    let x = lowering.rows(node, 0)?;
-    let axes = match node.input(1) {
-        Some(_) => match &lowering.constant(node, 1)?.data {
-            Data::Ints(axes) => axes.clone(),
-            _ => return Err(node.refused("its axes are not integers")),
-        },
-        None => node.ints("axes").to_vec(),
-    };
+    let (x, axes) = (lowering.rows(node, 0)?, axes(lowering, node)?);
     let adds = node.proto.op_type == "Unsqueeze";
     // Only the last dimension, of size 1, comes or goes: that never touches the rows.
     let rank = x.before + 1 + x.after.len();

@@ -13,6 +13,10 @@ pub(crate) fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location != 0 || !tensor.external_data.is_empty()
 }
 
+/// What to do with a model of several files where only one can be.
+pub(crate) const AS_ONE_FILE: &str =
+    "save it as one file: onnx.save(onnx.load(path), path), or external_data=False when exporting from PyTorch";
+
 /// What every refusal of this file begins with.
 pub(crate) fn not_allowed(tensor: &TensorProto, why: &str) -> LoadError {
     LoadError { reason: format!("external data not allowed: tensor {} ({why})", tensor.name) }

@@ -1,12 +1,13 @@
 //! From a graph to a program: every value becomes registers, every node a step or nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use gristmill::traits::{Digest, LoadError, Port};
 use gristmill::words::ElementType;
 use gristmill::words::element::VECTOR_WIDTH_MAX;
 
+use super::budget::{Budget, Part};
 use super::node::{Node, domain, few};
 use super::proto::{ModelProto, ValueInfoProto, element};
 use super::scan::PORTS_MAX;
@@ -17,6 +18,9 @@ use crate::model::program::{Action, Labels, Program, Span, Step, Write};
 
 /// The most registers of a program: 16 MiB of scratch for each thread.
 pub(crate) const REGISTERS_MAX: usize = 1 << 18;
+
+/// The bytes of the longest index behind a name: `[8191]`.
+const INDEX_BYTES: usize = 6;
 
 /// What the registers of a value hold.
 #[derive(Clone, Debug)]
@@ -64,6 +68,8 @@ pub(crate) struct Lowering {
     /// when the last step is none.
     pub(crate) open_layer: String,
     registers: usize,
+    /// Every allocation that the file's contents decide the size of is taken from it before.
+    pub(crate) budget: Budget,
 }
 
 fn refused<T>(reason: String) -> Result<T, LoadError> {
@@ -75,6 +81,7 @@ pub(crate) fn lower(
     model: &ModelProto,
     constants: HashMap<String, Tensor>,
     digest: Digest,
+    budget: Budget,
 ) -> Result<Program, LoadError> {
     let Some(graph) = &model.graph else { return refused("the file has no graph".to_owned()) };
     let mut lowering = Lowering {
@@ -83,6 +90,7 @@ pub(crate) fn lower(
         steps: Vec::new(),
         open_layer: String::new(),
         registers: 0,
+        budget,
     };
     for name in graph.node.iter().flat_map(|node| &node.input).chain(graph.output.iter().map(|output| &output.name)) {
         *lowering.uses.entry(name.clone()).or_default() += 1;
@@ -118,6 +126,11 @@ fn version(model: &ModelProto, domain: &str) -> i64 {
 }
 
 impl Lowering {
+    /// Takes `count` times `each` bytes from the budget.
+    pub(crate) fn take(&mut self, node: Node<'_>, part: Part, count: usize, each: usize) -> Result<(), LoadError> {
+        self.budget.take(part, count, each).map_err(|error| node.refused(error.reason))
+    }
+
     /// The value an input of a node names.
     pub(crate) fn value(&self, node: Node<'_>, index: usize) -> Result<Value, LoadError> {
         let Some(name) = node.input(index) else { return Err(node.refused(format!("input {index} is missing"))) };
@@ -236,6 +249,7 @@ impl Lowering {
             };
             let width = after.iter().product();
             let span = self.allocate(None, width)?;
+            self.budget.take(Part::Columns, width, size_of::<Port>())?;
             inputs.extend((0..width).map(|_| Port {
                 name: (width == 1).then(|| name.clone()),
                 element: ElementType::F32, // a model takes numbers: whole ones and bools are read as such
@@ -252,9 +266,12 @@ impl Lowering {
         Ok(inputs)
     }
 
-    fn outputs(&self, ports: &[ValueInfoProto]) -> Result<(Vec<Port>, Vec<Write>), LoadError> {
-        let mut values = Vec::new();
+    fn outputs(&mut self, ports: &[ValueInfoProto]) -> Result<(Vec<Port>, Vec<Write>), LoadError> {
+        let (mut values, mut names) = (Vec::new(), HashSet::new());
         for ValueInfoProto { name, .. } in ports {
+            if !names.insert(name) {
+                return refused(format!("two outputs are named `{name}`; name each once"));
+            }
             match self.values.get(name) {
                 Some(Value::Rows(rows)) => values.push((name, rows)),
                 Some(Value::Constant(_)) => return refused(format!("output `{name}` is a constant")),
@@ -266,38 +283,52 @@ impl Lowering {
         }
         // Beside a label, scores belong together; without one, every column is a target of its own.
         let has_label = values.iter().any(|(_, rows)| !matches!(rows.kind, Kind::Float));
-        let (mut outputs, mut writes) = (Vec::new(), Vec::new());
+        let (mut outputs, mut writes, mut elements) = (Vec::new(), Vec::new(), 0);
         for (name, rows) in values {
-            let Span { start, width } = rows.span;
-            if has_label && width > 1 && matches!(rows.kind, Kind::Float) {
-                if width > usize::from(VECTOR_WIDTH_MAX) {
-                    return refused(format!("output `{name}` has {width} columns; {VECTOR_WIDTH_MAX} are allowed"));
-                }
+            let width = rows.span.width;
+            let is_vector = has_label && width > 1 && matches!(rows.kind, Kind::Float);
+            if is_vector && width > usize::from(VECTOR_WIDTH_MAX) {
+                return refused(format!("output `{name}` has {width} columns; {VECTOR_WIDTH_MAX} are allowed"));
+            }
+            let columns = if is_vector { 1 } else { width };
+            elements += width;
+            if columns > PORTS_MAX - outputs.len() || elements > REGISTERS_MAX {
+                return refused(format!(
+                    "output `{name}` has {width} columns, which are too many with those before it; {PORTS_MAX} columns \
+                     and {REGISTERS_MAX} elements of vectors are allowed in all: give fewer outputs"
+                ));
+            }
+            let each = size_of::<Port>() + size_of::<Write>() + name.len() + INDEX_BYTES;
+            self.budget.take(Part::Columns, columns, each)?;
+            if is_vector {
                 outputs.push(Port { name: Some(name.clone()), element: ElementType::Vector(width as u16) });
                 writes.push(Write::Vector(rows.span));
-                continue;
+            } else {
+                write_columns(name, rows, &mut outputs, &mut writes);
             }
-            for column in 0..width {
-                let (element, write) = match &rows.kind {
-                    Kind::Float => (ElementType::F32, Write::Float(start + column)),
-                    Kind::Int | Kind::Index(_) => (ElementType::I64, Write::Int(start + column)),
-                    Kind::Bool => (ElementType::Bool, Write::Bool(start + column)),
-                    Kind::Label(labels) => {
-                        let element = match **labels {
-                            Labels::Ints(_) => ElementType::I64,
-                            Labels::Strings(_) => ElementType::Str,
-                        };
-                        (element, Write::Label(start + column, Arc::clone(labels)))
-                    }
-                };
-                let name = if width == 1 { name.clone() } else { format!("{name}[{column}]") };
-                outputs.push(Port { name: Some(name), element });
-                writes.push(write);
-            }
-        }
-        if outputs.len() > PORTS_MAX {
-            return refused(format!("{} output columns; {PORTS_MAX} are allowed", outputs.len()));
         }
         Ok((outputs, writes))
+    }
+}
+
+/// An output column for each column of a value.
+fn write_columns(name: &str, rows: &Rows, outputs: &mut Vec<Port>, writes: &mut Vec<Write>) {
+    let Span { start, width } = rows.span;
+    for column in 0..width {
+        let (element, write) = match &rows.kind {
+            Kind::Float => (ElementType::F32, Write::Float(start + column)),
+            Kind::Int | Kind::Index(_) => (ElementType::I64, Write::Int(start + column)),
+            Kind::Bool => (ElementType::Bool, Write::Bool(start + column)),
+            Kind::Label(labels) => {
+                let element = match **labels {
+                    Labels::Ints(_) => ElementType::I64,
+                    Labels::Strings(_) => ElementType::Str,
+                };
+                (element, Write::Label(start + column, Arc::clone(labels)))
+            }
+        };
+        let name = if width == 1 { name.to_owned() } else { format!("{name}[{column}]") };
+        outputs.push(Port { name: Some(name), element });
+        writes.push(write);
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use gristmill::traits::LoadError;
 
-use super::lower::{Kind, Lowering, Rows, Value};
+use super::budget::Part;
+use super::lower::{Kind, Lowering, REGISTERS_MAX, Rows, Value};
 use super::node::{Node, few};
-use super::tensor::{Data, text};
+use super::tensor::{Data, text, text_bytes};
 use super::trees;
 use crate::model::dense::{Activation, Dense};
 use crate::model::program::{Action, Decide, Labels, Span};
@@ -50,7 +51,8 @@ pub(crate) fn post_transform(node: Node<'_>) -> Result<PostTransform, LoadError>
 }
 
 /// The labels of classes, from an attribute of integers or one of strings.
-pub(crate) fn labels(node: Node<'_>, ints: &str, strings: &str) -> Result<Labels, LoadError> {
+pub(crate) fn labels(lowering: &mut Lowering, node: Node<'_>, ints: &str, strings: &str) -> Result<Labels, LoadError> {
+    lowering.take(node, Part::Labels, 1, size_of_val(node.ints(ints)) + text_bytes(node.strings(strings)))?;
     match (node.ints(ints), node.strings(strings)) {
         (ints, []) if ints.len() >= 2 => Ok(Labels::Ints(ints.into())),
         ([], strings) if strings.len() >= 2 => Ok(Labels::Strings(strings.iter().map(|bytes| text(bytes)).collect())),
@@ -99,6 +101,7 @@ fn linear_regressor(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadE
             x.span.width
         )));
     }
+    lowering.take(node, Part::Layers, coefficients.len(), size_of::<f32>())?;
     let dense = Dense::new(coefficients, intercepts, Activation::Identity)?;
     let span = lowering.step(node, Action::Dense(dense), x.span, targets)?;
     lowering.define_floats(node, 0, span)
@@ -114,7 +117,7 @@ fn linear_classifier(lowering: &mut Lowering, node: Node<'_>) -> Result<(), Load
         "classlabels_strings",
     ])?;
     let x = numbers(lowering, node)?;
-    let labels = labels(node, "classlabels_ints", "classlabels_strings")?;
+    let labels = labels(lowering, node, "classlabels_ints", "classlabels_strings")?;
     let post = post_transform(node)?;
     let (coefficients, intercepts) = (node.floats("coefficients"), node.floats("intercepts"));
     let scores = intercepts.len();
@@ -127,6 +130,7 @@ fn linear_classifier(lowering: &mut Lowering, node: Node<'_>) -> Result<(), Load
             count(&labels)
         )));
     }
+    lowering.take(node, Part::Layers, coefficients.len(), size_of::<f32>())?;
     let dense = Dense::new(coefficients, intercepts, Activation::Identity)?;
     let span = lowering.step(node, Action::Dense(dense), x.span, scores)?;
     let how = match (one, post) {
@@ -198,8 +202,8 @@ fn extract(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
         // The labels of classes at numbers that an ArgMax gave.
         (Value::Constant(classes), Value::Rows(index)) => {
             let labels = match &classes.data {
-                Data::Ints(labels) => Labels::Ints(labels.clone().into()),
-                Data::Strings(labels) => Labels::Strings(labels.clone().into()),
+                Data::Ints(labels) => Labels::Ints(Arc::clone(labels)),
+                Data::Strings(labels) => Labels::Strings(Arc::clone(labels)),
                 Data::Floats(_) => return Err(node.refused("labels that are floats are not supported")),
             };
             match index.kind {
@@ -216,6 +220,9 @@ fn extract(lowering: &mut Lowering, node: Node<'_>) -> Result<(), LoadError> {
         (Value::Rows(_), Value::Constant(columns)) => {
             let x = lowering.floats(node, 0)?;
             let Data::Ints(columns) = &columns.data else { return Err(node.refused("its columns are not integers")) };
+            if columns.len() > REGISTERS_MAX {
+                return Err(node.refused(format!("{} columns; {REGISTERS_MAX} are allowed", columns.len())));
+            }
             let span = |column: &i64| {
                 let column =
                     usize::try_from(*column).ok().filter(|column| *column < x.span.width && !x.after.is_empty());

@@ -2,13 +2,16 @@
 //!
 //! What cannot be scored exactly is refused, with the operator, its domain and version. See docs/models.md.
 
+pub mod budget;
 mod core;
 mod external;
+mod functions;
 mod lower;
 mod ml;
 mod node;
 mod proto;
 pub mod scan;
+mod shape;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -23,7 +26,9 @@ use prost::Message;
 use sha2::Digest as _;
 
 use super::digest::of_bytes;
-use external::External;
+use super::program::Program;
+use budget::Budget;
+use external::{AS_ONE_FILE, External};
 use proto::{ModelProto, TensorProto};
 use tensor::Tensor;
 
@@ -42,10 +47,7 @@ impl Format for Onnx {
     }
 
     fn load(&self, bytes: &[u8]) -> Result<Arc<dyn Model>, LoadError> {
-        let model = decode(bytes)?;
-        let constants =
-            constants(&model, |tensor| Err(external::not_allowed(tensor, "the model was not loaded from a file")))?;
-        Ok(Arc::new(lower::lower(&model, constants, of_bytes(bytes))?))
+        Ok(Arc::new(program(bytes, Budget::of(budget::BYTES_MAX))?))
     }
 
     fn load_file(&self, path: &Path) -> Result<Arc<dyn Model>, LoadError> {
@@ -53,17 +55,39 @@ impl Format for Onnx {
         let length = std::fs::metadata(path).map_err(failed)?.len();
         if length > scan::FILE_BYTES_MAX as u64 {
             return Err(LoadError {
-                reason: format!("`{}` has {length} bytes; {} are allowed", path.display(), scan::FILE_BYTES_MAX),
+                reason: format!(
+                    "`{}` has {length} bytes; {} are allowed: {}",
+                    path.display(),
+                    scan::FILE_BYTES_MAX,
+                    scan::SMALLER
+                ),
             });
         }
         let bytes = std::fs::read(path).map_err(failed)?;
-        let model = decode(&bytes)?;
-        let mut files = External::beside(bytes.len());
         let folder = path.parent().unwrap_or(Path::new(""));
-        let constants = constants(&model, |tensor| Tensor::read(tensor, Some(files.bytes(tensor, folder)?)))?;
-        let digest = with_files(&bytes, &files);
-        Ok(Arc::new(lower::lower(&model, constants, digest)?))
+        Ok(Arc::new(program_of_files(&bytes, folder, Budget::of(budget::BYTES_MAX))?))
     }
+}
+
+/// The program of a model that is one file.
+fn program(bytes: &[u8], mut budget: Budget) -> Result<Program, LoadError> {
+    let model = decode(bytes)?;
+    let elsewhere = |tensor: &TensorProto, _: &mut Budget| {
+        Err(external::not_allowed(tensor, &format!("the model was not loaded from a file; {AS_ONE_FILE}")))
+    };
+    let constants = constants(&model, &mut budget, elsewhere)?;
+    lower::lower(&model, constants, of_bytes(bytes), budget)
+}
+
+/// The program of a model whose constants may lie in other files of the folder.
+fn program_of_files(bytes: &[u8], folder: &Path, mut budget: Budget) -> Result<Program, LoadError> {
+    let model = decode(bytes)?;
+    let mut files = External::beside(bytes.len());
+    let constants = constants(&model, &mut budget, |tensor, budget| {
+        Tensor::read(tensor, Some(files.bytes(tensor, folder)?), budget)
+    })?;
+    let digest = with_files(bytes, &files);
+    lower::lower(&model, constants, digest, budget)
 }
 
 /// The digest of the file alone when there are no others, so that both ways of loading agree.
@@ -89,18 +113,20 @@ fn decode(bytes: &[u8]) -> Result<ModelProto, LoadError> {
     let nodes = model.graph.iter().flat_map(|graph| &graph.node);
     let mut tensors = nodes.flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
     match tensors.find(|tensor| external::is_external(tensor)) {
-        Some(tensor) => Err(external::not_allowed(tensor, "it belongs to an attribute")),
+        Some(tensor) => Err(external::not_allowed(tensor, &format!("it belongs to an attribute; {AS_ONE_FILE}"))),
         None => Ok(model),
     }
 }
 
 fn constants(
     model: &ModelProto,
-    mut elsewhere: impl FnMut(&TensorProto) -> Result<Tensor, LoadError>,
+    budget: &mut Budget,
+    mut elsewhere: impl FnMut(&TensorProto, &mut Budget) -> Result<Tensor, LoadError>,
 ) -> Result<HashMap<String, Tensor>, LoadError> {
     let mut constants = HashMap::new();
     for proto in model.graph.iter().flat_map(|graph| &graph.initializer) {
-        let tensor = if external::is_external(proto) { elsewhere(proto)? } else { Tensor::read(proto, None)? };
+        let is_external = external::is_external(proto);
+        let tensor = if is_external { elsewhere(proto, budget)? } else { Tensor::read(proto, None, budget)? };
         if constants.insert(proto.name.clone(), tensor).is_some() {
             return Err(LoadError { reason: format!("two constants are named `{}`", proto.name) });
         }

@@ -1,8 +1,11 @@
 //! A node and its attributes.
 
+use std::borrow::Cow;
+
 use gristmill::traits::LoadError;
 use smol_str::SmolStr;
 
+use super::budget::Budget;
 use super::proto::{AttributeProto, NodeProto};
 use super::tensor::{Data, Tensor, text};
 
@@ -78,17 +81,17 @@ impl<'a> Node<'a> {
     }
 
     /// A tensor attribute, if it is there.
-    pub(crate) fn tensor(&self, name: &str) -> Result<Option<Tensor>, LoadError> {
+    pub(crate) fn tensor(&self, name: &str, budget: &mut Budget) -> Result<Option<Tensor>, LoadError> {
         let tensor = self.attribute(name).and_then(|attribute| attribute.t.as_ref());
-        tensor.map(|tensor| Tensor::read(tensor, None)).transpose()
+        tensor.map(|tensor| Tensor::read(tensor, None, budget)).transpose()
     }
 
     /// Floats, given as `name` or as a tensor `name_as_tensor`.
-    pub(crate) fn floats_or_tensor(&self, name: &str) -> Result<Vec<f32>, LoadError> {
-        match self.tensor(&format!("{name}_as_tensor"))? {
-            Some(Tensor { data: Data::Floats(values), .. }) => Ok(values),
+    pub(crate) fn floats_or_tensor(&self, name: &str, budget: &mut Budget) -> Result<Cow<'a, [f32]>, LoadError> {
+        match self.tensor(&format!("{name}_as_tensor"), budget)? {
+            Some(Tensor { data: Data::Floats(values), .. }) => Ok(Cow::Owned(values)),
             Some(_) => Err(self.refused(format!("`{name}_as_tensor` does not hold floats"))),
-            None => Ok(self.floats(name).to_vec()),
+            None => Ok(Cow::Borrowed(self.floats(name))),
         }
     }
 

@@ -16,8 +16,16 @@ pub const DIMENSIONS_MAX: usize = 65_536;
 pub const ATTRIBUTES_MAX: usize = 65_536;
 /// The most strings of all attributes and constants together: a tree has one for each of its nodes.
 pub const STRINGS_MAX: usize = 1 << 22;
-/// The most bytes of the integers of all attributes and constants together.
-pub const INTEGER_BYTES_MAX: usize = 32 << 20;
+/// The most integers of all attributes and constants together: eight bytes each when they are decoded, whatever they
+/// take in the file. A tree has about eight for each of its nodes.
+pub const INTEGERS_MAX: usize = 1 << 25;
+/// The longest name of a value, attribute or operator, in bytes.
+pub const NAME_BYTES_MAX: usize = 1_024;
+/// The most dimensions of a constant, or of a value between nodes.
+pub const RANK_MAX: usize = 8;
+
+/// What to do about a file that is too large: only forests come near the limits.
+pub(crate) const SMALLER: &str = "of a forest, max_depth, min_samples_leaf or fewer trees make a smaller one";
 
 /// How deep the messages that are scanned lie in one another.
 const NESTING_MAX: usize = 8;
@@ -46,7 +54,7 @@ struct Counts {
     dimensions: usize,
     attributes: usize,
     strings: usize,
-    integer_bytes: usize,
+    integers: usize,
 }
 
 fn refused<T>(reason: String) -> Result<T, LoadError> {
@@ -59,7 +67,7 @@ fn refused<T>(reason: String) -> Result<T, LoadError> {
 /// When a limit is exceeded, or when the file is no protobuf, cut off, or has subgraphs or functions.
 pub(crate) fn scan(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.len() > FILE_BYTES_MAX {
-        return refused(format!("the file has {} bytes; {FILE_BYTES_MAX} are allowed", bytes.len()));
+        return refused(format!("the file has {} bytes; {FILE_BYTES_MAX} are allowed: {SMALLER}", bytes.len()));
     }
     let mut counts = Counts::default();
     message(bytes, Message::Model, 0, &mut counts)
@@ -76,7 +84,7 @@ fn message(mut bytes: &[u8], kind: Message, depth: usize, counts: &mut Counts) -
             0 => {
                 varint(&mut bytes)?;
                 if matches!((kind, field), (Message::Attribute, 8) | (Message::Tensor, 1 | 5 | 7)) {
-                    count(&mut counts.integer_bytes, 2, INTEGER_BYTES_MAX, "bytes of integers")?;
+                    count(&mut counts.integers, 1, INTEGERS_MAX, "integers")?;
                 }
             }
             1 => drop(take(&mut bytes, 8)?),
@@ -126,7 +134,9 @@ fn nested(content: &[u8], kind: Message, field: u64, depth: usize, counts: &mut 
             into(Message::Attribute)?;
             count(&mut counts.attributes, 1, ATTRIBUTES_MAX, "operator sets, names and attributes")
         }
+        (Message::Node, 4 | 7) | (Message::Attribute, 1) | (Message::Tensor, 8) | (Message::Port, 1) => name(content),
         (Message::Node, 1 | 2) => {
+            name(content)?;
             count(&mut counts.attributes, 1, ATTRIBUTES_MAX, "operator sets, names and attributes")
         }
         (Message::Attribute, 6 | 11) => refused("subgraphs are not supported".to_owned()),
@@ -135,7 +145,9 @@ fn nested(content: &[u8], kind: Message, field: u64, depth: usize, counts: &mut 
         }
         (Message::Attribute, 9) | (Message::Tensor, 6 | 13) => count(&mut counts.strings, 1, STRINGS_MAX, "strings"),
         (Message::Attribute, 8) | (Message::Tensor, 1 | 5 | 7) => {
-            count(&mut counts.integer_bytes, content.len(), INTEGER_BYTES_MAX, "bytes of integers")
+            // The last byte of each is the one without the highest bit.
+            let integers = content.iter().filter(|byte| **byte < 0x80).count();
+            count(&mut counts.integers, integers, INTEGERS_MAX, "integers")
         }
         _ => Ok(()),
     }
@@ -143,7 +155,18 @@ fn nested(content: &[u8], kind: Message, field: u64, depth: usize, counts: &mut 
 
 fn count(counter: &mut usize, by: usize, limit: usize, what: &str) -> Result<(), LoadError> {
     *counter = counter.saturating_add(by);
-    if *counter > limit { refused(format!("more than {limit} {what}")) } else { Ok(()) }
+    if *counter <= limit {
+        return Ok(());
+    }
+    let advice = if matches!(what, "strings" | "integers") { format!(": {SMALLER}") } else { String::new() };
+    refused(format!("more than {limit} {what}{advice}"))
+}
+
+fn name(content: &[u8]) -> Result<(), LoadError> {
+    if content.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    refused(format!("a name has {} bytes; {NAME_BYTES_MAX} are allowed: give it a shorter one", content.len()))
 }
 
 fn varint(bytes: &mut &[u8]) -> Result<u64, LoadError> {

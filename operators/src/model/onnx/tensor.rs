@@ -1,12 +1,15 @@
 //! Constants: their declared size is checked against the bytes present before anything is allocated.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use gristmill::traits::LoadError;
 use smol_str::SmolStr;
 
+use super::budget::{Budget, Part};
 use super::node::few;
 use super::proto::{TensorProto, element};
+use super::scan::RANK_MAX;
 
 /// A constant of the graph.
 #[derive(Clone, Debug)]
@@ -15,12 +18,12 @@ pub(crate) struct Tensor {
     pub(crate) data: Data,
 }
 
-/// Its elements, the last dimension running fastest.
+/// Its elements, the last dimension running fastest. What can be labels is shared with all that use it as such.
 #[derive(Clone, Debug)]
 pub(crate) enum Data {
     Floats(Vec<f32>),
-    Ints(Vec<i64>),
-    Strings(Vec<SmolStr>),
+    Ints(Arc<[i64]>),
+    Strings(Arc<[SmolStr]>),
 }
 
 impl Data {
@@ -37,10 +40,14 @@ impl Tensor {
     /// Reads a constant; `external` holds its bytes when they lie in another file.
     ///
     /// # Errors
-    /// When the declared size is not that of the data, or the element type is not supported.
-    pub(crate) fn read(proto: &TensorProto, external: Option<&[u8]>) -> Result<Self, LoadError> {
+    /// When the declared size is not that of the data, the element type is not supported, or the budget is spent.
+    pub(crate) fn read(proto: &TensorProto, external: Option<&[u8]>, budget: &mut Budget) -> Result<Self, LoadError> {
         let name = &proto.name;
         let refused = |reason: String| LoadError { reason };
+        if proto.dims.len() > RANK_MAX {
+            let dims = few(&proto.dims);
+            return Err(refused(format!("tensor `{name}` is {dims}: {RANK_MAX} dimensions are allowed")));
+        }
         let mut count = 1_usize;
         let mut dims = Vec::with_capacity(proto.dims.len());
         for dim in &proto.dims {
@@ -52,10 +59,11 @@ impl Tensor {
             dims.push(dim);
         }
         let raw: &[u8] = external.unwrap_or(&proto.raw_data);
+        budget.take(Part::Constants, 1, bytes(proto, raw))?;
         let data = match proto.data_type {
             element::FLOAT if raw.is_empty() => Data::Floats(proto.float_data.clone()),
             element::FLOAT => Data::Floats(words(raw, name)?.map(f32::from_le_bytes).collect()),
-            element::INT64 if raw.is_empty() => Data::Ints(proto.int64_data.clone()),
+            element::INT64 if raw.is_empty() => Data::Ints(proto.int64_data[..].into()),
             element::INT64 => Data::Ints(words(raw, name)?.map(i64::from_le_bytes).collect()),
             element::INT32 | element::BOOL if raw.is_empty() => {
                 Data::Ints(proto.int32_data.iter().map(|value| i64::from(*value)).collect())
@@ -85,6 +93,23 @@ impl Tensor {
             Data::Strings(_) => None,
         }
     }
+}
+
+/// The bytes that a constant takes.
+fn bytes(proto: &TensorProto, raw: &[u8]) -> usize {
+    match proto.data_type {
+        element::FLOAT => raw.len().max(size_of_val(&proto.float_data[..])),
+        element::INT64 => raw.len().max(size_of_val(&proto.int64_data[..])),
+        element::INT32 => (2 * raw.len()).max(2 * size_of_val(&proto.int32_data[..])),
+        element::BOOL => (8 * raw.len()).max(2 * size_of_val(&proto.int32_data[..])),
+        element::STRING => text_bytes(&proto.string_data),
+        _ => 0, // refused
+    }
+}
+
+/// The bytes that strings take, as text: a byte that is none becomes a sign of three.
+pub(crate) fn text_bytes(strings: &[Vec<u8>]) -> usize {
+    strings.iter().map(|bytes| size_of::<SmolStr>() + 3 * bytes.len()).sum()
 }
 
 /// Text of an attribute or constant; what is not UTF-8 is replaced.

@@ -1,7 +1,6 @@
 //! How a driver ends: what is in flight has its effect, states are saved, positions committed, the source closed.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::keeping::Saved;
@@ -35,7 +34,7 @@ impl Running {
     /// The source cannot go on: what it brought has its effect all the same.
     pub(super) fn fail(self, error: SourceError) -> Ended {
         let name = Arc::clone(&self.driver.name);
-        match self.finish() {
+        match self.finish(None) {
             Ended::Finished => {}
             Ended::Failed(error) => tracing::error!(source = %name, %error, "{UNCOMMITTED}"),
             Ended::Unwritten(error) => tracing::error!(source = %name, %error, "a sink failed, too"),
@@ -46,12 +45,12 @@ impl Running {
         Ended::Failed(error)
     }
 
-    /// Waits for what is in flight, saves the states, commits, and closes the source.
-    pub(super) fn finish(mut self) -> Ended {
+    /// Waits for what is in flight, saves the states, commits, and closes the source; `failed` is what ends it.
+    pub(super) fn finish(mut self, failed: Option<SinkError>) -> Ended {
         self.driver.source.pause(true);
-        let unwritten = self.wait_for_sinks().err();
+        let waited = self.wait_for_sinks();
         self.tell_drained();
-        let saved = if unwritten.is_none() { self.save() } else { Ok(Saved::Nothing) };
+        let saved = if waited.is_ok() { self.save() } else { Ok(Saved::Nothing) };
         let committed = self.commit();
         let closed = self.driver.source.close();
         if committed.is_err()
@@ -60,7 +59,7 @@ impl Running {
             tracing::error!(source = %self.driver.name, %error, "the source was not closed in order either");
         }
         let committed = committed.and(closed);
-        if let Some(unwritten) = unwritten {
+        if let Some(unwritten) = waited.err().or(failed) {
             if let Err(error) = committed {
                 tracing::error!(source = %self.driver.name, %error, "{UNCOMMITTED}");
             }
@@ -89,20 +88,29 @@ impl Running {
         }
     }
 
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.partitions.iter().any(|partition| !partition.in_flight.is_empty())
+    }
+
     /// Waits until nothing is in flight any more.
     ///
     /// # Errors
-    /// When a sink has failed, so that this will never be.
-    fn wait_for_sinks(&mut self) -> Result<(), SinkError> {
-        while self.partitions.iter().any(|partition| !partition.in_flight.is_empty()) {
+    /// When this will never be: a sink has failed, or nobody holds the system any more.
+    pub(super) fn wait_for_sinks(&mut self) -> Result<(), SinkError> {
+        while self.is_in_flight() {
+            if self.driver.abandoned.is_abandoned() {
+                let reason = "the system was dropped before it had stopped: what is in flight is read again";
+                tracing::warn!(source = %self.driver.name, "{reason}");
+                return Err(SinkError { reason: reason.to_owned() });
+            }
             self.driver.sinks.flush();
+            let failed = self.driver.sinks.failure();
             self.take_done(Duration::from_millis(1));
             self.answer_late();
             if let Err(error) = self.idle() {
                 tracing::debug!(source = %self.driver.name, %error, "the source cannot keep its place until the end");
             }
-            if let Some(error) = self.driver.sinks.failure() {
-                self.abandoned.store(true, Ordering::Release);
+            if let Some(error) = failed.filter(|_| self.is_in_flight()) {
                 return Err(error);
             }
         }
@@ -116,7 +124,7 @@ impl Running {
                 Control::Switch { plan, departing, switched } => self.switch(plan, &departing, switched),
                 Control::Drained { until, drained } => self.await_done(until, drained),
                 // Who asked is told by the end of the channel.
-                Control::Replay(_) | Control::Stop => {}
+                Control::Replay(_) => {}
             }
         }
     }

@@ -96,7 +96,7 @@ impl Running {
                 // The driver has gone only after a failure; nobody counts then.
                 let _ = done.try_send((partition, number));
             }),
-            abandoned: Arc::clone(&self.abandoned),
+            abandoned: self.driver.abandoned.clone(),
             dead_letters: Arc::clone(&self.driver.dead_letters),
             metrics: Arc::clone(&self.driver.metrics),
             traces: beside.traces,
@@ -153,7 +153,9 @@ impl Running {
             what,
         };
         self.pace.sent(shard);
-        if let Err(error) = self.driver.shards[shard].try_send(delivery) {
+        if let Err(error) = self.driver.shards[shard].try_send(delivery)
+            && !self.driver.abandoned.is_abandoned()
+        {
             tracing::error!(shard, %error, "a shard did not take a micro-batch; aborting so that it is read again");
             std::process::abort();
         }

@@ -1,24 +1,48 @@
-//! The sinks of a runtime as the driver of a source knows them: whether what they were given is durable, and can be.
+//! The sinks that the driver of a source knows: whether what they were given is durable, and can be.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use metrics::Counter;
 
+use crate::topology::Work;
+use crate::topology::plan::ClassPlan;
 use crate::traits::{Sink, SinkError};
 use crate::words::Binding;
 
 /// See the module.
 pub(crate) struct BoundSinks {
-    pub(crate) sinks: Arc<RwLock<HashMap<Binding, Arc<dyn Sink>>>>,
-    pub(crate) errors: Counter,
+    sinks: Arc<RwLock<HashMap<Binding, Arc<dyn Sink>>>>,
+    /// Those that the class has given something, under any of its plans.
+    used: BTreeSet<Binding>,
+    errors: Counter,
     /// Lets those who subscribed read later what is under way: nothing waits for them then.
-    pub(crate) release: Box<dyn Fn() + Send>,
+    release: Box<dyn Fn() + Send>,
 }
 
 impl BoundSinks {
+    pub(crate) fn new(
+        sinks: Arc<RwLock<HashMap<Binding, Arc<dyn Sink>>>>,
+        errors: Counter,
+        release: impl Fn() + Send + 'static,
+    ) -> Self {
+        Self { sinks, used: BTreeSet::new(), errors, release: Box::new(release) }
+    }
+
+    /// The sinks of a plan are used from now on, beside those that are still bound of the plans before.
+    pub(super) fn uses(&mut self, plan: &ClassPlan) {
+        let sinks = self.sinks.read().unwrap_or_else(PoisonError::into_inner);
+        self.used.retain(|binding| sinks.contains_key(binding));
+        let of_plan = plan.base.sinks().filter_map(|(_, node)| match &node.node.work {
+            Work::Sink(sink) => Some(sink.binding.clone()),
+            _ => None,
+        });
+        self.used.extend(of_plan);
+    }
+
     fn bound(&self) -> Vec<Arc<dyn Sink>> {
-        self.sinks.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let sinks = self.sinks.read().unwrap_or_else(PoisonError::into_inner);
+        self.used.iter().filter_map(|binding| sinks.get(binding).cloned()).collect()
     }
 
     /// Makes everything durable that sinks hold back, as far as they can.

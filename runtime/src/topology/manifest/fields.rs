@@ -4,7 +4,7 @@ use super::error::{Problems, Refusal};
 use super::tree::{Entry, Kind, Tree, shorten};
 use super::words;
 use crate::topology::registry::suggest;
-use crate::words::Span;
+use crate::words::{ElementType, Span, Value};
 
 /// The fields of one table.
 pub(in crate::topology) struct Fields<'t> {
@@ -174,6 +174,15 @@ pub(in crate::topology) fn number(tree: &Tree, place: &str, problems: &mut Probl
         Kind::Integer(value) => Some(value as f64),
         Kind::Float(value) if value.is_finite() => Some(value),
         _ => wrong(tree, place, "a finite number", problems),
+    }
+}
+
+/// A finite number of an `f32`.
+pub(in crate::topology) fn narrow_number(tree: &Tree, place: &str, problems: &mut Problems) -> Option<f32> {
+    let wide = number(tree, place, problems)?;
+    match Value::F64(wide).cast(ElementType::F32) {
+        Some(Value::F32(narrow)) => Some(narrow),
+        _ => wrong(tree, place, "a number that an f32 can hold", problems),
     }
 }
 

@@ -1,14 +1,12 @@
 //! From manifests to nodes: operators are made, artifacts loaded, and everything that does not fit is reported.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::artifact::{Artifacts, Place, is_family};
 use super::error::{Problems, Refusal};
-use super::mapped::mapped;
+use super::mapped::{mapped, need_called};
 use super::node::{ModelManifest, NodeManifest, Run};
 use super::tree::shorten;
-use crate::topology::need::Need;
 use crate::topology::node::{Family, Node, NodeKind, SinkNode, Work};
 use crate::topology::registry::Registry;
 use crate::topology::scorer::{check_model, misfits_of};
@@ -146,9 +144,13 @@ fn called(manifest: &NodeManifest, model: &ModelManifest) -> Vec<String> {
     if model.inputs.is_empty() {
         return Vec::new();
     }
-    let names: BTreeMap<&str, &String> = model.inputs.iter().map(|(name, need)| (need.as_str(), name)).collect();
-    let called = |need: &Need| names.get(&*need.name).map_or_else(|| need.name.to_string(), |name| (*name).clone());
-    manifest.needs.iter().map(called).collect()
+    let mut called: Vec<String> = manifest.needs.iter().map(|need| need.name.to_string()).collect();
+    for (name, need) in &model.inputs {
+        if let Ok(need) = need_called(&manifest.needs, need) {
+            called[need].clone_from(name);
+        }
+    }
+    called
 }
 
 fn fit(model: Arc<dyn Model>, manifest: &NodeManifest, names: &ModelManifest) -> Result<Arc<dyn Model>, Vec<Refusal>> {

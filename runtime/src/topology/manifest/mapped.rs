@@ -86,17 +86,40 @@ pub(super) fn mapped(
     }))
 }
 
+/// The number of the need that a manifest calls `text`: the one with this label (`wear`, `previous(wear)`, `@site`),
+/// else the only one that reads a stream or attribute of this name.
+///
+/// # Errors
+/// How many needs it could be.
+pub(super) fn need_called(needs: &[Need], text: &str) -> Result<usize, usize> {
+    // A label that is not the name itself is longer: most are told apart without writing them.
+    let is_label = |need: &Need| {
+        let is_name = need.is_direct() && &*need.name == text;
+        is_name || (text.len() > need.name.len() && need.label() == text)
+    };
+    if let Some(need) = needs.iter().position(is_label) {
+        return Ok(need);
+    }
+    let mut of_name = needs.iter().enumerate().filter(|(_, need)| &*need.name == text);
+    match (of_name.next(), of_name.count()) {
+        (Some((need, _)), 0) => Ok(need),
+        (Some(_), more) => Err(1 + more),
+        (None, _) => Err(0),
+    }
+}
+
 /// For each input of the model the number of its need: by name where the model has one, the others in order.
 fn inputs(model: &dyn Model, manifest: &ModelManifest, needs: &[Need]) -> Result<Vec<usize>, Vec<Refusal>> {
     let ports = model.inputs();
     if ports.len() != needs.len() {
-        let names: Vec<_> = needs.iter().map(|need| format!("`{}`", need.name)).take(LISTED_MAX).collect();
+        let names: Vec<_> = needs.iter().map(|need| format!("`{}`", need.label())).take(LISTED_MAX).collect();
         return Err(vec![Refusal::new(
             format!("the model reads {} columns ({}), but the node needs {}", ports.len(), list(ports), needs.len()),
             format!("write a need for each column, in their order; now there is {}", names.join(", ")),
         )]);
     }
-    let known: Vec<&str> = needs.iter().map(|need| &*need.name).collect();
+    let labels: Vec<String> = needs.iter().map(Need::label).collect();
+    let known: Vec<&str> = labels.iter().map(String::as_str).collect();
     let mut taken = vec![false; needs.len()];
     let mut numbers = vec![None; ports.len()];
     let mut refusals = Vec::new();
@@ -110,13 +133,17 @@ fn inputs(model: &dyn Model, manifest: &ModelManifest, needs: &[Need]) -> Result
     for (port, number) in ports.iter().zip(&mut numbers) {
         let Some(name) = &port.name else { continue };
         let need = manifest.inputs.get(name).unwrap_or(name);
-        match known.iter().position(|known| known == need) {
-            Some(need) if !taken[need] => (taken[need], *number) = (true, Some(need)),
-            Some(_) => refusals.push(Refusal::new(
+        match need_called(needs, need) {
+            Ok(need) if !taken[need] => (taken[need], *number) = (true, Some(need)),
+            Ok(_) => refusals.push(Refusal::new(
                 format!("two inputs of the model read the need `{}`", shorten(need)),
-                "map each to its own: inputs = { name = \"need\" }",
+                format!("map each to its own: inputs = {{ name = \"need\" }}; {}", listed(&known)),
             )),
-            None => refusals.push(Refusal::new(
+            Err(2..) => refusals.push(Refusal::new(
+                format!("the model's input `{}` reads `{}`, which several needs do", shorten(name), shorten(need)),
+                format!("say which with inputs = {{ \"{}\" = \"need\" }}; {}", shorten(name), listed(&known)),
+            )),
+            Err(_) => refusals.push(Refusal::new(
                 format!("the model's input `{}` reads no need of this name: `{}`", shorten(name), shorten(need)),
                 format!(
                     "map it with inputs = {{ \"{}\" = \"need\" }}; {}",
@@ -188,6 +215,13 @@ fn by_name(ports: &[Port], name: &str) -> Option<Pick> {
 }
 
 const LISTED_MAX: usize = 12;
+
+/// The labels of the needs, for an advice.
+fn listed(labels: &[&str]) -> String {
+    let shown: Vec<_> = labels.iter().take(LISTED_MAX).map(|label| format!("`{}`", shorten(label))).collect();
+    let more = if labels.len() > LISTED_MAX { ", …" } else { "" };
+    format!("the node needs {}{more}", shown.join(", "))
+}
 
 fn list(ports: &[Port]) -> String {
     let shown = ports.iter().enumerate().take(LISTED_MAX).map(|(number, port)| {

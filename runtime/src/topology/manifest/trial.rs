@@ -63,7 +63,7 @@ fn value(tree: &Tree, place: &str, problems: &mut Problems) -> Option<Value> {
         Kind::Float(value) if value.is_finite() => Some(Value::F64(*value)),
         Kind::Text(text) => Some(Value::Str(text.as_str().into())),
         Kind::List(items) => {
-            let numbers = items.iter().map(|item| super::fields::number(item, place, problems).map(|n| n as f32));
+            let numbers = items.iter().map(|item| super::fields::narrow_number(item, place, problems));
             Some(Value::Vector(numbers.collect::<Option<Vec<f32>>>()?.into()))
         }
         _ => wrong(tree, place, "a finite number, true, false, a text or a list of numbers", problems),

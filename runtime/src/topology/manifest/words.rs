@@ -96,7 +96,7 @@ pub(in crate::topology) fn value(text: &str, element: ElementType) -> Read<Value
         ElementType::Str if text.starts_with('"') => {
             serde_json::from_str::<String>(text).ok().map(|t| Value::Str(t.into()))
         }
-        ElementType::Str => (!text.is_empty()).then(|| Value::Str(text.into())),
+        ElementType::Str => (!text.is_empty()).then(|| Value::Str(within_single_quotes(text).unwrap_or(text).into())),
         ElementType::Vector(width) => serde_json::from_str::<Vec<f32>>(text)
             .ok()
             .filter(|values| values.len() == usize::from(width) && values.iter().all(|value| value.is_finite()))
@@ -112,6 +112,11 @@ pub(in crate::topology) fn value(text: &str, element: ElementType) -> Read<Value
         };
         Refusal::new(format!("`{}` is not a value of {element}", shorten(text)), advice)
     })
+}
+
+/// What stands between single quotes, as expressions have it: nothing in it is escaped, and none of it is such a quote.
+fn within_single_quotes(text: &str) -> Option<&str> {
+    text.strip_prefix('\'')?.strip_suffix('\'').filter(|inner| !inner.contains('\''))
 }
 
 /// What [`value`] reads.
@@ -207,6 +212,21 @@ mod tests {
         }
         assert_eq!(need(" wear :f32 "), need("wear: f32"));
         assert_eq!(need("previous(label, ok): str"), need("previous(label, \"ok\"): str"));
+    }
+
+    /// Bug: the single quotes around a text were part of it. Fix: they are read as those of an expression.
+    #[test]
+    fn a_text_may_stand_in_single_quotes() {
+        for (text, same) in [
+            ("previous(label, 'ok'): str", "previous(label, \"ok\"): str"),
+            ("previous(label, 'a, \"b\"'): str", "previous(label, \"a, \\\"b\\\"\"): str"),
+            ("previous(label, ''): str", "previous(label, \"\"): str"),
+            ("previous(label, 'tis): str", "previous(label, \"'tis\"): str"),
+            ("previous(label, 'a' or 'b'): str", "previous(label, \"'a' or 'b'\"): str"),
+        ] {
+            assert_eq!(need(text), need(same), "{text}");
+            assert!(need(text).is_ok(), "{text}");
+        }
     }
 
     #[test]
