@@ -26,7 +26,7 @@ fn run_stand_in(case: &Case) -> Ran {
 const RUN: Run = engine::run;
 
 /// So many random cases must be enough to find a defect.
-const DEFECT_CASES: u64 = 190;
+const DEFECT_CASES: u64 = 400;
 /// How often these are run before a defect counts as not found.
 const DEFECT_ROUNDS: usize = 20;
 
