@@ -180,14 +180,16 @@ pub async fn start_with(
     (deployer, feeder, scores)
 }
 
-/// The size of this process in memory, in bytes.
+/// The memory that this process has taken, in bytes.
 ///
 /// # Panics
 /// Where there is no `/proc`.
 pub fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("it is a number");
-    pages * 4096
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    // Pages of the program's file come and go as the system likes.
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5 has it");
+    let kilobytes: u64 = anonymous.trim().trim_end_matches(" kB").parse().expect("it is a number");
+    kilobytes * 1024
 }
 
 /// The name of a key.
