@@ -39,8 +39,6 @@ pub(crate) struct Cell {
     pub(crate) busy: Duration,
     /// For nodes whose needs are on several axes, or whose rows are gated or thinned.
     pub(crate) align: FxHashMap<KeyIndex, KeyAlign>,
-    /// For nodes with needs that came to be on other axes: the last revision in which one did that a key's rows were under.
-    pub(super) moved: FxHashMap<KeyIndex, Revision>,
     /// For nodes that need `previous` or hold the last value: a column of one row for each need.
     pub(crate) last: FxHashMap<KeyIndex, Vec<Option<Column>>>,
     /// What a sensor could not use.
@@ -91,7 +89,6 @@ impl Cell {
         let mut cell = Self {
             table: None,
             align: FxHashMap::default(),
-            moved: FxHashMap::default(),
             last: FxHashMap::default(),
             health: Health::new(quarantine),
             counts: Counts::default(),
@@ -118,12 +115,13 @@ impl Cell {
     /// node may have looked at none but those.
     pub(super) fn forget_moved(&mut self, plan: &PlanNode, key: KeyIndex) {
         let Some(moved) = &plan.moved else { return };
-        let known = self.moved.entry(key).or_insert(plan.born);
-        if let Some(align) = self.align.get_mut(&key).filter(|_| *known < moved.last) {
-            let stale = align.histories.iter_mut().zip(moved.needs.iter()).filter(|(_, since)| **since > *known);
+        let align = self.align.entry(key).or_default();
+        let known = align.moved.replace(moved.last);
+        if known < Some(moved.last) {
+            let known = known.unwrap_or(plan.born);
+            let stale = align.histories.iter_mut().zip(moved.needs.iter()).filter(|(_, since)| **since > known);
             stale.for_each(|(history, _)| *history = None);
         }
-        *known = moved.last.max(*known);
     }
 
     /// Asks for what every frame looks at to be brought near.

@@ -184,7 +184,7 @@ impl KeyLook {
         self.has_artifact = cell.member(key, revision).is_some();
         self.aligned = cell.align.get(&key).map(crate::state::KeyAlign::look).unwrap_or_default();
         // What the next row would forget is not what it would read.
-        let known = cell.moved.get(&key).copied().unwrap_or(node.born);
+        let known = cell.align.get(&key).and_then(|align| align.moved).unwrap_or(node.born);
         let since = node.moved.iter().flat_map(|moved| moved.needs.iter());
         self.aligned.last.iter_mut().zip(since).filter(|(_, since)| **since > known).for_each(|(last, _)| *last = None);
         let slot = |from: From, element| PlanNeed { from, element, kind: NeedKind::Optional, in_row: true };

@@ -35,6 +35,9 @@ pub(crate) struct KeyAlign {
     pub(crate) last_row: Option<Time>,
     /// The node's last row.
     pub(crate) passed: Option<Time>,
+    /// The last revision with a need that came to be on another axis of which this knows. Those of the next start are later.
+    #[serde(skip)]
+    pub(crate) moved: Option<Revision>,
 }
 
 /// The last values of a need, in order of arrival: causes never fall.

@@ -212,6 +212,7 @@ mod tests {
             clock: Some(Time(10)),
             last_row: Some(Time(11)),
             passed: Some(Time(12)),
+            moved: None,
         }
     }
 
