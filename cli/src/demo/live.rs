@@ -187,26 +187,24 @@ impl Live {
 }
 
 fn numbers(look: &Look) -> String {
+    let [rows, predictions, p50, p99] = measured(look);
+    let on = look.alarms_on;
     format!(
-        "rows/s {:>7}   predictions/s {:>8}   latency p50 {:>8}  p99 {:>8}   alarms on {:>3}",
-        grouped(look.rows.round() as u64),
-        grouped(look.predictions.round() as u64),
-        micros(look.p50),
-        micros(look.p99),
-        look.alarms_on
+        "rows/s {rows:>7}   predictions/s {predictions:>8}   latency p50 {p50:>8}  p99 {p99:>8}   alarms on {on:>3}"
     )
 }
 
 /// The same in less than 80 columns.
 fn narrow_numbers(look: &Look) -> String {
-    format!(
-        "rows/s {:>6}  predictions/s {:>7}  p50 {:>7}  p99 {:>7}  alarms on {:>3}",
-        grouped(look.rows.round() as u64),
-        grouped(look.predictions.round() as u64),
-        micros(look.p50),
-        micros(look.p99),
-        look.alarms_on
-    )
+    let [rows, predictions, p50, p99] = measured(look);
+    let on = look.alarms_on;
+    format!("rows/s {rows:>6}  predictions/s {predictions:>7}  p50 {p50:>7}  p99 {p99:>7}  alarms on {on:>3}")
+}
+
+/// Rows and predictions a second, median and 99th of a hundred of the latency.
+fn measured(look: &Look) -> [String; 4] {
+    let [rows, predictions] = [look.rows, look.predictions].map(|rate| grouped(rate.round() as u64));
+    [rows, predictions, micros(look.p50), micros(look.p99)]
 }
 
 fn line(look: &Look) -> String {
